@@ -1,0 +1,98 @@
+# Everything that is needed is built from Go modules into bin/. A bare `make`
+# lists what there is.
+
+SHELL := /usr/bin/env bash -o pipefail -e
+.DEFAULT_GOAL := help
+
+KUBE_VERSION := 1.37.2
+# A folder of its own for each version: a new version is built, an old one is not
+# built again. KUBEBUILDER_ASSETS, when set, is used instead.
+CONTROLPLANE := bin/k8s-$(KUBE_VERSION)
+ASSETS := $(or $(KUBEBUILDER_ASSETS),$(abspath $(CONTROLPLANE)))
+
+CONTROLLER_GEN := bin/controller-gen
+GOLANGCI_LINT := bin/golangci-lint
+IMG ?= ghcr.io/lapse-dev/lapse:latest
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##### Try it
+
+.PHONY: demo
+demo: build controlplane ## Watch access being asked for, given, used and ended on a real API server
+	go run ./hack/demo
+
+.PHONY: dev
+dev: build controlplane ## Leave a cluster running and print its KUBECONFIG; Ctrl-C ends it
+	go run ./hack/dev
+
+##### Build
+
+.PHONY: build
+build: ## Build the manager into bin/
+	CGO_ENABLED=0 go build -trimpath -o bin/manager .
+
+.PHONY: controlplane
+controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into bin/ (minutes, once)
+ifndef KUBEBUILDER_ASSETS
+	@hack/controlplane/build.sh $(CONTROLPLANE)
+endif
+
+.PHONY: image
+image: ## Build the container image IMG
+	docker build -t $(IMG) .
+
+##### Change it
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Generate deep copies and CRDs from api/
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate/boilerplate.go.txt paths=./api/...
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## Format the code
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Lint the code
+	$(GOLANGCI_LINT) run
+
+.PHONY: verify
+verify: generate fmt lint ## Fail if anything generated, formatted or linted differs from what is committed
+	go mod tidy -diff
+	@changed=$$(git status --porcelain); if [[ -n $$changed ]]; then \
+		printf 'these files differ from what is committed; commit them:\n%s\n' "$$changed"; git --no-pager diff; exit 1; fi
+
+##### Test
+
+.PHONY: test
+test: build controlplane ## Run all tests, on a real API server
+	KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -count=1 -p 1 -timeout 20m
+
+.PHONY: bench
+bench: ## Run the benchmarks of the evaluator
+	go test ./internal/policy -run '^$$' -bench . -benchmem
+
+FUZZTIME ?= 1m
+.PHONY: fuzz
+fuzz: ## Fuzz every parser for FUZZTIME each
+	@grep -rlE '^func Fuzz' --include=*_test.go . | while read -r file; do \
+		grep -oE '^func Fuzz[A-Za-z]+' $$file | sed 's/func //' | while read -r name; do \
+			go test "$$(dirname $$file)" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) || exit 1; done || exit 1; done
+
+##### Tools
+
+# Their versions are in hack/tools/go.mod.
+$(CONTROLLER_GEN): hack/tools/go.mod
+	cd hack/tools && go build -o ../../$@ sigs.k8s.io/controller-tools/cmd/controller-gen
+
+# golangci-lint with kube-api-linter inside.
+$(GOLANGCI_LINT): hack/tools/go.mod
+	@echo "building golangci-lint (the first time takes minutes)"
+	cd hack/tools && go build -o ../../$@ sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
+
+.PHONY: clean
+clean: ## Remove bin/
+	rm -rf bin
