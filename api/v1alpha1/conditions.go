@@ -1,0 +1,75 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// Types of conditions. Ready, Reconciling and Stalled are those of kstatus, which
+// Argo CD, Flux and kubectl wait read.
+const (
+	// ConditionReady sums a request or a policy up. Of a request it is True while
+	// access is held and after it ended as promised.
+	ConditionReady = "Ready"
+	// ConditionReconciling is True while the request is on its way, absent otherwise.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is True when nothing goes on without somebody's hand, absent
+	// otherwise.
+	ConditionStalled = "Stalled"
+	// ConditionApproved says whether the request was allowed.
+	ConditionApproved = "Approved"
+	// ConditionGranted says whether the subject holds the role at this moment.
+	ConditionGranted = "Granted"
+)
+
+// Reasons of the conditions of an AccessRequest. Ready carries the one that sums
+// the request up; Granted has the same once access was given.
+const (
+	// ReasonPendingApproval: approvals are missing.
+	ReasonPendingApproval = "PendingApproval"
+	// ReasonScheduled: the request is allowed, and its notBefore has not come.
+	ReasonScheduled = "Scheduled"
+	// ReasonGranted: the subject holds the role.
+	ReasonGranted = "Granted"
+	// ReasonExpired: the deadline passed and the access is gone.
+	ReasonExpired = "Expired"
+	// ReasonReturned: the requester or the grantee gave the access back.
+	ReasonReturned = "Returned"
+	// ReasonDenied: a policy concerns the request, and none allows it.
+	ReasonDenied = "Denied"
+	// ReasonNoMatchingPolicy: no policy concerns the request.
+	ReasonNoMatchingPolicy = "NoMatchingPolicy"
+	// ReasonApprovalTimedOut: the approvals did not come in time.
+	ReasonApprovalTimedOut = "ApprovalTimedOut"
+	// ReasonRevoked: somebody took the access away.
+	ReasonRevoked = "Revoked"
+	// ReasonPolicyWithdrawn: the policy that allowed the request is gone, or would
+	// not allow it any more.
+	ReasonPolicyWithdrawn = "PolicyWithdrawn"
+	// ReasonTampered: the RoleBinding was changed by somebody else, and removed.
+	ReasonTampered = "Tampered"
+	// ReasonBindForbidden: the operator does not hold bind on the role.
+	ReasonBindForbidden = "BindForbidden"
+	// ReasonRoleNotFound: the role does not exist.
+	ReasonRoleNotFound = "RoleNotFound"
+	// ReasonBindingConflict: a RoleBinding that is not ours has the name of ours.
+	ReasonBindingConflict = "BindingConflict"
+	// ReasonClockSkew: the clocks of operator and API server are too far apart to
+	// promise an end.
+	ReasonClockSkew = "ClockSkew"
+	// ReasonNotGranted: Granted is False, because access was never given.
+	ReasonNotGranted = "NotGranted"
+	// ReasonPolicyAllowed: Approved is True, by a policy that asks for no approval.
+	ReasonPolicyAllowed = "PolicyAllowed"
+)
+
+// Reasons of the condition Ready of an AccessPolicy, besides ReasonRoleNotFound.
+const (
+	// ReasonValid: the policy is in force.
+	ReasonValid = "Valid"
+	// ReasonInvalidExpression: a condition does not compile.
+	ReasonInvalidExpression = "InvalidExpression"
+	// ReasonInvalidSelector: the namespace selector is not valid.
+	ReasonInvalidSelector = "InvalidSelector"
+	// ReasonDangerousRole: a role would let its holder take over the cluster, and
+	// the policy does not say allowDangerousRoles.
+	ReasonDangerousRole = "DangerousRole"
+)

@@ -1,0 +1,88 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// Kinds of Subject, as in rbac.authorization.k8s.io/v1.
+const (
+	UserKind           = "User"
+	GroupKind          = "Group"
+	ServiceAccountKind = "ServiceAccount"
+)
+
+// Kinds of RoleRef, as in rbac.authorization.k8s.io/v1.
+const (
+	ClusterRoleKind = "ClusterRole"
+	RoleKind        = "Role"
+)
+
+// Subject names a user, a group or a ServiceAccount, as rbac.authorization.k8s.io/v1
+// does. Names are compared byte by byte; nothing is a wildcard.
+//
+// Users and groups of Kubernetes itself (system:masters, system:authenticated,
+// system:serviceaccounts, …) cannot be named: a grant to one of them would reach
+// people whom nobody asked for.
+//
+// +kubebuilder:validation:XValidation:rule="self.kind == 'ServiceAccount' || !self.name.startsWith('system:')",message="a User or Group must not begin with system:; name a ServiceAccount by kind, name and namespace",fieldPath=".name"
+// +kubebuilder:validation:XValidation:rule="self.kind != 'ServiceAccount' || has(self.namespace)",message="a ServiceAccount needs a namespace"
+// +kubebuilder:validation:XValidation:rule="self.kind == 'ServiceAccount' || !has(self.namespace)",message="only a ServiceAccount has a namespace",fieldPath=".namespace"
+// +kubebuilder:validation:XValidation:rule="self.kind != 'ServiceAccount' || size(self.name) == 0 || self.name.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",message="name must be the name of a ServiceAccount",fieldPath=".name"
+type Subject struct {
+	// kind is User, Group or ServiceAccount.
+	// +required
+	// +kubebuilder:validation:Enum=User;Group;ServiceAccount
+	Kind string `json:"kind"`
+
+	// name of the user, group or ServiceAccount, 1 to 512 printable characters.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[\\\\p{L}\\\\p{M}\\\\p{N}\\\\p{P}\\\\p{S} ]*$')",message="name must be printable: no control, formatting or invisible characters"
+	Name string `json:"name"`
+
+	// namespace of the ServiceAccount. Required for a ServiceAccount, and never
+	// set for a User or Group.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="namespace must be the name of a namespace"
+	Namespace string `json:"namespace,omitempty"`
+}
+
+// RoleRef names a ClusterRole, or a Role in the namespace of the request.
+type RoleRef struct {
+	// kind is ClusterRole or Role. A Role is looked up in the namespace that the
+	// access is for.
+	// +required
+	// +kubebuilder:validation:Enum=ClusterRole;Role
+	Kind string `json:"kind"`
+
+	// name of the role, exactly. Nothing is a wildcard.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[\\\\p{L}\\\\p{M}\\\\p{N}\\\\p{P}\\\\p{S}]*$') && !self.contains('/') && !self.contains('%') && self != '.' && self != '..'",message="name must be the name of a role: printable, without spaces, / or %"
+	Name string `json:"name"`
+}
+
+// Identity is a person or an account as the API server authenticated it.
+type Identity struct {
+	// username as authenticated. A ServiceAccount is
+	// system:serviceaccount:<namespace>:<name>.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Username string `json:"username"`
+
+	// uid as authenticated; empty where the authenticator gives none.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	UID string `json:"uid,omitempty"`
+
+	// groups as authenticated, at most 1024.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MaxLength=1024
+	Groups []string `json:"groups,omitempty"`
+}

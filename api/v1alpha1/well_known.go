@@ -1,0 +1,36 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// Labels and annotations of managed RoleBindings. Labels carry nothing that a
+// user chose.
+const (
+	// BindingPrefix begins the name of every managed RoleBinding. No other
+	// RoleBinding should have it.
+	BindingPrefix = "lapse-"
+
+	// ManagedByLabel has the value ManagedBy on every managed
+	// RoleBinding.
+	ManagedByLabel = "app.kubernetes.io/managed-by"
+	// ManagedBy is the value of ManagedByLabel.
+	ManagedBy = "lapse"
+	// RequestUIDLabel is the UID of the AccessRequest.
+	RequestUIDLabel = "lapse.dev/request-uid"
+
+	// ExpiresAtAnnotation is when access ends: RFC 3339, UTC, whole seconds. All
+	// that ends access on time reads this and nothing else.
+	ExpiresAtAnnotation = "lapse.dev/expires-at"
+	// CreateByAnnotation is the moment after which the API server refuses to
+	// create the RoleBinding: RFC 3339, UTC, whole seconds. It keeps an operator
+	// that was paused from granting late.
+	CreateByAnnotation = "lapse.dev/create-by"
+	// RequestAnnotation is the name of the AccessRequest.
+	RequestAnnotation = "lapse.dev/request"
+	// PolicyAnnotation is the name of the AccessPolicy that allowed it.
+	PolicyAnnotation = "lapse.dev/policy"
+)
+
+// BindableLabel with the value "true" on a ClusterRole adds its rules to what the
+// operator may do. It is meant for the verb bind on named roles.
+const BindableLabel = "lapse.dev/bindable"
