@@ -1,0 +1,140 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/interpreter"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+const (
+	// maxExpression bounds, in bytes, what is given to the CEL compiler. The schema
+	// allows 4096 characters of up to 4 bytes.
+	maxExpression = 4 * 4096
+	// maxCompileError bounds, in bytes, what is said of an expression that does not
+	// compile.
+	maxCompileError = 512
+)
+
+// condition is one condition of one policy.
+type condition struct {
+	*program
+	// objection is what the requester reads when it is false.
+	objection string
+}
+
+// program is one expression, compiled. It is immutable and may be shared by
+// policies.
+type program struct {
+	cel cel.Program
+	// problem is why the expression does not compile, and empty if it does.
+	problem string
+	// namesPolicy says that the outcome depends on the policy that asks.
+	namesPolicy bool
+}
+
+// outcome is what an expression said of a request.
+type outcome struct {
+	holds   bool
+	failure string // why it could not be told; holds is false then
+	cost    uint64 // in CEL's units
+}
+
+func conditionOf(c v1alpha1.PolicyCondition, compile func(string) *program) condition {
+	objection := c.Message
+	if objection == "" {
+		objection = "condition is false: " + cut(c.Expression, maxQuoted)
+	}
+	return condition{program: compile(c.Expression), objection: objection}
+}
+
+// compileExpression never fails and never panics: what does not compile holds its
+// problem.
+func compileExpression(expression string) (p *program) {
+	p = &program{}
+	defer func() {
+		if r := recover(); r != nil {
+			p = &program{problem: cut(fmt.Sprintf("the compiler gave up: %v", r), maxCompileError)}
+		}
+	}()
+	if len(expression) > maxExpression {
+		p.problem = fmt.Sprintf("%d bytes are more than the %d that are allowed", len(expression), maxExpression)
+		return p
+	}
+	env, err := celEnvironment()
+	if err != nil {
+		p.problem = cut(err.Error(), maxCompileError)
+		return p
+	}
+	ast, issues := env.Compile(expression)
+	if issues.Err() != nil {
+		p.problem = issuesText(issues)
+		return p
+	}
+	if !ast.OutputType().IsExactType(cel.BoolType) {
+		p.problem = "must be a bool, and is of type " + cut(ast.OutputType().String(), maxQuoted)
+		return p
+	}
+	for _, ref := range ast.NativeRep().ReferenceMap() {
+		p.namesPolicy = p.namesPolicy || ref.Name == policyVariable
+	}
+	p.cel, err = env.Program(ast, cel.CostLimit(celconfig.PerCallLimit), cel.InterruptCheckFrequency(celconfig.CheckFrequency))
+	if err != nil {
+		return &program{problem: cut(err.Error(), maxCompileError)}
+	}
+	return p
+}
+
+// issuesText puts the compiler's findings on one line.
+func issuesText(issues *cel.Issues) string {
+	errs := issues.Errors()
+	texts := make([]string, 0, len(errs))
+	for _, e := range errs {
+		texts = append(texts, fmt.Sprintf("%d:%d: %s", e.Location.Line(), e.Location.Column()+1, strings.Join(strings.Fields(e.Message), " ")))
+	}
+	return cut(strings.Join(texts, "; "), maxCompileError)
+}
+
+// run asks the expression. Whatever goes wrong, the outcome does not hold; the cost
+// limit bounds how long it takes, to about a tenth of a second.
+func (p *program) run(v *variables) (out outcome) {
+	defer func() {
+		if r := recover(); r != nil {
+			out = outcome{failure: cut(fmt.Sprintf("it gave up: %v", r), maxQuoted), cost: celconfig.PerCallLimit}
+		}
+	}()
+	if p.cel == nil {
+		return outcome{failure: "it does not compile"}
+	}
+	value, details, err := p.cel.Eval(v)
+	out.cost = celconfig.PerCallLimit // unless it is known better
+	if cost := details.ActualCost(); cost != nil {
+		out.cost = *cost
+	}
+	switch {
+	case err != nil:
+		out.failure = failureText(err)
+	case value == nil || value.Type() != types.BoolType:
+		out.failure = "it is no bool"
+	default:
+		out.holds = value == types.True
+	}
+	return out
+}
+
+func failureText(err error) string {
+	var cancelled interpreter.EvalCancelledError
+	if errors.As(err, &cancelled) {
+		return fmt.Sprintf("it costs more than %d", celconfig.PerCallLimit)
+	}
+	return cut(strings.Join(strings.Fields(err.Error()), " "), maxQuoted)
+}

@@ -1,0 +1,113 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+// people is a set of subjects, ready to be asked whether somebody belongs to it.
+type people struct {
+	users  sets.Set[string] // by the name with which they are authenticated
+	groups sets.Set[string]
+}
+
+// peopleOf leaves out what is malformed, such as the group system:authenticated:
+// the schema refuses it, and without the schema it would match everybody.
+func peopleOf(subjects []v1alpha1.Subject) people {
+	p := people{users: sets.New[string](), groups: sets.New[string]()}
+	for _, s := range subjects {
+		if malformed(s) != "" {
+			continue
+		}
+		if s.Kind == v1alpha1.GroupKind {
+			p.groups.Insert(s.Name)
+		} else {
+			p.users.Insert(username(s))
+		}
+	}
+	return p
+}
+
+// include says whether an authenticated identity belongs to the set: by its exact
+// name, or by a group. groups holds those of the identity.
+func (p people) include(name string, groups sets.Set[string]) bool {
+	if name == "" {
+		return false
+	}
+	if p.users.Has(name) {
+		return true
+	}
+	few, many := p.groups, groups
+	if len(many) < len(few) {
+		few, many = many, few
+	}
+	for group := range few {
+		if many.Has(group) {
+			return true
+		}
+	}
+	return false
+}
+
+// exactly is the set of subjects as they are, without looking into groups.
+func exactly(subjects []v1alpha1.Subject) sets.Set[v1alpha1.Subject] {
+	out := sets.New[v1alpha1.Subject]()
+	for _, s := range subjects {
+		if malformed(s) == "" {
+			out.Insert(s)
+		}
+	}
+	return out
+}
+
+// territory is a set of namespaces. The zero value holds none.
+type territory struct {
+	names    sets.Set[string]
+	selector labels.Selector // nil selects nothing
+}
+
+// territoryOf is an error when the selector is not valid; the names hold even then.
+// A selector without requirements selects nothing, where Kubernetes' own convention
+// is that it selects everything.
+func territoryOf(match v1alpha1.NamespaceMatch) (territory, error) {
+	t := territory{names: sets.New(match.Names...)}
+	t.names.Delete("")
+	s := match.Selector
+	if s == nil || len(s.MatchLabels) == 0 && len(s.MatchExpressions) == 0 {
+		return t, nil
+	}
+	selector, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return t, err
+	}
+	t.selector = selector
+	return t, nil
+}
+
+func (t territory) includes(ns *corev1.Namespace) bool {
+	if ns == nil || ns.Name == "" {
+		return false
+	}
+	return t.names.Has(ns.Name) || t.selector != nil && t.selector.Matches(labels.Set(ns.Labels))
+}
+
+// reservedBy is the entry that reserves the namespace, and empty if none does. An
+// entry that ends in * is a prefix: no name of a namespace holds one.
+func reservedBy(reserved []string, namespace string) string {
+	for _, entry := range reserved {
+		prefix, wild := strings.CutSuffix(entry, "*")
+		if entry != "" && (entry == namespace || wild && strings.HasPrefix(namespace, prefix)) {
+			return entry
+		}
+	}
+	return ""
+}

@@ -1,0 +1,119 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+// API groups of risks.
+const (
+	coreGroup         = ""
+	admissionGroup    = "admissionregistration.k8s.io"
+	certificatesGroup = "certificates.k8s.io"
+)
+
+var (
+	reads  = []string{"get", "list", "watch"}
+	writes = []string{"create", "update", "patch"}
+	// removes are writes, for objects whose absence opens a door.
+	removes = []string{"create", "update", "patch", "delete", "deletecollection"}
+)
+
+// risk is something that a role may allow and an approver should know.
+type risk struct {
+	group     string
+	resources []string
+	verbs     []string
+	text      string
+}
+
+// risks follow Kubernetes' good practices for RBAC; they are told in this order.
+var risks = []risk{
+	{coreGroup, []string{"pods/exec"}, []string{"create", "get"}, "run commands in running pods, with all that those pods may do"},
+	{coreGroup, []string{"pods/attach"}, []string{"create", "get"}, "attach to running pods, read their output and type into them"},
+	{coreGroup, []string{"pods/portforward"}, []string{"create", "get"}, "connect to any port of running pods, past network policies"},
+	{coreGroup, []string{"pods/ephemeralcontainers"}, []string{"update", "patch"}, "put debugging containers into running pods, with all that those pods may do"},
+	{coreGroup, []string{"pods/proxy", "services/proxy"}, []string{"create", "get", "update", "patch", "delete"}, "send requests to pods and services through the API server, past network policies"},
+	{coreGroup, []string{"secrets"}, reads, "read secrets, with the passwords and tokens in them"},
+	{coreGroup, []string{"secrets"}, writes, "write secrets; one of type service-account-token is a token of a service account that does not expire"},
+	{coreGroup, []string{"serviceaccounts/token"}, []string{"create"}, "make tokens of service accounts, which may outlive this access"},
+	{coreGroup, []string{"serviceaccounts"}, []string{"impersonate", "impersonate:serviceaccount"}, "act as service accounts, with all that those may do"},
+	{coreGroup, []string{"pods", "replicationcontrollers", "podtemplates"}, writes, "start pods that use any secret and service account of the namespace, and outlive this access"},
+	{"apps", []string{"deployments", "daemonsets", "statefulsets", "replicasets"}, writes, "start pods that use any secret and service account of the namespace, and outlive this access"},
+	{"batch", []string{"jobs", "cronjobs"}, writes, "start pods that use any secret and service account of the namespace, and outlive this access"},
+	{coreGroup, []string{"persistentvolumes"}, writes, "make persistent volumes, such as ones that open the file system of a node"},
+	{coreGroup, []string{"namespaces"}, []string{"update", "patch"}, "change labels of namespaces, which decide about pod security, network policies and access policies"},
+	{rbacv1.GroupName, []string{"roles", "clusterroles"}, writes, "change roles, within the holder's own rights"},
+	{rbacv1.GroupName, []string{"rolebindings", "clusterrolebindings"}, writes, "give its own rights to others, for longer than this access"},
+	{admissionGroup, []string{"validatingwebhookconfigurations", "mutatingwebhookconfigurations"}, removes, "change admission webhooks, which see and alter what others write, secrets included"},
+	{admissionGroup, []string{"validatingadmissionpolicies", "validatingadmissionpolicybindings", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings"}, removes, "change admission policies, those that hold Lapse's promises included"},
+	{coreGroup, []string{"nodes/proxy"}, []string{"create", "get", "update", "patch", "delete"}, "talk to kubelets: run commands in all pods of a node, past audit and admission"},
+	{coreGroup, []string{"nodes"}, []string{"update", "patch"}, "change nodes: their labels and taints decide where pods run"},
+	{certificatesGroup, []string{"certificatesigningrequests"}, []string{"create"}, "ask for client certificates, which outlive this access once they are approved"},
+	{certificatesGroup, []string{"certificatesigningrequests/approval", "certificatesigningrequests/status"}, []string{"update", "patch"}, "approve client certificates, also in the names of others"},
+	{certificatesGroup, []string{"signers"}, []string{"approve", "sign"}, "sign client certificates, also in the names of others"},
+	{"apiregistration.k8s.io", []string{"apiservices"}, removes, "route parts of the API to servers of its own, which see what others send"},
+	{coreGroup, []string{"endpoints"}, writes, "point services at addresses in other namespaces"},
+	{"discovery.k8s.io", []string{"endpointslices"}, writes, "point services at addresses in other namespaces"},
+	{v1alpha1.GroupVersion.Group, []string{"accesspolicies"}, removes, "change who gets access through Lapse"},
+}
+
+// Risks are the lesser risks of a role: what an approver should know that its holder
+// could do, in plain words and a stable order; empty when there are none known.
+// Wildcards count. A risk that is confined to resourceNames says so.
+func Risks(_ v1alpha1.RoleRef, rules []rbacv1.PolicyRule) []string {
+	var out []string
+	for _, r := range risks {
+		names, found := r.in(rules)
+		if !found {
+			continue
+		}
+		// Several kinds of object may bring one and the same risk.
+		if text := "its holder can " + r.text + onlyText(names); !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	return out
+}
+
+// in says whether the rules bring the risk; names are those to which they confine it,
+// none when they do not.
+func (r risk) in(rules []rbacv1.PolicyRule) (names []string, found bool) {
+	confined := true
+	for _, rule := range rules {
+		if !r.by(rule) {
+			continue
+		}
+		found = true
+		confined = confined && len(rule.ResourceNames) > 0
+		names = append(names, rule.ResourceNames...)
+	}
+	if !confined {
+		return nil, found
+	}
+	slices.Sort(names)
+	return slices.Compact(names), found
+}
+
+func (r risk) by(rule rbacv1.PolicyRule) bool {
+	return slices.ContainsFunc(rule.APIGroups, func(group string) bool { return group == rbacv1.APIGroupAll || group == r.group }) &&
+		slices.ContainsFunc(rule.Resources, r.concerns) &&
+		slices.ContainsFunc(rule.Verbs, func(verb string) bool { return verb == rbacv1.VerbAll || slices.Contains(r.verbs, verb) })
+}
+
+// concerns says whether a resource of a rule, such as pods/exec, *, or */exec, covers
+// one of the risk.
+func (r risk) concerns(resource string) bool {
+	if resource == rbacv1.ResourceAll || slices.Contains(r.resources, resource) {
+		return true
+	}
+	subresource, all := strings.CutPrefix(resource, rbacv1.ResourceAll+"/")
+	return all && slices.ContainsFunc(r.resources, func(own string) bool { return strings.HasSuffix(own, "/"+subresource) })
+}

@@ -1,0 +1,81 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+const (
+	// maxQuoted bounds, in bytes, each piece of somebody else's text in a message.
+	maxQuoted = 256
+	// maxListed is how many items of a list a message names.
+	maxListed = 5
+)
+
+// quote makes a name of somebody's choosing safe to print: bounded, and without
+// control or invisible characters.
+func quote(s string) string { return strconv.Quote(cut(s, maxQuoted)) }
+
+// cut shortens s to at most limit bytes, at the border of a rune, and shows that it
+// did.
+func cut(s string, limit int) string {
+	const mark = "…"
+	if len(s) <= limit {
+		return s
+	}
+	end := max(limit-len(mark), 0)
+	for end > 0 && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + mark
+}
+
+// list names the first items, and how many there are besides; "none" when empty.
+func list(items []string) string {
+	if len(items) == 0 {
+		return "none"
+	}
+	if len(items) <= maxListed {
+		return strings.Join(items, ", ")
+	}
+	return strings.Join(items[:maxListed], ", ") + " and " + strconv.Itoa(len(items)-maxListed) + " more"
+}
+
+func subjectText(s v1alpha1.Subject) string {
+	if s.Kind == v1alpha1.ServiceAccountKind {
+		return s.Kind + " " + quote(s.Namespace+"/"+s.Name)
+	}
+	return cut(s.Kind, maxQuoted) + " " + quote(s.Name)
+}
+
+func roleText(r v1alpha1.RoleRef) string { return cut(r.Kind, maxQuoted) + " " + quote(r.Name) }
+
+// textsOf renders each item for list.
+func textsOf[T any](items []T, text func(T) string) []string {
+	out := make([]string, 0, len(items))
+	for _, item := range items {
+		out = append(out, text(item))
+	}
+	return out
+}
+
+// durationText is the shortest form that a manifest accepts: 1h30m, not 1h30m0s.
+func durationText(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+func timeText(t time.Time) string { return t.UTC().Format(time.RFC3339) }
