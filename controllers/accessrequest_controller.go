@@ -1,0 +1,186 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/grant"
+)
+
+// RequestReconciler takes AccessRequests from asking to their end.
+type RequestReconciler struct {
+	Options
+	client.Client
+	judges judges
+}
+
+// NewRequestReconciler reads through c, and past its cache through o.Live.
+func NewRequestReconciler(c client.Client, o Options) *RequestReconciler {
+	return &RequestReconciler{Options: o, Client: c, judges: newJudges(c, o)}
+}
+
+// Reconcile takes one request one step further: look, decide, act, record, tell.
+func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
+	req, now := &v1alpha1.AccessRequest{}, r.Clock.Now()
+	if err := r.Get(ctx, key.NamespacedName, req); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	step, seen, err := r.decide(ctx, now, req)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	outcome, actErr := r.act(ctx, req, seen, step)
+	before := req.DeepCopy()
+	setStatus(now, req, outcome)
+	if err := r.record(ctx, before, req); err != nil {
+		return ctrl.Result{}, errors.Join(actErr, err)
+	}
+	r.announce(ctx, before, req)
+	if actErr != nil || step.After.IsZero() {
+		return ctrl.Result{}, actErr
+	}
+	return ctrl.Result{RequeueAfter: max(step.After.Sub(now), time.Millisecond)}, nil
+}
+
+// decide says what comes next. What ends access is decided by what the cache says;
+// before anything is granted or said, everything is read again from the API server.
+func (r *RequestReconciler) decide(ctx context.Context, now time.Time, req *v1alpha1.AccessRequest) (grant.Step, grant.Observed, error) {
+	seen, err := r.observe(ctx, r.Client, req)
+	if err != nil {
+		return grant.Step{}, seen, err
+	}
+	step, err := grant.Next(now, req, r.judges.of(ctx, r.Client, now, req), seen, r.settings())
+	if err != nil || step.Ends() || settled(now, req, step) {
+		return step, seen, err
+	}
+	live := &v1alpha1.AccessRequest{}
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(req), live); err != nil {
+		return grant.Step{}, seen, client.IgnoreNotFound(err)
+	}
+	*req = *live
+	if seen, err = r.observe(ctx, r.Live, req); err != nil {
+		return grant.Step{}, seen, err
+	}
+	step, err = grant.Next(now, req, r.judges.of(ctx, r.Live, now, req), seen, r.settings())
+	return step, seen, err
+}
+
+// settled says whether a step neither does nor says anything new.
+func settled(now time.Time, req *v1alpha1.AccessRequest, step grant.Step) bool {
+	if step.Action != grant.Nothing {
+		return false
+	}
+	after := req.DeepCopy()
+	setStatus(now, after, step.Outcome)
+	return equality.Semantic.DeepEqual(req.Status, after.Status)
+}
+
+// observe looks at what there is. That a binding is missing is believed only of
+// the API server: the cache may not have seen it yet, or may not see it any more
+// because somebody took its labels off.
+func (r *RequestReconciler) observe(ctx context.Context, reader client.Reader, req *v1alpha1.AccessRequest) (grant.Observed, error) {
+	seen := grant.Observed{Skew: r.Skew()}
+	binding := &rbacv1.RoleBinding{}
+	key := client.ObjectKey{Namespace: req.Namespace, Name: grant.BindingName(req)}
+	err := reader.Get(ctx, key, binding)
+	if apierrors.IsNotFound(err) && req.Status.State == v1alpha1.StateActive {
+		err = r.Live.Get(ctx, key, binding)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return seen, nil
+	case err != nil:
+		return seen, fmt.Errorf("reading RoleBinding %s: %w", key, err)
+	}
+	seen.Binding = binding
+	return seen, nil
+}
+
+// act does what the step says, and returns what became of it.
+func (r *RequestReconciler) act(ctx context.Context, req *v1alpha1.AccessRequest, seen grant.Observed, step grant.Step) (*grant.Outcome, error) {
+	switch step.Action {
+	case grant.Nothing, "":
+		return step.Outcome, nil
+	case grant.Create:
+		return r.create(ctx, req, step)
+	case grant.Delete:
+		return r.end(ctx, seen, step)
+	case grant.Empty:
+		return step.Outcome, r.binder().empty(ctx, seen.Binding)
+	case grant.Forget:
+		return nil, client.IgnoreNotFound(r.Delete(ctx, req, client.Preconditions{UID: &req.UID}))
+	default:
+		return nil, fmt.Errorf("unknown action %q", step.Action)
+	}
+}
+
+// end deletes the binding. Status is told once nobody holds the role by it; what
+// is left of the object is seen to afterwards.
+func (r *RequestReconciler) end(ctx context.Context, seen grant.Observed, step grant.Step) (*grant.Outcome, error) {
+	if seen.Binding == nil {
+		return step.Outcome, nil
+	}
+	gone, err := r.binder().remove(ctx, seen.Binding)
+	if err != nil {
+		return nil, err
+	}
+	if !gone && step.Outcome == nil {
+		return nil, fmt.Errorf("RoleBinding %s/%s has no subjects any more, but finalizers %v keep it; remove them", seen.Binding.Namespace, seen.Binding.Name, seen.Binding.Finalizers)
+	}
+	return step.Outcome, nil
+}
+
+// create binds the role. What stands in the way becomes the outcome if it is for
+// people to mend, and an error if trying again may help.
+func (r *RequestReconciler) create(ctx context.Context, req *v1alpha1.AccessRequest, step grant.Step) (*grant.Outcome, error) {
+	if err := r.judges.confirm(ctx, step.Outcome.Policy); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, grant.CreateWindow/2)
+	defer cancel()
+	err := r.Create(ctx, step.Binding)
+	switch {
+	case err == nil:
+		return step.Outcome, nil
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return grant.NamespaceTerminating(req), nil
+	case apierrors.IsForbidden(err):
+		log.FromContext(ctx).Error(err, "the role cannot be bound", "role", req.Spec.RoleRef)
+		return grant.BindForbidden(req, step.Outcome.Policy), nil
+	default:
+		return nil, fmt.Errorf("creating RoleBinding %s/%s: %w", step.Binding.Namespace, step.Binding.Name, err)
+	}
+}
+
+// record stores status, if it changed.
+func (r *RequestReconciler) record(ctx context.Context, before, req *v1alpha1.AccessRequest) error {
+	if equality.Semantic.DeepEqual(before.Status, req.Status) {
+		return nil
+	}
+	// With the lock, an operator that fell behind cannot write over a newer end.
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := r.Status().Patch(ctx, req, patch); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("writing status: %w", err)
+	}
+	return nil
+}
+
+func (r *RequestReconciler) binder() binder { return binder{Writer: r.Client, Live: r.Live} }
+
+func (r *RequestReconciler) settings() grant.Settings {
+	return grant.Settings{MaxDuration: r.Limits.MaxDuration, Retention: r.Retention}
+}

@@ -1,0 +1,51 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/metrics"
+)
+
+// maxNote bounds the note of an Event, in bytes; the API allows 1024.
+const maxNote = 1000
+
+// announce tells what is stored already: an Event, a log line and a count, when the
+// reason of Ready changed.
+func (r *RequestReconciler) announce(ctx context.Context, before, req *v1alpha1.AccessRequest) {
+	ready := meta.FindStatusCondition(req.Status.Conditions, v1alpha1.ConditionReady)
+	old := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil || old != nil && old.Reason == ready.Reason {
+		return
+	}
+	kind, action := corev1.EventTypeNormal, "Evaluate"
+	switch req.Status.State {
+	case v1alpha1.StateDenied, v1alpha1.StateRevoked, v1alpha1.StateFailed:
+		kind = corev1.EventTypeWarning
+	default:
+	}
+	if g := req.Status.Grant; g != nil {
+		action = "Bind"
+		if g.EndedAt != nil {
+			action = "Unbind"
+		}
+	}
+	r.Recorder.Eventf(req, nil, kind, ready.Reason, action, "%s", cut(ready.Message, maxNote))
+	metrics.Outcome(ready.Reason)
+	log.FromContext(ctx).Info("request "+string(req.Status.State), "request", req.Name, "namespace", req.Namespace, "uid", req.UID,
+		"reason", ready.Reason, "requester", requester(req), "subject", req.Spec.Subject, "role", req.Spec.RoleRef, "policy", req.Status.Policy, "grant", req.Status.Grant)
+}
+
+func requester(req *v1alpha1.AccessRequest) string {
+	if req.Spec.Requester == nil {
+		return ""
+	}
+	return req.Spec.Requester.Username
+}

@@ -1,0 +1,77 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// binder ends the access that RoleBindings give.
+type binder struct {
+	client.Writer
+	// Live reads past the cache.
+	Live client.Reader
+}
+
+// remove ends the access of a binding, as it was last seen, and deletes it. gone
+// is false when something keeps the object: then nobody holds the role by it any
+// more, and remove has to be called again. An error means that access may go on.
+//
+// RBAC honours a RoleBinding until the object is gone, and a finalizer of anybody
+// who may patch bindings keeps it. So the subjects are taken off such a one.
+func (b binder) remove(ctx context.Context, seen *rbacv1.RoleBinding) (gone bool, err error) {
+	if len(seen.Finalizers) == 0 {
+		// With the resource version matched there is still no finalizer: this
+		// deletion is whole, and needs no second look.
+		err := b.Delete(ctx, seen, client.Preconditions{UID: &seen.UID, ResourceVersion: &seen.ResourceVersion})
+		if err == nil || apierrors.IsNotFound(err) {
+			return true, nil
+		}
+		if !apierrors.IsConflict(err) {
+			return false, fmt.Errorf("deleting RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
+		}
+	}
+	live := &rbacv1.RoleBinding{}
+	err = b.Live.Get(ctx, client.ObjectKeyFromObject(seen), live)
+	if apierrors.IsNotFound(err) || (err == nil && live.UID != seen.UID) {
+		return true, nil
+	}
+	if err != nil {
+		return false, errors.Join(fmt.Errorf("reading RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err), b.deleteByUID(ctx, seen))
+	}
+	emptyErr := b.empty(ctx, live)
+	deleteErr := b.deleteByUID(ctx, live)
+	if len(live.Finalizers) == 0 && deleteErr == nil {
+		return true, nil
+	}
+	return false, errors.Join(emptyErr, deleteErr)
+}
+
+// empty takes the subjects off a binding. It is unconditional but for the UID, so
+// that somebody who keeps changing the object cannot keep the access.
+func (b binder) empty(ctx context.Context, seen *rbacv1.RoleBinding) error {
+	if len(seen.Subjects) == 0 {
+		return nil
+	}
+	empty := seen.DeepCopy()
+	empty.Subjects, empty.ResourceVersion = nil, ""
+	if err := b.Update(ctx, empty); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("emptying RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
+	}
+	return nil
+}
+
+func (b binder) deleteByUID(ctx context.Context, seen *rbacv1.RoleBinding) error {
+	err := b.Delete(ctx, seen, client.Preconditions{UID: &seen.UID})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("deleting RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,131 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/policy"
+)
+
+// judges fetches what policies are judged by, when grant.Next asks for it.
+type judges struct {
+	client.Reader
+	// live reads past the cache.
+	live   client.Reader
+	cache  *policy.Cache
+	limits policy.Limits
+}
+
+// compiledPolicies bounds how many policies are kept compiled.
+const compiledPolicies = 4096
+
+func newJudges(reader client.Reader, o Options) judges {
+	return judges{Reader: reader, live: o.Live, cache: policy.NewCache(compiledPolicies), limits: o.Limits}
+}
+
+// of is the judge of one request. The namespace is read through reader.
+func (j judges) of(ctx context.Context, reader client.Reader, now time.Time, req *v1alpha1.AccessRequest) grant.Judge {
+	return grant.Judge{
+		Decide: func() (policy.Decision, error) {
+			in, err := j.input(ctx, reader, now, req)
+			if err != nil {
+				return policy.Decision{}, err
+			}
+			policies, err := j.policies(ctx)
+			if err != nil {
+				return policy.Decision{}, err
+			}
+			return policy.Evaluate(in, policies)
+		},
+		Objections: func(g v1alpha1.Grant) ([]string, error) { return j.objections(ctx, req, g) },
+	}
+}
+
+// objections of the policy that allowed a grant, if it changed since.
+func (j judges) objections(ctx context.Context, req *v1alpha1.AccessRequest, g v1alpha1.Grant) ([]string, error) {
+	ref := req.Status.Policy
+	if ref == nil {
+		return []string{"the request names no policy"}, nil
+	}
+	p := &v1alpha1.AccessPolicy{}
+	err := j.Get(ctx, client.ObjectKey{Name: ref.Name}, p)
+	switch {
+	case apierrors.IsNotFound(err), err == nil && p.UID != ref.UID:
+		return []string{"it was deleted"}, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading policy %s: %w", ref.Name, err)
+	case p.Generation == ref.Generation:
+		return nil, nil
+	}
+	in, err := j.input(ctx, j, g.GrantedAt.Time, req)
+	if err != nil {
+		return nil, err
+	}
+	return j.cache.Compiled(p).StillAllows(in, g.ExpiresAt.Sub(g.GrantedAt.Time)), nil
+}
+
+// confirm says whether a policy is still, on the API server, what it was judged by.
+func (j judges) confirm(ctx context.Context, ref *v1alpha1.PolicyReference) error {
+	p := &v1alpha1.AccessPolicy{}
+	if err := j.live.Get(ctx, client.ObjectKey{Name: ref.Name}, p); err != nil {
+		return fmt.Errorf("reading policy %s: %w", ref.Name, err)
+	}
+	if p.UID != ref.UID || p.Generation != ref.Generation || p.DeletionTimestamp != nil {
+		return fmt.Errorf("policy %s changed while it was judged by; the request is judged again", ref.Name)
+	}
+	return nil
+}
+
+func (j judges) policies(ctx context.Context) ([]*policy.Compiled, error) {
+	list := &v1alpha1.AccessPolicyList{}
+	// Nothing here changes a policy, and there may be many.
+	if err := j.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing policies: %w", err)
+	}
+	compiled := make([]*policy.Compiled, 0, len(list.Items))
+	for i := range list.Items {
+		if list.Items[i].DeletionTimestamp == nil {
+			compiled = append(compiled, j.cache.Compiled(&list.Items[i]))
+		}
+	}
+	return compiled, nil
+}
+
+func (j judges) input(ctx context.Context, reader client.Reader, now time.Time, req *v1alpha1.AccessRequest) (policy.Input, error) {
+	in := policy.Input{Request: req, Now: now, Limits: j.limits, Roles: j.roles(ctx, req.Namespace)}
+	ns := &corev1.Namespace{}
+	err := reader.Get(ctx, client.ObjectKey{Name: req.Namespace}, ns)
+	switch {
+	case apierrors.IsNotFound(err):
+		return in, nil
+	case err != nil:
+		return in, fmt.Errorf("reading namespace %s: %w", req.Namespace, err)
+	}
+	in.Namespace = ns
+	return in, nil
+}
+
+// roles looks roles up for a request in the namespace.
+func (j judges) roles(ctx context.Context, namespace string) policy.RoleLookup {
+	return func(ref v1alpha1.RoleRef) ([]rbacv1.PolicyRule, bool, error) {
+		if ref.Kind == v1alpha1.ClusterRoleKind {
+			role := &rbacv1.ClusterRole{}
+			err := j.Get(ctx, client.ObjectKey{Name: ref.Name}, role)
+			return role.Rules, err == nil, client.IgnoreNotFound(err)
+		}
+		role := &rbacv1.Role{}
+		err := j.live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, role)
+		return role.Rules, err == nil, client.IgnoreNotFound(err)
+	}
+}

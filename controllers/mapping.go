@@ -1,0 +1,140 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/grant"
+)
+
+// atDeadline queues a binding for its deadline, so that a restart with many healthy
+// grants looks at none of them.
+func (r *ExpiryReconciler) atDeadline() handler.EventHandler {
+	add := func(obj client.Object, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		if !grant.Managed(obj) {
+			return
+		}
+		after := max(grant.Deadline(obj, r.Limits.MaxDuration).Sub(r.Clock.Now()), 0)
+		key := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(obj)}
+		if pq, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+			pq.AddWithOpts(priorityqueue.AddOpts{After: after, Priority: &expiryPriority}, key)
+			return
+		}
+		q.AddAfter(key, after)
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			add(e.Object, q)
+		},
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			add(e.ObjectNew, q)
+		},
+	}
+}
+
+// count counts managed bindings in the cache.
+func (r *ExpiryReconciler) count(which func(time.Time, *rbacv1.RoleBinding) bool) func() float64 {
+	return func() float64 {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		list := &rbacv1.RoleBindingList{}
+		if err := r.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+			return -1 // cannot be told; 0 would look healthy
+		}
+		now, n := r.Clock.Now(), 0.0
+		for i := range list.Items {
+			if grant.Managed(&list.Items[i]) && which(now, &list.Items[i]) {
+				n++
+			}
+		}
+		return n
+	}
+}
+
+func anyBinding(time.Time, *rbacv1.RoleBinding) bool { return true }
+
+func (r *ExpiryReconciler) overdue(now time.Time, b *rbacv1.RoleBinding) bool {
+	return !now.Before(grant.Deadline(b, r.Limits.MaxDuration)) && len(b.Subjects) > 0
+}
+
+// requestsOfBinding finds the request by all that a binding says of it: part of it
+// may have been tampered with.
+func requestsOfBinding(_ context.Context, obj client.Object) []reconcile.Request {
+	names := map[string]struct{}{}
+	if name := obj.GetAnnotations()[v1alpha1.RequestAnnotation]; name != "" {
+		names[name] = struct{}{}
+	}
+	for _, owner := range obj.GetOwnerReferences() {
+		if owner.Kind == "AccessRequest" {
+			names[owner.Name] = struct{}{}
+		}
+	}
+	out := make([]reconcile.Request, 0, len(names))
+	for name := range names {
+		out = append(out, reconcile.Request{NamespacedName: client.ObjectKey{Namespace: obj.GetNamespace(), Name: name}})
+	}
+	return out
+}
+
+// requestsOfPolicy finds what a policy may change: all that is not decided, and
+// what it granted.
+func (r *RequestReconciler) requestsOfPolicy(ctx context.Context, obj client.Object) []reconcile.Request {
+	out := r.inState(ctx, nil, v1alpha1.StatePending, v1alpha1.StateScheduled, v1alpha1.StateFailed)
+	return append(out, r.inState(ctx, func(req *v1alpha1.AccessRequest) bool {
+		return req.Status.Policy != nil && req.Status.Policy.Name == obj.GetName()
+	}, v1alpha1.StateActive)...)
+}
+
+// requestsThatFailed finds what waits for a role or for the right to bind it.
+func (r *RequestReconciler) requestsThatFailed(ctx context.Context, _ client.Object) []reconcile.Request {
+	return r.inState(ctx, nil, v1alpha1.StateFailed)
+}
+
+func (r *RequestReconciler) inState(ctx context.Context, which func(*v1alpha1.AccessRequest) bool, states ...v1alpha1.RequestState) []reconcile.Request {
+	var out []reconcile.Request
+	for _, state := range states {
+		list := &v1alpha1.AccessRequestList{}
+		if err := r.List(ctx, list, client.MatchingFields{stateField: string(state)}, client.UnsafeDisableDeepCopy); err != nil {
+			log.FromContext(ctx).Error(err, "listing requests; they are looked at again when they change", "state", state)
+			continue
+		}
+		for i := range list.Items {
+			if which == nil || which(&list.Items[i]) {
+				out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+			}
+		}
+	}
+	return out
+}
+
+// policiesOfRole finds the policies that offer a ClusterRole.
+func (r *PolicyReconciler) policiesOfRole(ctx context.Context, obj client.Object) []reconcile.Request {
+	list := &v1alpha1.AccessPolicyList{}
+	if err := r.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		log.FromContext(ctx).Error(err, "listing policies; they are looked at again when they change")
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range list.Items {
+		for _, ref := range list.Items[i].Spec.Roles {
+			if ref.Kind == v1alpha1.ClusterRoleKind && ref.Name == obj.GetName() {
+				out = append(out, reconcile.Request{NamespacedName: client.ObjectKey{Name: list.Items[i].Name}})
+				break
+			}
+		}
+	}
+	return out
+}

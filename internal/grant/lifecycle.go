@@ -1,0 +1,192 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
+)
+
+// retryAfter is when a request that cannot be bound yet is tried again, if nothing
+// that it waits for is seen to change before.
+const retryAfter = time.Minute
+
+// backstop is how long after a deadline a request is looked at though nobody told
+// that its binding went. Ending access on time is not up to the request.
+const backstop = 5 * time.Second
+
+// Next says what happens next to a request. An error means that it could not be
+// told; it only ever stands where access might have been given.
+func Next(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Observed, set Settings) (Step, error) {
+	switch {
+	case req.Status.State.Final():
+		return final(now, req, seen, set), nil
+	case req.Status.Grant != nil:
+		return recorded(now, req, *req.Status.Grant, judge, seen, set)
+	case seen.Binding != nil:
+		return unrecorded(now, req, judge, seen, set)
+	default:
+		return undecided(now, req, judge, seen)
+	}
+}
+
+// final keeps a request that is over as a record, and nothing else of it.
+func final(now time.Time, req *v1alpha1.AccessRequest, seen Observed, set Settings) Step {
+	if b := seen.Binding; b != nil && ownedBy(b, req.UID) {
+		return Step{Action: Delete}
+	}
+	if set.Retention <= 0 || tracked(req) || req.DeletionTimestamp != nil {
+		return Step{Action: Nothing}
+	}
+	forget := endOf(req).Add(set.Retention)
+	if now.Before(forget) {
+		return Step{Action: Nothing, After: forget}
+	}
+	return Step{Action: Forget}
+}
+
+// recorded looks after a grant that status knows of.
+func recorded(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge Judge, seen Observed, set Settings) (Step, error) {
+	end := func(reason, message string) (Step, error) {
+		return Step{Action: Delete, Outcome: ended(now, req, g, reason, message)}, nil
+	}
+	deadline := g.ExpiresAt.Time
+	if b := seen.Binding; b != nil && ownedBy(b, req.UID) && Deadline(b, set.MaxDuration).Before(deadline) {
+		deadline = Deadline(b, set.MaxDuration)
+	}
+	switch {
+	case req.DeletionTimestamp != nil:
+		return end(v1alpha1.ReasonRevoked, "the request is being deleted")
+	case !now.Before(g.ExpiresAt.Time):
+		return end(v1alpha1.ReasonExpired, "access ended as promised at "+timestamp(g.ExpiresAt.Time))
+	case seen.Binding == nil || seen.Binding.DeletionTimestamp != nil:
+		return end(v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding))
+	}
+	if changed := changes(req, g, seen); len(changed) > 0 {
+		return end(v1alpha1.ReasonTampered, fmt.Sprintf("RoleBinding %s was changed by somebody else (%s) and is removed", g.Binding, strings.Join(changed, ", ")))
+	}
+	if !now.Before(deadline) {
+		return end(v1alpha1.ReasonExpired, fmt.Sprintf("access ended at the operator's ceiling of %s", set.MaxDuration))
+	}
+	objections, err := judge.Objections(g)
+	if err != nil {
+		return Step{}, err
+	}
+	if len(objections) > 0 {
+		return end(v1alpha1.ReasonPolicyWithdrawn, fmt.Sprintf("policy %s does not allow this any more: %s", policyName(req), strings.Join(objections, "; ")))
+	}
+	return Step{Action: Nothing, After: deadline.Add(backstop)}, nil
+}
+
+// unrecorded looks after a binding that has our name while status knows of no
+// grant: the operator was killed in between, or it is a stranger's.
+func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Observed, set Settings) (Step, error) {
+	b := seen.Binding
+	g, readable := grantOf(b)
+	if !readable || !ownedBy(b, req.UID) {
+		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(retryAfter)}, nil
+	}
+	end := func(reason, message string) (Step, error) {
+		return Step{Action: Empty, Outcome: ended(now, req, g, reason, message)}, nil
+	}
+	switch {
+	case req.DeletionTimestamp != nil:
+		return end(v1alpha1.ReasonRevoked, "the request is being deleted")
+	case !now.Before(Deadline(b, set.MaxDuration)):
+		return end(v1alpha1.ReasonExpired, "access ended as promised at "+timestamp(g.ExpiresAt.Time))
+	case b.DeletionTimestamp != nil:
+		return end(v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", b.Name))
+	}
+	decision, err := judge.Decide()
+	if err != nil {
+		return Step{}, err
+	}
+	subject, err := policy.GrantSubject(&req.Spec)
+	if decision.Verdict != policy.Allowed || len(decision.Approvals) > 0 || err != nil {
+		return end(v1alpha1.ReasonPolicyWithdrawn, "no policy allows this any more: "+decision.Message())
+	}
+	if len(differences(b, newBinding(req, subject, b.Annotations[v1alpha1.PolicyAnnotation], g))) > 0 || g.ExpiresAt.After(expiry(req, decision, g.GrantedAt.Time)) {
+		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(retryAfter)}, nil
+	}
+	return Step{Action: Nothing, Outcome: granted(decision, g), After: g.ExpiresAt.Add(backstop)}, nil
+}
+
+// undecided judges a request that was never granted.
+func undecided(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Observed) (Step, error) {
+	if req.DeletionTimestamp != nil {
+		return Step{Action: Nothing}, nil
+	}
+	d, err := judge.Decide()
+	if err != nil {
+		return Step{}, err
+	}
+	switch d.Verdict {
+	case policy.Allowed:
+		return allowed(now, req, d, seen), nil
+	case policy.RoleMissing:
+		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonRoleNotFound, d.Message(), d.Policy), After: now.Add(retryAfter)}, nil
+	case policy.NoMatchingPolicy:
+		return refuse(v1alpha1.ReasonNoMatchingPolicy, d.Message(), nil), nil
+	case policy.Denied:
+		return refuse(v1alpha1.ReasonDenied, d.Message(), nil), nil
+	default:
+		return Step{}, fmt.Errorf("unknown verdict %q", d.Verdict)
+	}
+}
+
+// allowed grants what a policy allows, when nothing else has to come first.
+func allowed(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen Observed) Step {
+	if len(d.Approvals) > 0 {
+		return awaitApproval(now, req, d)
+	}
+	if start := req.Spec.NotBefore; start != nil && now.Before(start.Time) {
+		return Step{Action: Nothing, After: start.Time, Outcome: &Outcome{
+			State: v1alpha1.StateScheduled, Reason: v1alpha1.ReasonScheduled, Policy: d.Policy,
+			Message: "allowed by policy " + d.Policy.Name + "; access begins at " + timestamp(start.Time),
+		}}
+	}
+	if skew := seen.Skew.Abs(); skew > MaxSkew {
+		return Step{Action: Nothing, After: now.Add(MaxSkew / 2), Outcome: failed(v1alpha1.ReasonClockSkew, fmt.Sprintf(
+			"the clocks of operator and API server are %s apart, and at most %s is safe: set them (NTP); nothing is granted until then",
+			skew.Round(time.Second), MaxSkew), d.Policy)}
+	}
+	subject, err := policy.GrantSubject(&req.Spec)
+	if err != nil {
+		return refuse(v1alpha1.ReasonDenied, err.Error(), nil)
+	}
+	grantedAt := now.Truncate(time.Second)
+	g := v1alpha1.Grant{
+		Binding:   BindingName(req),
+		GrantedAt: metav1.NewTime(grantedAt),
+		ExpiresAt: metav1.NewTime(expiry(req, d, grantedAt)),
+	}
+	return Step{Action: Create, Binding: newBinding(req, subject, d.Policy.Name, g), Outcome: granted(d, g), After: g.ExpiresAt.Add(backstop)}
+}
+
+func awaitApproval(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision) Step {
+	until := req.CreationTimestamp.Add(d.ApprovalTimeout)
+	if !now.Before(until) {
+		return refuse(v1alpha1.ReasonApprovalTimedOut, fmt.Sprintf("policy %s asks for approval within %s, and it did not come by %s; create a new request",
+			d.Policy.Name, d.ApprovalTimeout, timestamp(until)), d.Policy)
+	}
+	return Step{Action: Nothing, After: until, Outcome: &Outcome{
+		State: v1alpha1.StatePending, Reason: v1alpha1.ReasonPendingApproval, Policy: d.Policy,
+		Message: fmt.Sprintf("policy %s asks for approval, until %s", d.Policy.Name, timestamp(until)),
+	}}
+}
+
+// expiry is when access ends that begins at grantedAt.
+func expiry(req *v1alpha1.AccessRequest, d policy.Decision, grantedAt time.Time) time.Time {
+	end := grantedAt.Add(d.Duration).Truncate(time.Second)
+	if limit := req.Spec.NotAfter; limit != nil && limit.Time.Before(end) {
+		return limit.Time
+	}
+	return end
+}

@@ -1,0 +1,376 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/test/builders"
+)
+
+var (
+	noon     = time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	settings = Settings{MaxDuration: 24 * time.Hour, Retention: 30 * 24 * time.Hour}
+	allows   = policy.Decision{
+		Verdict: policy.Allowed, Duration: 10 * time.Minute,
+		Policy: &v1alpha1.PolicyReference{Name: "oncall", UID: "p1", Generation: 1},
+	}
+)
+
+// request of alice, made at noon.
+func request() *v1alpha1.AccessRequest {
+	req := builders.Request("debug").In("payments").By("alice").Build()
+	req.UID, req.Generation, req.CreationTimestamp = "6f1c2d3e-0000", 1, metav1.NewTime(noon)
+	return req
+}
+
+// active is a request that was granted at noon, and its binding.
+func active(t *testing.T) (*v1alpha1.AccessRequest, *rbacv1.RoleBinding) {
+	t.Helper()
+	req := request()
+	step := next(t, noon, req, allows, Observed{})
+	if step.Action != Create {
+		t.Fatalf("action = %s, want Create", step.Action)
+	}
+	o := step.Outcome
+	req.Status = v1alpha1.AccessRequestStatus{State: o.State, Policy: o.Policy, Grant: o.Grant}
+	b := step.Binding.DeepCopy()
+	b.UID, b.CreationTimestamp = "b1", metav1.NewTime(noon)
+	return req, b
+}
+
+func judge(d policy.Decision, objections ...string) Judge {
+	return Judge{
+		Decide:     func() (policy.Decision, error) { return d, nil },
+		Objections: func(v1alpha1.Grant) ([]string, error) { return objections, nil },
+	}
+}
+
+func next(t *testing.T, now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen Observed, objections ...string) Step {
+	t.Helper()
+	step, err := Next(now, req, judge(d, objections...), seen, settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return step
+}
+
+func TestUndecidedRequest(t *testing.T) {
+	pending := allows
+	pending.Approvals = []v1alpha1.ApprovalRule{{Count: 1}}
+	pending.ApprovalTimeout = time.Hour
+	for name, tc := range map[string]struct {
+		decision policy.Decision
+		change   func(*v1alpha1.AccessRequest)
+		seen     Observed
+		now      time.Time
+		action   Action
+		state    v1alpha1.RequestState
+		reason   string
+		after    time.Time
+	}{
+		"allowed: granted": {
+			decision: allows, action: Create, state: v1alpha1.StateActive, reason: v1alpha1.ReasonGranted, after: noon.Add(10*time.Minute + backstop),
+		},
+		"a zero decision is never a yes": {decision: policy.Decision{}, reason: "error"},
+		"denied: final, and nothing is created": {
+			decision: policy.Decision{Verdict: policy.Denied}, action: Nothing, state: v1alpha1.StateDenied, reason: v1alpha1.ReasonDenied,
+		},
+		"no policy: final": {
+			decision: policy.Decision{Verdict: policy.NoMatchingPolicy}, action: Nothing, state: v1alpha1.StateDenied, reason: v1alpha1.ReasonNoMatchingPolicy,
+		},
+		"role missing: tried again": {
+			decision: policy.Decision{Verdict: policy.RoleMissing, Policy: allows.Policy}, action: Nothing,
+			state: v1alpha1.StateFailed, reason: v1alpha1.ReasonRoleNotFound, after: noon.Add(retryAfter),
+		},
+		"approvals are wanted: waits, until the timeout": {
+			decision: pending, action: Nothing, state: v1alpha1.StatePending, reason: v1alpha1.ReasonPendingApproval, after: noon.Add(time.Hour),
+		},
+		"approvals one second before the timeout: still waits": {
+			decision: pending, now: noon.Add(time.Hour - time.Second), action: Nothing,
+			state: v1alpha1.StatePending, reason: v1alpha1.ReasonPendingApproval, after: noon.Add(time.Hour),
+		},
+		"approvals at the timeout: denied": {
+			decision: pending, now: noon.Add(time.Hour), action: Nothing, state: v1alpha1.StateDenied, reason: v1alpha1.ReasonApprovalTimedOut,
+		},
+		"one second before notBefore: scheduled": {
+			decision: allows, change: notBefore(noon.Add(time.Second)), action: Nothing,
+			state: v1alpha1.StateScheduled, reason: v1alpha1.ReasonScheduled, after: noon.Add(time.Second),
+		},
+		"at notBefore: granted": {
+			decision: allows, change: notBefore(noon), action: Create,
+			state: v1alpha1.StateActive, reason: v1alpha1.ReasonGranted, after: noon.Add(10*time.Minute + backstop),
+		},
+		"clocks 30s apart: granted": {
+			decision: allows, seen: Observed{Skew: -MaxSkew}, action: Create,
+			state: v1alpha1.StateActive, reason: v1alpha1.ReasonGranted, after: noon.Add(10*time.Minute + backstop),
+		},
+		"clocks more than 30s apart: not granted": {
+			decision: allows, seen: Observed{Skew: -MaxSkew - time.Second}, action: Nothing,
+			state: v1alpha1.StateFailed, reason: v1alpha1.ReasonClockSkew, after: noon.Add(MaxSkew / 2),
+		},
+		"being deleted: nothing": {decision: allows, change: deleted, action: Nothing},
+		"no requester: denied":   {decision: allows, change: func(r *v1alpha1.AccessRequest) { r.Spec.Requester = nil }, action: Nothing, state: v1alpha1.StateDenied, reason: v1alpha1.ReasonDenied},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := request()
+			if tc.change != nil {
+				tc.change(req)
+			}
+			if tc.now.IsZero() {
+				tc.now = noon
+			}
+			step, err := Next(tc.now, req, judge(tc.decision), tc.seen, settings)
+			if (err != nil) != (tc.reason == "error") {
+				t.Fatalf("err = %v", err)
+			}
+			if err == nil {
+				check(t, step, tc.action, tc.state, tc.reason)
+				if !step.After.Equal(tc.after) {
+					t.Errorf("after = %s, want %s", step.After, tc.after)
+				}
+			}
+		})
+	}
+}
+
+func TestRecordedGrant(t *testing.T) {
+	end := noon.Add(10 * time.Minute)
+	for name, tc := range map[string]struct {
+		now        time.Time
+		request    func(*v1alpha1.AccessRequest)
+		binding    func(*rbacv1.RoleBinding)
+		gone       bool
+		objections []string
+		action     Action
+		state      v1alpha1.RequestState
+		reason     string
+	}{
+		"one second before the deadline: kept":     {now: end.Add(-time.Second), action: Nothing},
+		"at the deadline: ended":                   {now: end, action: Delete, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired},
+		"at the deadline, binding gone: recorded":  {now: end, gone: true, action: Delete, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired},
+		"being deleted: ended":                     {now: noon, request: deleted, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonRevoked},
+		"binding deleted by somebody: stays ended": {now: noon, gone: true, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonRevoked},
+		"binding terminating: ended":               {now: noon, binding: func(b *rbacv1.RoleBinding) { b.DeletionTimestamp = &metav1.Time{Time: noon} }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonRevoked},
+		"subject added: tampered": {now: noon, binding: func(b *rbacv1.RoleBinding) {
+			b.Subjects = append(b.Subjects, rbacv1.Subject{Kind: "User", Name: "eve"})
+		}, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
+		"subject changed: tampered": {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Subjects[0].Name = "eve" }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
+		"role changed: tampered":    {now: noon, binding: func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "admin" }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
+		"expiry put off: tampered":  {now: noon, binding: annotate(v1alpha1.ExpiresAtAnnotation, timestamp(end.Add(time.Hour))), action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
+		"expiry removed: tampered":  {now: noon, binding: annotate(v1alpha1.ExpiresAtAnnotation, ""), action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
+		"labels removed: tampered":  {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Labels = nil }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
+		"finalizer added: tampered": {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Finalizers = []string{"x/y"} }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
+		"owner added: tampered": {now: noon, binding: func(b *rbacv1.RoleBinding) {
+			b.OwnerReferences = append(b.OwnerReferences, metav1.OwnerReference{UID: "x"})
+		}, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
+		"a label of somebody else: kept": {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Labels["x"] = "y" }, action: Nothing},
+		"policy objects: withdrawn":      {now: noon, objections: []string{"it was deleted"}, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req, b := active(t)
+			if tc.request != nil {
+				tc.request(req)
+			}
+			if tc.binding != nil {
+				tc.binding(b)
+			}
+			seen := Observed{Binding: b}
+			if tc.gone {
+				seen.Binding = nil
+			}
+			step := next(t, tc.now, req, allows, seen, tc.objections...)
+			check(t, step, tc.action, tc.state, tc.reason)
+			if tc.reason != "" && (step.Outcome.Grant.EndedAt == nil || step.Outcome.Grant.EndReason != tc.reason) {
+				t.Errorf("the end is not recorded: %+v", step.Outcome.Grant)
+			}
+		})
+	}
+}
+
+// A grant that status does not know is recorded before its binding goes: see doc.go.
+func TestUnrecordedGrant(t *testing.T) {
+	denies := policy.Decision{Verdict: policy.Denied}
+	end := noon.Add(10 * time.Minute)
+	for name, tc := range map[string]struct {
+		now      time.Time
+		binding  func(*rbacv1.RoleBinding)
+		decision policy.Decision
+		action   Action
+		state    v1alpha1.RequestState
+		reason   string
+	}{
+		"exactly ours: recorded":                      {now: noon.Add(time.Minute), decision: allows, action: Nothing, state: v1alpha1.StateActive, reason: v1alpha1.ReasonGranted},
+		"overdue: emptied and recorded, not deleted":  {now: end, decision: allows, action: Empty, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired},
+		"overdue and empty already: recorded":         {now: end, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Subjects = nil }, action: Empty, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired},
+		"no longer allowed: emptied and recorded":     {now: noon, decision: denies, action: Empty, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
+		"other subjects: a stranger's, left alone":    {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Subjects[0].Name = "eve" }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
+		"other role: a stranger's, left alone":        {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "admin" }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
+		"later expiry: a stranger's, left alone":      {now: noon, decision: allows, binding: annotate(v1alpha1.ExpiresAtAnnotation, timestamp(end.Add(time.Second))), action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
+		"no labels of ours: a stranger's, left alone": {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Labels = nil }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
+		"no expiry: a stranger's, left alone":         {now: noon, decision: allows, binding: annotate(v1alpha1.ExpiresAtAnnotation, ""), action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req, b := active(t)
+			req.Status = v1alpha1.AccessRequestStatus{}
+			if tc.binding != nil {
+				tc.binding(b)
+			}
+			step := next(t, tc.now, req, tc.decision, Observed{Binding: b})
+			check(t, step, tc.action, tc.state, tc.reason)
+			if tc.reason == v1alpha1.ReasonGranted && !step.Outcome.Grant.ExpiresAt.Time.Equal(end) {
+				t.Errorf("expiresAt = %s, want that of the binding, %s", step.Outcome.Grant.ExpiresAt, end)
+			}
+		})
+	}
+}
+
+func TestFinalRequest(t *testing.T) {
+	for _, state := range []v1alpha1.RequestState{v1alpha1.StateExpired, v1alpha1.StateReturned, v1alpha1.StateDenied, v1alpha1.StateRevoked} {
+		t.Run(string(state)+" is never granted again, and loses a binding that is left", func(t *testing.T) {
+			req, b := active(t)
+			req.Status.State = state
+			check(t, next(t, noon, req, allows, Observed{}), Nothing, "", "")
+			check(t, next(t, noon, req, allows, Observed{Binding: b}), Delete, "", "")
+			b.Labels[v1alpha1.RequestUIDLabel] = "somebody-else"
+			check(t, next(t, noon, req, allows, Observed{Binding: b}), Nothing, "", "")
+		})
+	}
+}
+
+func TestRetention(t *testing.T) {
+	ended := func(change func(*v1alpha1.AccessRequest)) *v1alpha1.AccessRequest {
+		req, _ := active(t)
+		req.Status.State = v1alpha1.StateExpired
+		req.Status.Grant.EndedAt = &metav1.Time{Time: noon}
+		if change != nil {
+			change(req)
+		}
+		return req
+	}
+	due := noon.Add(settings.Retention)
+	check(t, next(t, due.Add(-time.Second), ended(nil), allows, Observed{}), Nothing, "", "")
+	check(t, next(t, due, ended(nil), allows, Observed{}), Forget, "", "")
+	for _, mark := range gitOpsMarks {
+		labelled := ended(func(r *v1alpha1.AccessRequest) { r.Labels = map[string]string{mark: "x"} })
+		check(t, next(t, due, labelled, allows, Observed{}), Nothing, "", "")
+		annotated := ended(func(r *v1alpha1.AccessRequest) { r.Annotations = map[string]string{mark: "x"} })
+		check(t, next(t, due, annotated, allows, Observed{}), Nothing, "", "")
+	}
+	step, err := Next(due, ended(nil), judge(allows), Observed{}, Settings{MaxDuration: 24 * time.Hour})
+	if err != nil || step.Action != Nothing {
+		t.Errorf("retention 0 keeps requests: got %s, %v", step.Action, err)
+	}
+}
+
+// What ends access is asked before anything that can fail.
+func TestNothingAboutPoliciesDelaysAnEnd(t *testing.T) {
+	broken := Judge{
+		Decide:     func() (policy.Decision, error) { return policy.Decision{}, errors.New("no policies") },
+		Objections: func(v1alpha1.Grant) ([]string, error) { return nil, errors.New("no policies") },
+	}
+	req, b := active(t)
+	step, err := Next(noon.Add(10*time.Minute), req, broken, Observed{Binding: b}, settings)
+	if err != nil || step.Action != Delete {
+		t.Errorf("at the deadline: %s, %v", step.Action, err)
+	}
+	b.Subjects[0].Name = "eve"
+	if step, err = Next(noon, req, broken, Observed{Binding: b}, settings); err != nil || step.Action != Delete {
+		t.Errorf("tampered: %s, %v", step.Action, err)
+	}
+	if _, err = Next(noon, request(), broken, Observed{}, settings); err == nil {
+		t.Error("an error while deciding was taken for an answer")
+	}
+}
+
+func TestExpiryIsTheEarlierOfDurationAndNotAfter(t *testing.T) {
+	for name, tc := range map[string]struct {
+		notAfter time.Time
+		want     time.Time
+	}{
+		"no notAfter":      {want: noon.Add(10 * time.Minute)},
+		"earlier notAfter": {notAfter: noon.Add(time.Minute), want: noon.Add(time.Minute)},
+		"later notAfter":   {notAfter: noon.Add(time.Hour), want: noon.Add(10 * time.Minute)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := request()
+			if !tc.notAfter.IsZero() {
+				req.Spec.NotAfter = &metav1.Time{Time: tc.notAfter}
+			}
+			step := next(t, noon.Add(900*time.Millisecond), req, allows, Observed{})
+			if got := step.Binding.Annotations[v1alpha1.ExpiresAtAnnotation]; got != timestamp(tc.want) {
+				t.Errorf("expires-at = %s, want %s", got, timestamp(tc.want))
+			}
+		})
+	}
+}
+
+func TestBindingName(t *testing.T) {
+	for name, want := range map[string]string{
+		"debug":                  "lapse-debug-6f1c2d3e",
+		strings.Repeat("a", 253): "lapse-" + strings.Repeat("a", 48) + "-6f1c2d3e",
+		strings.Repeat("a.", 99): "lapse-" + strings.TrimSuffix(strings.Repeat("a.", 24), ".") + "-6f1c2d3e",
+	} {
+		req := request()
+		req.Name = name
+		if got := BindingName(req); got != want {
+			t.Errorf("BindingName(%s) = %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	for name, tc := range map[string]struct {
+		annotation string
+		want       time.Time
+	}{
+		"readable":                      {timestamp(noon.Add(time.Hour)), noon.Add(time.Hour)},
+		"missing: the ceiling":          {"", noon.Add(24 * time.Hour)},
+		"garbage: the ceiling":          {"tomorrow", noon.Add(24 * time.Hour)},
+		"beyond: the ceiling":           {timestamp(noon.Add(24*time.Hour + time.Minute)), noon.Add(24 * time.Hour)},
+		"beyond by what clocks may be":  {timestamp(noon.Add(24*time.Hour + 5*time.Second)), noon.Add(24*time.Hour + 5*time.Second)},
+		"with an offset: the same time": {"2026-12-01T14:00:00+01:00", noon.Add(time.Hour)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, b := active(t)
+			b.Annotations[v1alpha1.ExpiresAtAnnotation] = tc.annotation
+			if got := Deadline(b, settings.MaxDuration); !got.Equal(tc.want) {
+				t.Errorf("deadline = %s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+func check(t *testing.T, step Step, action Action, state v1alpha1.RequestState, reason string) {
+	t.Helper()
+	if step.Action != action {
+		t.Errorf("action = %s, want %s", step.Action, action)
+	}
+	var gotState v1alpha1.RequestState
+	var gotReason string
+	if step.Outcome != nil {
+		gotState, gotReason = step.Outcome.State, step.Outcome.Reason
+	}
+	if gotState != state || gotReason != reason {
+		t.Errorf("outcome = %s/%s, want %s/%s", gotState, gotReason, state, reason)
+	}
+}
+
+func deleted(r *v1alpha1.AccessRequest) { r.DeletionTimestamp = &metav1.Time{Time: noon} }
+
+func notBefore(at time.Time) func(*v1alpha1.AccessRequest) {
+	return func(r *v1alpha1.AccessRequest) { r.Spec.NotBefore = &metav1.Time{Time: at} }
+}
+
+func annotate(key, value string) func(*rbacv1.RoleBinding) {
+	return func(b *rbacv1.RoleBinding) { b.Annotations[key] = value }
+}

@@ -1,0 +1,123 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
+)
+
+// gitOpsMarks are the labels and annotations by which Argo CD and Flux know what
+// they applied. Such a request is never deleted: it would be created again, and
+// granted again.
+var gitOpsMarks = []string{
+	"argocd.argoproj.io/tracking-id",
+	"argocd.argoproj.io/instance",
+	"app.kubernetes.io/instance", // Argo CD's default label before tracking-id
+	"kustomize.toolkit.fluxcd.io/name",
+	"helm.toolkit.fluxcd.io/name",
+}
+
+func tracked(req *v1alpha1.AccessRequest) bool {
+	for _, mark := range gitOpsMarks {
+		if _, labelled := req.Labels[mark]; labelled {
+			return true
+		}
+		if _, annotated := req.Annotations[mark]; annotated {
+			return true
+		}
+	}
+	return false
+}
+
+// endOf is when a final request became final.
+func endOf(req *v1alpha1.AccessRequest) time.Time {
+	if g := req.Status.Grant; g != nil && g.EndedAt != nil {
+		return g.EndedAt.Time
+	}
+	if c := meta.FindStatusCondition(req.Status.Conditions, v1alpha1.ConditionReady); c != nil {
+		return c.LastTransitionTime.Time
+	}
+	return req.CreationTimestamp.Time
+}
+
+// changes names what was changed in the binding of a grant.
+func changes(req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen Observed) []string {
+	subject, err := policy.GrantSubject(&req.Spec)
+	if err != nil {
+		return []string{"subjects"}
+	}
+	return differences(seen.Binding, newBinding(req, subject, policyName(req), g))
+}
+
+func policyName(req *v1alpha1.AccessRequest) string {
+	if req.Status.Policy == nil {
+		return ""
+	}
+	return req.Status.Policy.Name
+}
+
+func granted(d policy.Decision, g v1alpha1.Grant) *Outcome {
+	return &Outcome{
+		State: v1alpha1.StateActive, Reason: v1alpha1.ReasonGranted, Policy: d.Policy, Grant: &g,
+		Message: fmt.Sprintf("allowed by policy %s; access ends at %s", d.Policy.Name, timestamp(g.ExpiresAt.Time)),
+	}
+}
+
+func ended(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, reason, message string) *Outcome {
+	state := v1alpha1.StateRevoked
+	if reason == v1alpha1.ReasonExpired {
+		state = v1alpha1.StateExpired
+	}
+	at := metav1.NewTime(now.Truncate(time.Second))
+	g.EndedAt, g.EndReason = &at, reason
+	return &Outcome{State: state, Reason: reason, Message: message, Policy: req.Status.Policy, Grant: &g}
+}
+
+func refuse(reason, message string, ref *v1alpha1.PolicyReference) Step {
+	return Step{Action: Nothing, Outcome: &Outcome{State: v1alpha1.StateDenied, Reason: reason, Message: message, Policy: ref}}
+}
+
+func failed(reason, message string, ref *v1alpha1.PolicyReference) *Outcome {
+	return &Outcome{State: v1alpha1.StateFailed, Reason: reason, Message: message, Policy: ref}
+}
+
+func conflict(binding string) *Outcome {
+	return failed(v1alpha1.ReasonBindingConflict, fmt.Sprintf(
+		"RoleBinding %s exists and is not Lapse's: it is neither used nor removed; delete it, or create the request under another name", binding), nil)
+}
+
+// BindForbidden is the outcome when the API server did not let the operator bind
+// the role. It shows the YAML that would allow it.
+func BindForbidden(req *v1alpha1.AccessRequest, ref *v1alpha1.PolicyReference) *Outcome {
+	resource, kind := "clusterroles", req.Spec.RoleRef.Kind
+	if kind == v1alpha1.RoleKind {
+		resource = "roles"
+	}
+	return failed(v1alpha1.ReasonBindForbidden, fmt.Sprintf(`the operator may not bind %s %s: it needs the verb bind on it. A cluster admin allows it with:
+
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: lapse-bindable-%s
+  labels: {%s: "true"}
+rules:
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [%s]
+  resourceNames: [%q]
+  verbs: [bind]
+`, kind, req.Spec.RoleRef.Name, req.Spec.RoleRef.Name, v1alpha1.BindableLabel, resource, req.Spec.RoleRef.Name), ref)
+}
+
+// NamespaceTerminating is the outcome when the namespace went away before access
+// was given.
+func NamespaceTerminating(req *v1alpha1.AccessRequest) *Outcome {
+	return refuse(v1alpha1.ReasonDenied, fmt.Sprintf("namespace %s is being deleted: nothing is granted in it", req.Namespace), nil).Outcome
+}

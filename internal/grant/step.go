@@ -1,0 +1,84 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
+)
+
+// Action is what a Step does to the cluster before status is written.
+type Action string
+
+const (
+	// Nothing is done to the cluster.
+	Nothing Action = "Nothing"
+	// Create the binding of the step.
+	Create Action = "Create"
+	// Delete the binding that was seen.
+	Delete Action = "Delete"
+	// Empty the binding that was seen: nobody holds the role any more, and the
+	// binding stays until status has recorded it.
+	Empty Action = "Empty"
+	// Forget deletes the request, whose time as a record is over.
+	Forget Action = "Forget"
+)
+
+// Step is one step of a request: an act, then what status says of it.
+type Step struct {
+	// Action comes first.
+	Action Action
+	// Binding is the one to create; set for Create alone.
+	Binding *rbacv1.RoleBinding
+	// Outcome is what status says once the act succeeded; nil leaves status alone.
+	Outcome *Outcome
+	// After is when to look again if nothing happens before; zero is never.
+	After time.Time
+}
+
+// Ends says whether the step takes access away. Such a step waits for nothing.
+func (s Step) Ends() bool { return s.Action == Delete || s.Action == Empty }
+
+// Outcome is what becomes of a request, in the words of its status.
+type Outcome struct {
+	State   v1alpha1.RequestState
+	Reason  string
+	Message string
+	// Policy that allowed the request or has to be satisfied; nil if there is none.
+	Policy *v1alpha1.PolicyReference
+	// Grant that was given; nil if none was.
+	Grant *v1alpha1.Grant
+}
+
+// Observed is what Next has to know of the cluster.
+type Observed struct {
+	// Binding with the name of the request's; nil when there is none.
+	Binding *rbacv1.RoleBinding
+	// Skew is how far the operator's clock is ahead of the API server's; negative
+	// when it is behind.
+	Skew time.Duration
+}
+
+// Judge answers what depends on policies. It is asked only when nothing else
+// speaks for an end, so that nothing about policies can delay one.
+type Judge struct {
+	// Decide judges the request afresh.
+	Decide func() (policy.Decision, error)
+	// Objections are those of the policy that allowed the grant, as it is now and
+	// judged as of the time of the grant. A policy that is gone objects.
+	Objections func(v1alpha1.Grant) ([]string, error)
+}
+
+// Settings are those of the operator.
+type Settings struct {
+	// MaxDuration is the ceiling over every policy.
+	MaxDuration time.Duration
+	// Retention is how long a request stays as a record after its end; zero keeps
+	// it for ever.
+	Retention time.Duration
+}

@@ -1,0 +1,52 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package metrics is what Lapse counts. No label holds a name that a user chose.
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+)
+
+var (
+	outcomes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lapse_request_outcomes_total",
+		Help: "Changes of the condition Ready of AccessRequests, by its new reason.",
+	}, []string{"reason"})
+
+	lateness = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "lapse_revocation_lateness_seconds",
+		Help:    "Time from the deadline of a grant to its end on the API server.",
+		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
+	})
+)
+
+func init() {
+	metrics.Registry.MustRegister(outcomes, lateness)
+}
+
+// Outcome counts a request that reached a reason.
+func Outcome(reason string) { outcomes.WithLabelValues(reason).Inc() }
+
+// Lateness observes how long after its deadline access ended.
+func Lateness(d time.Duration) { lateness.Observe(d.Seconds()) }
+
+// Gauges registers what is computed when it is asked for: how many managed
+// bindings there are, how many are past their deadline, and how far the clock here
+// is ahead of the API server's.
+func Gauges(active, overdue func() float64, skew func() time.Duration) error {
+	for _, c := range []prometheus.Collector{
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lapse_bindings", Help: "Managed RoleBindings."}, active),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lapse_bindings_overdue", Help: "Managed RoleBindings past their deadline; alert when it is not 0."}, overdue),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lapse_clock_skew_seconds", Help: "How far the operator's clock is ahead of the API server's."},
+			func() float64 { return skew().Seconds() }),
+	} {
+		if err := metrics.Registry.Register(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,128 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// The manager gives access that was asked for and allowed, and ends it on time.
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+	_ "time/tzdata" // conditions name time zones, and the image has none
+
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubeconfigs of clouds
+
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/controllers"
+	"github.com/lapse-dev/lapse/internal/policy"
+)
+
+type flags struct {
+	namespace   string
+	leaderElect bool
+	metrics     string
+	probes      string
+	maxDuration time.Duration
+	retention   time.Duration
+	reserved    string
+	logging     zap.Options
+}
+
+func main() {
+	f := parse()
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&f.logging)))
+	if err := run(f); err != nil {
+		fmt.Fprintln(os.Stderr, "lapse:", err)
+		os.Exit(1)
+	}
+}
+
+func parse() *flags {
+	f := &flags{}
+	flag.StringVar(&f.namespace, "namespace", "lapse-system", "The operator's own namespace: its lease is there, and nothing is granted in it.")
+	flag.BoolVar(&f.leaderElect, "leader-elect", false, "Run as one of several replicas: one grants, all of them end access.")
+	flag.StringVar(&f.metrics, "metrics-bind-address", "0", "Where metrics are served, with TLS and only to those who may get /metrics; 0 is nowhere.")
+	flag.StringVar(&f.probes, "health-probe-bind-address", ":8081", "Where /healthz and /readyz are served; 0 is nowhere.")
+	flag.DurationVar(&f.maxDuration, "max-duration", 24*time.Hour, "The longest grant, whatever policies allow; 10s to 24h.")
+	flag.DurationVar(&f.retention, "retention", 30*24*time.Hour, "How long a request that is over stays as a record; 0 keeps it. What Argo CD or Flux tracks is always kept.")
+	flag.StringVar(&f.reserved, "reserved-namespaces", "kube-*", "Namespaces in which nothing is granted, separated by commas; kube-* names all that begin with kube-. The operator's own is always one.")
+	f.logging.BindFlags(flag.CommandLine)
+	flag.Parse()
+	return f
+}
+
+func (f *flags) limits() (policy.Limits, error) {
+	if f.maxDuration < 10*time.Second || f.maxDuration > 24*time.Hour {
+		return policy.Limits{}, fmt.Errorf("--max-duration is %s, and must be between 10s and 24h", f.maxDuration)
+	}
+	if f.retention < 0 {
+		return policy.Limits{}, fmt.Errorf("--retention is %s, and must not be negative; 0 keeps requests for ever", f.retention)
+	}
+	reserved := []string{f.namespace}
+	for name := range strings.SplitSeq(f.reserved, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			reserved = append(reserved, name)
+		}
+	}
+	return policy.Limits{MaxDuration: f.maxDuration, ReservedNamespaces: reserved}, nil
+}
+
+func run(f *flags) error {
+	limits, err := f.limits()
+	if err != nil {
+		return err
+	}
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("no way to reach the API server: %w; run in a cluster, or with --kubeconfig", err)
+	}
+	realClock := clock.RealClock{}
+	skew := controllers.NewSkew(realClock)
+	config.Wrap(skew.Wrap)
+
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return err
+	}
+	mgr, err := ctrl.NewManager(config, f.options(scheme))
+	if err != nil {
+		return fmt.Errorf("setting up: %w", err)
+	}
+	err = controllers.Setup(mgr, controllers.Options{
+		Clock: realClock, Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("lapse"),
+		Skew: skew.Ahead, Limits: limits, Retention: f.retention,
+	})
+	if err = errors.Join(err, mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("informers", controllers.Ready(mgr))); err != nil {
+		return err
+	}
+	return mgr.Start(ctrl.SetupSignalHandler())
+}
+
+func (f *flags) options(scheme *runtime.Scheme) ctrl.Options {
+	return ctrl.Options{
+		Scheme: scheme,
+		Cache:  controllers.CacheOptions(),
+		Metrics: metricsserver.Options{
+			BindAddress: f.metrics, SecureServing: true, FilterProvider: filters.WithAuthenticationAndAuthorization,
+			TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }},
+		},
+		HealthProbeBindAddress:        f.probes,
+		LeaderElection:                f.leaderElect,
+		LeaderElectionID:              "lapse.lapse.dev",
+		LeaderElectionNamespace:       f.namespace,
+		LeaderElectionReleaseOnCancel: true,
+	}
+}
