@@ -1,0 +1,127 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/operator"
+)
+
+var _ = Describe("The end of access", func() {
+	var ns string
+	BeforeEach(func(ctx SpecContext) {
+		ns = newNamespace(ctx)
+		newPolicy(ctx, builders.Policy("p-"+ns).Allowing("reader").In(ns))
+	})
+
+	It("is within 2 s for 200 grants that end in the same second, and never early", func(ctx SpecContext) {
+		const grants, tolerance = 200, 2 * time.Second
+		startManager(ctx)
+		end := time.Now().Add(15 * time.Second).Truncate(time.Second)
+		deleted := watchDeletions(ctx, ns)
+		for i := range grants {
+			req := builders.Request(fmt.Sprintf("many-%03d", i)).In(ns).ForClusterRole("reader").Lasting(time.Hour).NotAfter(end).Build()
+			Expect(alice.Create(ctx, req)).To(Succeed())
+		}
+		Eventually(func() int { return len(bindings(ctx, ns)) }).WithContext(ctx).Should(Equal(grants))
+		Expect(time.Now()).To(BeTemporally("<", end), "the grants must all be there before any ends")
+
+		var earliest, latest time.Duration
+		for i := range grants {
+			var at time.Time
+			Eventually(deleted).WithContext(ctx).Should(Receive(&at))
+			late := at.Sub(end)
+			if i == 0 || late < earliest {
+				earliest = late
+			}
+			latest = max(latest, late)
+		}
+		GinkgoWriter.Printf("%d grants ended between %s and %s after their deadline\n", grants, earliest, latest)
+		AddReportEntry("lateness", fmt.Sprintf("%d grants: first %s, last %s after the deadline", grants, earliest, latest))
+		Expect(earliest).To(BeNumerically(">=", 0), "early")
+		Expect(latest).To(BeNumerically("<=", tolerance), "late")
+	}, SpecTimeout(90*time.Second))
+
+	It("comes within 5 s of being ready when the manager was killed before it, and access never again", func(ctx SpecContext) {
+		m := startManager(ctx)
+		req := builders.Request("killed").In(ns).ForClusterRole("reader").Lasting(10 * time.Second).Build()
+		Expect(alice.Create(ctx, req)).To(Succeed())
+		eventually(ctx, req, v1alpha1.ReasonGranted)
+		Expect(m.Kill()).To(Succeed())
+		Eventually(func() bool { return time.Now().After(req.Status.Grant.ExpiresAt.Time) }).WithContext(ctx).Should(BeTrue())
+		Expect(bindings(ctx, ns)).To(HaveLen(1), "nobody is there to end it")
+
+		startManager(ctx)
+		ready := time.Now()
+		Eventually(func() int { return len(bindings(ctx, ns)) }).WithContext(ctx).Should(BeZero())
+		Expect(time.Since(ready)).To(BeNumerically("<", 5*time.Second))
+		eventually(ctx, req, v1alpha1.ReasonExpired)
+		Consistently(func() int { return len(bindings(ctx, ns)) }, "3s").WithContext(ctx).Should(BeZero())
+	}, SpecTimeout(time.Minute))
+
+	It("comes by garbage collection when the request is deleted while the manager is down", func(ctx SpecContext) {
+		m := startManager(ctx)
+		req := builders.Request("collected").In(ns).ForClusterRole("reader").Lasting(time.Hour).Build()
+		Expect(alice.Create(ctx, req)).To(Succeed())
+		eventually(ctx, req, v1alpha1.ReasonGranted)
+		Expect(m.Kill()).To(Succeed())
+		Expect(admin.Delete(ctx, req)).To(Succeed())
+		// The garbage collector learns of new kinds every 30 s.
+		Eventually(func() int { return len(bindings(ctx, ns)) }, time.Minute).WithContext(ctx).Should(BeZero())
+	}, SpecTimeout(90*time.Second))
+
+	It("comes at once when the request or its policy is deleted, and soon when its namespace is", func(ctx SpecContext) {
+		startManager(ctx)
+		gone := func(ns string, within time.Duration, end func()) {
+			GinkgoHelper()
+			req := builders.Request("ended").In(ns).ForClusterRole("reader").Lasting(time.Hour).Build()
+			Expect(alice.Create(ctx, req)).To(Succeed())
+			eventually(ctx, req, v1alpha1.ReasonGranted)
+			end()
+			Eventually(func() int { return len(bindings(ctx, ns)) }, within).WithContext(ctx).Should(BeZero())
+			Expect(client.IgnoreNotFound(admin.Delete(ctx, req))).To(Succeed())
+		}
+		gone(ns, 2*time.Second, func() {
+			Expect(admin.DeleteAllOf(ctx, &v1alpha1.AccessRequest{}, client.InNamespace(ns))).To(Succeed())
+		})
+		gone(ns, 2*time.Second, func() {
+			p := builders.Policy("p-" + ns).Build()
+			Expect(admin.Delete(ctx, p)).To(Succeed())
+		})
+		other := newNamespace(ctx)
+		newPolicy(ctx, builders.Policy("p-"+other).Allowing("reader").In(other))
+		// The namespace controller deletes one kind after the other.
+		gone(other, 20*time.Second, func() { Expect(admin.Delete(ctx, builders.Namespace(other))).To(Succeed()) })
+	}, SpecTimeout(time.Minute))
+})
+
+// watchDeletions sends the moment at which each managed binding was seen to go.
+func watchDeletions(ctx context.Context, namespace string) <-chan time.Time {
+	GinkgoHelper()
+	watcher, err := client.NewWithWatch(plane.AdminConfig(), client.Options{Scheme: operator.Scheme()})
+	Expect(err).NotTo(HaveOccurred())
+	w, err := watcher.Watch(ctx, &rbacv1.RoleBindingList{}, client.InNamespace(namespace))
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(w.Stop)
+	out := make(chan time.Time, 1000)
+	go func() {
+		for e := range w.ResultChan() {
+			if e.Type == watch.Deleted {
+				out <- time.Now()
+			}
+		}
+	}()
+	return out
+}

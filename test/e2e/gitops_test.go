@@ -1,0 +1,81 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
+)
+
+var _ = Describe("A manifest that is applied again", func() {
+	const manifest = `apiVersion: lapse.dev/v1alpha1
+kind: AccessRequest
+metadata: {name: %s, namespace: %s}
+spec:
+  roleRef: {kind: ClusterRole, name: reader}
+  duration: 10s
+  notAfter: %q
+  reason: "INC-1: from Git"
+`
+	It("after its end grants nothing, sixty times in each way of applying, nor when it is created anew", func(ctx SpecContext) {
+		ns := newNamespace(ctx)
+		newPolicy(ctx, builders.Policy("p-"+ns).Allowing("reader").In(ns))
+		startManager(ctx)
+		// Server-side apply is a patch, which lapse-requester does not include.
+		Expect(admin.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "gitops"}, Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{"lapse.dev"}, Resources: []string{"accessrequests"}, Verbs: []string{"patch"}},
+		}})).To(Succeed())
+		Expect(admin.Create(ctx, &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "gitops"},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "gitops"},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "alice"}},
+		})).To(Succeed())
+		file := filepath.Join(GinkgoT().TempDir(), "request.yaml")
+		notAfter := time.Now().Add(12 * time.Second).UTC().Truncate(time.Second)
+		Expect(os.WriteFile(file, fmt.Appendf(nil, manifest, "git", ns, notAfter.Format(time.RFC3339)), 0o600)).To(Succeed())
+		apply := func(args ...string) string {
+			GinkgoHelper()
+			stdout, stderr, err := plane.Kubectl(ctx, asAlice, append([]string{"apply", "-f", file}, args...)...)
+			Expect(err).NotTo(HaveOccurred(), stderr)
+			return stdout
+		}
+		apply()
+		req := builders.Request("git").In(ns).Build()
+		eventually(ctx, req, v1alpha1.ReasonExpired)
+		uid, version := req.UID, req.ResourceVersion
+
+		for range 60 {
+			Expect(apply()).To(ContainSubstring("unchanged"))
+		}
+		apply("--server-side", "--force-conflicts")
+		Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
+		version = req.ResourceVersion // managedFields name a second way of applying
+		for range 60 {
+			apply("--server-side", "--force-conflicts")
+		}
+		Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
+		Expect(req.UID).To(Equal(uid))
+		Expect(req.ResourceVersion).To(Equal(version), "sixty times applied, not once changed")
+		Expect(req).To(haveReason(v1alpha1.ReasonExpired))
+		Expect(bindings(ctx, ns)).To(BeEmpty())
+
+		Expect(admin.Delete(ctx, req)).To(Succeed())
+		apply()
+		eventually(ctx, req, v1alpha1.ReasonDenied)
+		Expect(req.UID).NotTo(Equal(uid))
+		Expect(req.Status.Conditions[0].Message).To(ContainSubstring(notAfter.Format(time.RFC3339)))
+		Expect(bindings(ctx, ns)).To(BeEmpty())
+	}, SpecTimeout(2*time.Minute))
+})

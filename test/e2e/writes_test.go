@@ -1,0 +1,63 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/controlplane"
+	"github.com/lapse-dev/lapse/test/operator"
+)
+
+var _ = Describe("What the operator writes, by the API server's audit log", func() {
+	var (
+		ns   string
+		mark controlplane.AuditMark
+	)
+	BeforeEach(func(ctx SpecContext) {
+		ns = newNamespace(ctx)
+		newPolicy(ctx, builders.Policy("p-"+ns).Allowing("reader").In(ns))
+		startManager(ctx)
+		var err error
+		mark, err = plane.AuditMark()
+		Expect(err).NotTo(HaveOccurred())
+	})
+
+	// writes lists verb, resource and code of all but Events and the policy's status.
+	writes := func() []string {
+		GinkgoHelper()
+		events, err := plane.Writes(mark, operator.Username)
+		Expect(err).NotTo(HaveOccurred())
+		var out []string
+		for _, e := range events {
+			if sets.New("events", "leases", "accesspolicies").Has(e.ObjectRef.Resource) {
+				continue
+			}
+			out = append(out, e.Verb+" "+e.ObjectRef.Resource+"/"+e.ObjectRef.Subresource)
+		}
+		return out
+	}
+
+	It("is four writes for a life that needs no approval", func(ctx SpecContext) {
+		req := builders.Request("life").In(ns).ForClusterRole("reader").Lasting(10 * time.Second).Build()
+		Expect(alice.Create(ctx, req)).To(Succeed())
+		eventually(ctx, req, v1alpha1.ReasonExpired)
+		Consistently(writes, "3s").WithContext(ctx).Should(Equal([]string{
+			"create rolebindings/", "patch accessrequests/status", "delete rolebindings/", "patch accessrequests/status",
+		}))
+	}, SpecTimeout(time.Minute))
+
+	It("is one write for a refusal, and then silence", func(ctx SpecContext) {
+		req := builders.Request("refused").In(ns).ForClusterRole("writer").Build()
+		Expect(alice.Create(ctx, req)).To(Succeed())
+		eventually(ctx, req, v1alpha1.ReasonNoMatchingPolicy)
+		Consistently(writes, "5s").WithContext(ctx).Should(Equal([]string{"patch accessrequests/status"}))
+	}, SpecTimeout(time.Minute))
+})

@@ -1,0 +1,173 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/types"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/controllers"
+	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/test/builders"
+)
+
+// harness is an operator whose clock and steps are the test's.
+type harness struct {
+	clock    *clocktesting.FakeClock
+	skew     time.Duration
+	events   *events.FakeRecorder
+	requests *controllers.RequestReconciler
+	expiry   *controllers.ExpiryReconciler
+	policies *controllers.PolicyReconciler
+}
+
+// newHarness runs as the operator. Its clock begins at the real time: the API
+// server stamps objects with its own.
+func newHarness() *harness {
+	return newHarnessWith(asOperator)
+}
+
+func newHarnessWith(c client.Client) *harness {
+	h := &harness{clock: clocktesting.NewFakeClock(time.Now()), events: events.NewFakeRecorder(1000)}
+	o := controllers.Options{
+		Clock: h.clock, Live: c, Recorder: h.events, Skew: func() time.Duration { return h.skew },
+		Limits:    policy.Limits{MaxDuration: 24 * time.Hour, ReservedNamespaces: []string{"lapse-system", "kube-*"}},
+		Retention: 30 * 24 * time.Hour,
+	}
+	h.requests = controllers.NewRequestReconciler(c, o)
+	h.policies = controllers.NewPolicyReconciler(c, o)
+	h.expiry = &controllers.ExpiryReconciler{
+		Options: o, Client: c,
+		RequestsSynced: func() bool { return true }, Leading: func() bool { return true },
+	}
+	return h
+}
+
+// step reconciles a request and its binding once.
+func (h *harness) step(ctx context.Context, req *v1alpha1.AccessRequest) error {
+	if _, err := h.expiry.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: req.Namespace, Name: grant.BindingName(req)}}); err != nil {
+		return err
+	}
+	_, err := h.requests.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(req)})
+	return err
+}
+
+// settle reconciles until nothing changes, and reads the request again.
+func (h *harness) settle(ctx context.Context, req *v1alpha1.AccessRequest) {
+	GinkgoHelper()
+	for last, now := "", "start"; last != now; {
+		Expect(h.step(ctx, req)).To(Succeed())
+		last, now = now, h.versions(ctx, req)
+	}
+}
+
+// versions changes with every write to the request or its binding.
+func (h *harness) versions(ctx context.Context, req *v1alpha1.AccessRequest) string {
+	GinkgoHelper()
+	Expect(client.IgnoreNotFound(admin.Get(ctx, client.ObjectKeyFromObject(req), req))).To(Succeed())
+	if b := bindingOf(ctx, req); b != nil {
+		return req.ResourceVersion + "/" + b.ResourceVersion
+	}
+	return req.ResourceVersion + "/none"
+}
+
+// bindingOf is the RoleBinding with the name of the request's, or nil.
+func bindingOf(ctx context.Context, req *v1alpha1.AccessRequest) *rbacv1.RoleBinding {
+	GinkgoHelper()
+	b := &rbacv1.RoleBinding{}
+	err := admin.Get(ctx, client.ObjectKey{Namespace: req.Namespace, Name: grant.BindingName(req)}, b)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	Expect(err).NotTo(HaveOccurred())
+	return b
+}
+
+// granted creates a request as its requester and takes it until it is granted.
+func (h *harness) granted(ctx context.Context, as client.Client, req *v1alpha1.AccessRequest) *v1alpha1.AccessRequest {
+	GinkgoHelper()
+	Expect(as.Create(ctx, req)).To(Succeed())
+	h.settle(ctx, req)
+	Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
+	return req
+}
+
+// beReady matches the condition Ready of a request or policy.
+func beReady(status metav1.ConditionStatus, reason string) types.GomegaMatcher {
+	return haveCondition(v1alpha1.ConditionReady, status, reason)
+}
+
+func haveCondition(kind string, status metav1.ConditionStatus, reason string) types.GomegaMatcher {
+	return WithTransform(func(obj any) string {
+		var conditions []metav1.Condition
+		switch o := obj.(type) {
+		case *v1alpha1.AccessRequest:
+			conditions = o.Status.Conditions
+		case *v1alpha1.AccessPolicy:
+			conditions = o.Status.Conditions
+		}
+		c := meta.FindStatusCondition(conditions, kind)
+		if c == nil {
+			return "no condition " + kind
+		}
+		return kind + "=" + string(c.Status) + "/" + c.Reason
+	}, Equal(kind+"="+string(status)+"/"+reason))
+}
+
+// message is what the condition Ready says.
+func message(req *v1alpha1.AccessRequest) string {
+	if c := meta.FindStatusCondition(req.Status.Conditions, v1alpha1.ConditionReady); c != nil {
+		return c.Message
+	}
+	return ""
+}
+
+// expectAccess waits for the API server to see a binding come or go: its RBAC
+// authorizer lags a few milliseconds behind.
+func expectAccess(ctx context.Context, as client.Client, namespace string, want bool) {
+	GinkgoHelper()
+	Eventually(func() bool { return mayReadConfigMaps(ctx, as, namespace) }).WithContext(ctx).
+		WithPolling(5 * time.Millisecond).Should(Equal(want))
+}
+
+// mayReadConfigMaps asks the API server as the user, by doing it.
+func mayReadConfigMaps(ctx context.Context, as client.Client, namespace string) bool {
+	GinkgoHelper()
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(configMaps)
+	err := as.List(ctx, list, client.InNamespace(namespace))
+	if apierrors.IsForbidden(err) {
+		return false
+	}
+	Expect(err).NotTo(HaveOccurred())
+	return true
+}
+
+func requestFor(obj client.Object) ctrl.Request {
+	return ctrl.Request{NamespacedName: client.ObjectKeyFromObject(obj)}
+}
+
+// policyFor lets alice have reader in a namespace.
+func policyFor(ns string) builders.PolicyBuilder {
+	return builders.Policy("p-" + ns).Allowing("reader").In(ns)
+}
+
+// requestIn asks for reader for a minute.
+func requestIn(ns string) *v1alpha1.AccessRequest {
+	return builders.Request("request").In(ns).ForClusterRole("reader").Build()
+}

@@ -1,0 +1,241 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
+)
+
+// mayEverything lets a user do everything with requests: whatever is refused then is
+// refused by schema or admission.
+func mayEverything(ctx context.Context, name string) client.Client {
+	GinkgoHelper()
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "everything-" + name}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{"lapse.dev"}, Resources: []string{"*"}, Verbs: []string{"*"}},
+	}}
+	Expect(client.IgnoreAlreadyExists(admin.Create(ctx, role))).To(Succeed())
+	Expect(client.IgnoreAlreadyExists(admin.Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: name}},
+	}))).To(Succeed())
+	return user(name, "oncall")
+}
+
+var _ = Describe("The requester", func() {
+	var (
+		ns      string
+		mallory client.Client
+	)
+	BeforeEach(func(ctx SpecContext) { ns, mallory = newNamespace(ctx), mayEverything(ctx, "mallory") })
+
+	falseNames := map[string]v1alpha1.Identity{
+		"another user":      {Username: "alice"},
+		"a group too many":  {Username: "mallory", Groups: []string{"oncall", "askers", "system:authenticated", "admins"}},
+		"a group too few":   {Username: "mallory", Groups: []string{"oncall"}},
+		"no groups":         {Username: "mallory"},
+		"a uid":             {Username: "mallory", UID: "7", Groups: []string{"oncall", "askers", "system:authenticated"}},
+		"a homoglyph":       {Username: "mаllory", Groups: []string{"oncall", "askers", "system:authenticated"}}, // Cyrillic а
+		"the operator":      {Username: "system:serviceaccount:lapse-system:lapse-manager"},
+		"a name with space": {Username: "mallory ", Groups: []string{"oncall", "askers", "system:authenticated"}},
+	}
+	// applied is the manifest of requestIn, with a requester unless it is nil.
+	applied := func(identity any) client.Patch {
+		spec := map[string]any{"roleRef": map[string]any{"kind": "ClusterRole", "name": "reader"}, "reason": "INC-1: a test", "duration": "1m0s"}
+		if identity != nil {
+			spec["requester"] = identity
+		}
+		manifest, err := json.Marshal(map[string]any{
+			"apiVersion": "lapse.dev/v1alpha1", "kind": "AccessRequest", "metadata": map[string]any{"name": "request", "namespace": ns}, "spec": spec,
+		})
+		Expect(err).NotTo(HaveOccurred())
+		return client.RawPatch(types.ApplyPatchType, manifest)
+	}
+
+	It("is stamped, with the subject, as the API server authenticated it", func(ctx SpecContext) {
+		req := requestIn(ns)
+		Expect(mallory.Create(ctx, req)).To(Succeed())
+		Expect(req.Spec.Requester.Username).To(Equal("mallory"))
+		Expect(req.Spec.Requester.Groups).To(ConsistOf("oncall", "askers", "system:authenticated"))
+		Expect(*req.Spec.Subject).To(Equal(builders.User("mallory")))
+	})
+
+	It("may be given by hand if it is exactly true", func(ctx SpecContext) {
+		req := builders.Request("true").In(ns).By("mallory", "oncall", "askers", "system:authenticated").Build()
+		Expect(mallory.Create(ctx, req)).To(Succeed())
+	})
+
+	It("is a ServiceAccount when a ServiceAccount asks", func(ctx SpecContext) {
+		Expect(admin.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "ci"}})).To(Succeed())
+		bindCluster(ctx, "ci-"+ns, "lapse-requester", rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: "ci"})
+		config, err := plane.ServiceAccountConfig(ctx, ns, "ci")
+		Expect(err).NotTo(HaveOccurred())
+		req := requestIn(ns)
+		Expect(clientOf(config).Create(ctx, req)).To(Succeed())
+		Expect(req.Spec.Requester.Username).To(Equal("system:serviceaccount:" + ns + ":ci"))
+		Expect(*req.Spec.Subject).To(Equal(builders.ServiceAccount(ns, "ci")))
+	})
+
+	for what, identity := range falseNames {
+		It("cannot be "+what+" by create, generateName, dry run or server-side apply", func(ctx SpecContext) {
+			refused := MatchError(ContainSubstring("spec.requester must be left out or"))
+			req := requestIn(ns)
+			req.Spec.Requester = &identity
+			Expect(mallory.Create(ctx, req.DeepCopy())).To(refused)
+			Expect(mallory.Create(ctx, req.DeepCopy(), client.DryRunAll)).To(refused)
+			generated := req.DeepCopy()
+			generated.Name, generated.GenerateName = "", "spoof-"
+			Expect(mallory.Create(ctx, generated)).To(refused)
+			Expect(mallory.Patch(ctx, requestIn(ns), applied(identity), client.FieldOwner("spoof"))).To(refused)
+			Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(MatchError(apierrors.IsNotFound, "not found"))
+		})
+
+		It("cannot become "+what+" by update or any kind of patch", func(ctx SpecContext) {
+			req := requestIn(ns)
+			Expect(mallory.Create(ctx, req)).To(Succeed())
+			before := req.DeepCopy()
+			req.Spec.Requester = &identity
+			refused := MatchError(ContainSubstring("spec is immutable; create a new AccessRequest"))
+			Expect(mallory.Update(ctx, req.DeepCopy())).To(refused)
+			raw, err := json.Marshal(identity)
+			Expect(err).NotTo(HaveOccurred())
+			replace := fmt.Appendf(nil, `[{"op":"replace","path":"/spec/requester","value":%s}]`, raw)
+			Expect(mallory.Patch(ctx, before.DeepCopy(), client.RawPatch(types.JSONPatchType, replace))).To(refused)
+			// These merge: what leaves groups out may change nothing, and is let through.
+			refusedOrNothing := Or(Succeed(), refused)
+			merge := fmt.Appendf(nil, `{"spec":{"requester":%s}}`, raw)
+			Expect(mallory.Patch(ctx, before.DeepCopy(), client.RawPatch(types.MergePatchType, merge))).To(refusedOrNothing)
+			Expect(mallory.Patch(ctx, requestIn(ns), applied(identity), client.FieldOwner("spoof"), client.ForceOwnership)).To(refusedOrNothing)
+			Expect(mallory.Patch(ctx, before.DeepCopy(), client.RawPatch(types.StrategicMergePatchType, []byte(`{}`)))).NotTo(Succeed(), "a CRD takes no strategic merge patch")
+			after := &v1alpha1.AccessRequest{}
+			Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), after)).To(Succeed())
+			Expect(after.Spec).To(Equal(before.Spec))
+		})
+	}
+
+	It("cannot be created by updating what does not exist", func(ctx SpecContext) {
+		req := requestIn(ns)
+		req.Spec.Requester = &v1alpha1.Identity{Username: "alice"}
+		req.ResourceVersion = "1"
+		Expect(mallory.Update(ctx, req)).To(MatchError(apierrors.IsNotFound, "not found"))
+	})
+
+	It("stays as it is when a manifest without it is replaced and applied, and nobody owns it", func(ctx SpecContext) {
+		req := requestIn(ns)
+		Expect(mallory.Create(ctx, req)).To(Succeed())
+		spec := req.Spec.DeepCopy()
+		for _, owner := range []string{"argocd", "flux"} {
+			got := requestIn(ns)
+			Expect(mallory.Patch(ctx, got, applied(nil), client.FieldOwner(owner))).To(Succeed(), "without force: nothing conflicts")
+			Expect(got.Spec).To(Equal(*spec))
+		}
+		replaced := requestIn(ns)
+		current := &v1alpha1.AccessRequest{}
+		Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), current)).To(Succeed())
+		replaced.ResourceVersion = current.ResourceVersion
+		Expect(mallory.Update(ctx, replaced)).To(Succeed())
+		Expect(replaced.Spec).To(Equal(*spec))
+		for _, entry := range replaced.ManagedFields {
+			Expect(string(entry.FieldsV1.Raw)).NotTo(ContainSubstring("f:requester"), entry.Manager)
+		}
+	})
+})
+
+var _ = Describe("The spec of a request", func() {
+	It("takes no optional field after creation, by the schema alone", func(ctx SpecContext) {
+		ns, mallory := newNamespace(ctx), mayEverything(ctx, "mallory")
+		req := builders.Request("request").In(ns).ForClusterRole("reader").Lasting(0).Build()
+		Expect(mallory.Create(ctx, req)).To(Succeed())
+		removeAdmission(ctx)
+		for field, value := range map[string]string{
+			"duration": `"24h"`, "notBefore": `"2026-12-01T00:00:00Z"`, "notAfter": `"2099-01-01T00:00:00Z"`, "policyName": `"other"`,
+			"subject": `null`, "requester": `null`, "reason": `"INC-2: another"`, "roleRef": `{"kind":"ClusterRole","name":"writer"}`,
+		} {
+			for _, patch := range []client.Patch{
+				client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{%q:%s}}`, field, value)),
+			} {
+				Expect(mallory.Patch(ctx, req.DeepCopy(), patch)).To(MatchError(ContainSubstring("spec is immutable; create a new AccessRequest")), field)
+			}
+		}
+		Expect(mallory.Patch(ctx, req.DeepCopy(), client.RawPatch(types.JSONPatchType, []byte(`[{"op":"remove","path":"/spec"}]`)))).NotTo(Succeed())
+	})
+})
+
+var _ = Describe("Status", func() {
+	It("is written by the operator alone, whatever RBAC allows", func(ctx SpecContext) {
+		ns, mallory := newNamespace(ctx), mayEverything(ctx, "mallory")
+		req := requestIn(ns)
+		Expect(mallory.Create(ctx, req)).To(Succeed())
+		refused := MatchError(ContainSubstring("only the operator writes status (ServiceAccount lapse-manager in namespace lapse-system)"))
+		forged := req.DeepCopy()
+		forged.Status.State = v1alpha1.StateActive
+		for who, c := range map[string]client.Client{"mallory": mallory, "system:masters": admin} {
+			Expect(c.Status().Update(ctx, forged.DeepCopy())).To(refused, who)
+			Expect(c.Status().Patch(ctx, forged.DeepCopy(), client.MergeFrom(req))).To(refused, who)
+			Expect(c.Status().Patch(ctx, req.DeepCopy(), client.RawPatch(types.JSONPatchType, []byte(`[{"op":"add","path":"/status/state","value":"Active"}]`)))).To(refused, who)
+			applied := fmt.Appendf(nil, `{"apiVersion":"lapse.dev/v1alpha1","kind":"AccessRequest","metadata":{"name":%q,"namespace":%q},"status":{"state":"Active"}}`, req.Name, ns)
+			Expect(c.Status().Patch(ctx, req.DeepCopy(), client.RawPatch(types.ApplyPatchType, applied), client.FieldOwner("x"))).To(refused, who)
+		}
+		p := newPolicy(ctx, policyFor(ns))
+		p.Status.ObservedGeneration = 9
+		Expect(mallory.Status().Update(ctx, p)).To(refused)
+
+		By("writing it through the object itself")
+		forged.Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "True", Reason: "Granted", LastTransitionTime: metav1.Now()}}
+		Expect(mallory.Update(ctx, forged)).To(Succeed())
+		Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
+		Expect(req.Status.State).To(BeEmpty())
+	})
+
+	It("that was forged while nothing guarded it never leads to a grant", func(ctx SpecContext) {
+		h, ns, mallory := newHarness(), newNamespace(ctx), mayEverything(ctx, "mallory")
+		req := requestIn(ns)
+		Expect(mallory.Create(ctx, req)).To(Succeed())
+		removeAdmission(ctx)
+		forged := req.DeepCopy()
+		now := metav1.NewTime(h.clock.Now())
+		forged.Status.State = v1alpha1.StateActive
+		forged.Status.Policy = &v1alpha1.PolicyReference{Name: "none", UID: "none", Generation: 1}
+		forged.Status.Grant = &v1alpha1.Grant{Binding: "lapse-x", GrantedAt: now, ExpiresAt: metav1.NewTime(now.AddDate(50, 0, 0))}
+		Eventually(func() error { return mallory.Status().Patch(ctx, forged, client.MergeFrom(req)) }).WithContext(ctx).Should(Succeed())
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonRevoked))
+		Expect(bindingOf(ctx, req)).To(BeNil())
+	})
+})
+
+// removeAdmission takes all of Lapse's admission policies away for the rest of a spec.
+func removeAdmission(ctx context.Context) {
+	GinkgoHelper()
+	bindings := &admissionregistrationv1.ValidatingAdmissionPolicyBindingList{}
+	mutating := &admissionregistrationv1.MutatingAdmissionPolicyBindingList{}
+	selector := client.MatchingLabels{"app.kubernetes.io/part-of": "lapse"}
+	Expect(admin.List(ctx, bindings, selector)).To(Succeed())
+	Expect(admin.List(ctx, mutating, selector)).To(Succeed())
+	Expect(bindings.Items).NotTo(BeEmpty())
+	for i := range bindings.Items {
+		Expect(admin.Delete(ctx, &bindings.Items[i])).To(Succeed())
+	}
+	for i := range mutating.Items {
+		Expect(admin.Delete(ctx, &mutating.Items[i])).To(Succeed())
+	}
+	DeferCleanup(func(ctx SpecContext) { Expect(install(ctx)).To(Succeed()) })
+	spoof := builders.Request("probe").In("default").By("nobody").Build()
+	Eventually(func() error { return admin.Create(ctx, spoof.DeepCopy(), client.DryRunAll) }).WithContext(ctx).Should(Succeed(), "admission goes on being enforced")
+}

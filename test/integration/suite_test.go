@@ -1,0 +1,126 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package integration tests the API, its admission and the reconcilers against a
+// real kube-apiserver. Users come with client certificates of their own, the
+// operator with a token of its ServiceAccount and the RBAC that ships.
+package integration
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/controlplane"
+	"github.com/lapse-dev/lapse/test/operator"
+)
+
+var (
+	plane *controlplane.ControlPlane
+	// admin sets things up; what it may do proves nothing.
+	admin client.Client
+	// asOperator is what the reconcilers use.
+	asOperator client.Client
+)
+
+func TestIntegration(t *testing.T) {
+	RegisterFailHandler(Fail)
+	RunSpecs(t, "Lapse on a real API server")
+}
+
+var _ = BeforeSuite(func(ctx SpecContext) {
+	log.SetLogger(zap.New(zap.WriteTo(GinkgoWriter)))
+	var err error
+	plane, err = controlplane.Start(ctx, controlplane.Options{})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() error { return plane.Stop() })
+	Expect(install(ctx)).To(Succeed())
+	admin = clientOf(plane.AdminConfig())
+
+	config, err := plane.ServiceAccountConfig(ctx, operator.Namespace, operator.ServiceAccount)
+	Expect(err).NotTo(HaveOccurred())
+	asOperator = clientOf(config)
+	createRoles(ctx)
+}, NodeTimeout(3*time.Minute))
+
+// install applies config/default as it ships.
+func install(ctx context.Context) error { return operator.Install(ctx, plane) }
+
+// createRoles makes roles to ask for. There is no controller manager here that
+// fills aggregated roles, such as view, edit and lapse-bindable.
+func createRoles(ctx context.Context) {
+	for _, name := range []string{"reader", "writer", "unbindable"} {
+		verbs := []string{"get", "list"}
+		if name == "writer" {
+			verbs = append(verbs, "create", "update", "delete")
+		}
+		Expect(admin.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: verbs},
+		}})).To(Succeed())
+	}
+	allowBind(ctx, operator.ServiceAccount, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: operator.Namespace, Name: operator.ServiceAccount}, "reader", "writer")
+	bindCluster(ctx, "askers", "lapse-requester", rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "askers"})
+}
+
+// allowBind lets somebody bind ClusterRoles.
+func allowBind(ctx context.Context, name string, subject rbacv1.Subject, roles ...string) {
+	GinkgoHelper()
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "may-bind-" + name}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"}, ResourceNames: roles, Verbs: []string{"bind"}},
+	}}
+	Expect(admin.Create(ctx, role)).To(Succeed())
+	bindCluster(ctx, role.Name, role.Name, subject)
+}
+
+func bindCluster(ctx context.Context, name, role string, subjects ...rbacv1.Subject) {
+	GinkgoHelper()
+	Expect(admin.Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+		Subjects:   subjects,
+	})).To(Succeed())
+}
+
+func clientOf(config *rest.Config) client.Client {
+	GinkgoHelper()
+	c, err := operator.Client(config)
+	Expect(err).NotTo(HaveOccurred())
+	return c
+}
+
+// user has a certificate of its own; the group askers may create requests.
+func user(name string, groups ...string) client.Client {
+	GinkgoHelper()
+	config, err := plane.User(name, append(groups, "askers")...)
+	Expect(err).NotTo(HaveOccurred())
+	return clientOf(config)
+}
+
+// newNamespace is a namespace for one spec.
+func newNamespace(ctx context.Context, labels ...string) string {
+	GinkgoHelper()
+	ns := builders.Namespace("", labels...)
+	ns.GenerateName = "spec-"
+	Expect(admin.Create(ctx, ns)).To(Succeed())
+	return ns.Name
+}
+
+// newPolicy creates a policy that belongs to one spec.
+func newPolicy(ctx context.Context, b builders.PolicyBuilder) *v1alpha1.AccessPolicy {
+	GinkgoHelper()
+	p := b.Build()
+	Expect(admin.Create(ctx, p)).To(Succeed())
+	DeferCleanup(func(ctx SpecContext) { Expect(client.IgnoreNotFound(admin.Delete(ctx, p))).To(Succeed()) })
+	return p
+}

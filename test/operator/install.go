@@ -1,0 +1,133 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package operator installs Lapse on a control plane exactly as it ships, and runs
+// the manager binary with a token of its own ServiceAccount.
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/controlplane"
+)
+
+const (
+	// Namespace is where the operator lives.
+	Namespace = "lapse-system"
+	// ServiceAccount is who it is.
+	ServiceAccount = "lapse-manager"
+	// Username is the same, as the API server knows it.
+	Username = "system:serviceaccount:" + Namespace + ":" + ServiceAccount
+
+	installTimeout = time.Minute
+)
+
+// Scheme knows the kinds of Kubernetes and of Lapse.
+func Scheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			panic(err) // only ever a duplicate registration
+		}
+	}
+	return scheme
+}
+
+// Client is an uncached client for a user.
+func Client(config *rest.Config) (client.Client, error) {
+	return client.New(config, client.Options{Scheme: Scheme()})
+}
+
+// Root is the folder of the module, from wherever in it a test or command runs.
+func Root() (string, error) {
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, statErr := os.Stat(filepath.Join(dir, "PROJECT")); statErr == nil {
+			return dir, nil
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return "", fmt.Errorf("this is not inside of the Lapse repository: no folder above has a file PROJECT")
+		}
+		dir = parent
+	}
+	return "", err
+}
+
+// Install applies config/default as an administrator would, and waits until
+// admission is enforced: a policy takes a second or two.
+func Install(ctx context.Context, plane *controlplane.ControlPlane) error {
+	if err := Apply(ctx, plane, plane.AdminConfig(), "-k", "config/default"); err != nil {
+		return err
+	}
+	admin, err := Client(plane.AdminConfig())
+	if err != nil {
+		return err
+	}
+	var last error
+	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, installTimeout, true, func(ctx context.Context) (bool, error) {
+		last = enforced(ctx, admin)
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("admission is not enforced: %w", last)
+	}
+	return nil
+}
+
+// Apply runs kubectl apply at the root of the module, and again while kinds that
+// were installed a moment ago are not known yet.
+func Apply(ctx context.Context, plane *controlplane.ControlPlane, user *rest.Config, args ...string) error {
+	root, err := Root()
+	if err != nil {
+		return err
+	}
+	for i, arg := range args {
+		if strings.HasPrefix(arg, "config/") {
+			args[i] = filepath.Join(root, arg)
+		}
+	}
+	var last error
+	err = wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, installTimeout, true, func(ctx context.Context) (bool, error) {
+		_, stderr, err := plane.Kubectl(ctx, user, append([]string{"apply"}, args...)...)
+		if err != nil && ctx.Err() == nil {
+			last = fmt.Errorf("kubectl apply %s: %w: %s", strings.Join(args, " "), err, stderr)
+		}
+		return err == nil, nil
+	})
+	if err != nil {
+		return errors.Join(err, last)
+	}
+	return nil
+}
+
+// enforced says whether a requester is stamped, and a false one refused.
+func enforced(ctx context.Context, admin client.Client) error {
+	probe := builders.Request("admission-probe").In("default").Build()
+	if err := admin.Create(ctx, probe, client.DryRunAll); err != nil {
+		return err
+	}
+	if probe.Spec.Requester == nil {
+		return fmt.Errorf("the requester is not stamped")
+	}
+	spoof := builders.Request("admission-probe").In("default").By("nobody").Build()
+	if err := admin.Create(ctx, spoof, client.DryRunAll); !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err) {
+		return fmt.Errorf("a false requester is not refused (%w)", err)
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/lapse-dev/lapse/test/controlplane"
+)
+
+const (
+	readyTimeout = 30 * time.Second
+	stopTimeout  = 10 * time.Second
+)
+
+// Manager is a running manager binary.
+type Manager struct {
+	process *controlplane.Process
+	probes  string
+	dir     string
+}
+
+// Start runs bin/manager with a token of its ServiceAccount and waits until it is
+// ready. More arguments are appended; logs go to out.
+func Start(ctx context.Context, plane *controlplane.ControlPlane, out io.Writer, args ...string) (*Manager, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, err
+	}
+	config, err := plane.ServiceAccountConfig(ctx, Namespace, ServiceAccount)
+	if err != nil {
+		return nil, err
+	}
+	m := &Manager{}
+	if m.probes, err = freeAddress(); err != nil {
+		return nil, err
+	}
+	if m.dir, err = os.MkdirTemp("", "lapse-manager-"); err != nil {
+		return nil, err
+	}
+	kubeconfig := filepath.Join(m.dir, "kubeconfig")
+	if err := controlplane.WriteKubeconfig(kubeconfig, config); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(m.dir))
+	}
+	command := exec.Command(filepath.Join(root, "bin", "manager"), append([]string{
+		"--kubeconfig=" + kubeconfig, "--namespace=" + Namespace, "--health-probe-bind-address=" + m.probes,
+	}, args...)...)
+	command.Stdout, command.Stderr = out, out
+	if m.process, err = controlplane.StartProcess(command); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting the manager: %w; run make build", err), os.RemoveAll(m.dir))
+	}
+	if err := m.waitReady(ctx); err != nil {
+		return nil, errors.Join(err, m.Stop())
+	}
+	return m, nil
+}
+
+func (m *Manager) waitReady(ctx context.Context) error {
+	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, readyTimeout, true, func(ctx context.Context) (bool, error) {
+		if m.process.Ended() {
+			return false, fmt.Errorf("the manager exited: %w", m.process.Err())
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.probes+"/readyz", http.NoBody)
+		if err != nil {
+			return false, err
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false, nil //nolint:nilerr // it does not listen yet
+		}
+		return res.StatusCode == http.StatusOK, res.Body.Close()
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for the manager: %w", err)
+	}
+	return nil
+}
+
+// Signal sends a signal, such as SIGSTOP.
+func (m *Manager) Signal(signal syscall.Signal) error { return m.process.Signal(signal) }
+
+// Kill ends the manager with SIGKILL and waits until it is gone.
+func (m *Manager) Kill() error {
+	return errors.Join(m.process.Signal(syscall.SIGKILL), m.Stop())
+}
+
+// Stop asks the manager to end, and insists after a while. It may be called more
+// than once.
+func (m *Manager) Stop() error {
+	return errors.Join(m.process.Stop(stopTimeout), os.RemoveAll(m.dir))
+}
+
+// freeAddress is one on the loopback interface on which nobody listens.
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return listener.Addr().String(), listener.Close()
+}
