@@ -62,6 +62,8 @@ lint: $(GOLANGCI_LINT) ## Lint the code
 .PHONY: verify
 verify: generate fmt lint ## Fail if anything generated, formatted or linted differs from what is committed
 	go mod tidy -diff
+	cd hack/tools && go mod tidy -diff
+	cd hack/controlplane && go mod tidy -diff
 	@changed=$$(git status --porcelain); if [[ -n $$changed ]]; then \
 		printf 'these files differ from what is committed; commit them:\n%s\n' "$$changed"; git --no-pager diff; exit 1; fi
 
@@ -69,7 +71,7 @@ verify: generate fmt lint ## Fail if anything generated, formatted or linted dif
 
 .PHONY: test
 test: build controlplane ## Run all tests, on a real API server
-	KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -count=1 -p 1 -timeout 20m
+	KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -p 1 -timeout 20m | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
 
 .PHONY: bench
 bench: ## Run the benchmarks of the evaluator

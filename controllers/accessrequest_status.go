@@ -77,10 +77,8 @@ func grantedCondition(o *grant.Outcome) metav1.Condition {
 // reconcilingCondition is True while the request is on its way.
 func reconcilingCondition(o *grant.Outcome) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionReconciling, Status: metav1.ConditionFalse}
-	switch o.State {
-	case v1alpha1.StatePending, v1alpha1.StateScheduled, v1alpha1.StateFailed:
+	if o.State == v1alpha1.StatePending || o.State == v1alpha1.StateScheduled || o.State == v1alpha1.StateFailed {
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, o.Reason, o.Message
-	default:
 	}
 	return c
 }
@@ -88,10 +86,8 @@ func reconcilingCondition(o *grant.Outcome) metav1.Condition {
 // stalledCondition is True when the request came to a bad end.
 func stalledCondition(o *grant.Outcome) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionFalse}
-	switch o.State {
-	case v1alpha1.StateDenied, v1alpha1.StateRevoked:
+	if o.State == v1alpha1.StateDenied || o.State == v1alpha1.StateRevoked {
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, o.Reason, o.Message
-	default:
 	}
 	return c
 }

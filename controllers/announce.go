@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -26,10 +27,8 @@ func (r *RequestReconciler) announce(ctx context.Context, before, req *v1alpha1.
 		return
 	}
 	kind, action := corev1.EventTypeNormal, "Evaluate"
-	switch req.Status.State {
-	case v1alpha1.StateDenied, v1alpha1.StateRevoked, v1alpha1.StateFailed:
+	if ready.Status == metav1.ConditionFalse {
 		kind = corev1.EventTypeWarning
-	default:
 	}
 	if g := req.Status.Grant; g != nil {
 		action = "Bind"

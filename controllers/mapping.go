@@ -98,9 +98,25 @@ func (r *RequestReconciler) requestsOfPolicy(ctx context.Context, obj client.Obj
 	}, v1alpha1.StateActive)...)
 }
 
-// requestsThatFailed finds what waits for a role or for the right to bind it.
-func (r *RequestReconciler) requestsThatFailed(ctx context.Context, _ client.Object) []reconcile.Request {
-	return r.inState(ctx, nil, v1alpha1.StateFailed)
+// authorizerLag is how far the API server's authorizer may be behind its own watch:
+// what waits for a role is tried that long after the role changed.
+const authorizerLag = 500 * time.Millisecond
+
+// afterRoleChange queues what waits for a role, or for the right to bind it.
+func (r *RequestReconciler) afterRoleChange() handler.EventHandler {
+	add := func(ctx context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		for _, key := range r.inState(ctx, nil, v1alpha1.StateFailed) {
+			q.AddAfter(key, authorizerLag)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, _ event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			add(ctx, q)
+		},
+		UpdateFunc: func(ctx context.Context, _ event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			add(ctx, q)
+		},
+	}
 }
 
 func (r *RequestReconciler) inState(ctx context.Context, which func(*v1alpha1.AccessRequest) bool, states ...v1alpha1.RequestState) []reconcile.Request {

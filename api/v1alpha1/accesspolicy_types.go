@@ -78,7 +78,7 @@ type AccessPolicySpec struct {
 	// with reason ApprovalTimedOut. Defaults to 1h.
 	// +optional
 	// +kubebuilder:validation:Type=string
-	// +default="1h"
+	// +kubebuilder:default="1h"
 	// +kubebuilder:validation:MaxLength=16
 	// +kubebuilder:validation:XValidation:rule="self != '' && self.matches('^([0-9]{1,3}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') && duration(self) >= duration('10s') && duration(self) <= duration('168h')",message="approvalTimeout must be between 10s and 168h, in whole hours, minutes and seconds, such as 1h30m"
 	ApprovalTimeout *metav1.Duration `json:"approvalTimeout,omitempty"`
@@ -127,6 +127,7 @@ type PolicyCondition struct {
 	// message that the requester reads when the expression is false, at most 512
 	// printable characters. Defaults to the expression.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[\\\\p{L}\\\\p{M}\\\\p{N}\\\\p{P}\\\\p{S} ]*$')",message="message must be one line of printable characters"
 	Message string `json:"message,omitempty"`

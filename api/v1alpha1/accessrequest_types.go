@@ -206,11 +206,13 @@ type Grant struct {
 
 	// endReason is why it ended, as in the condition Ready.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	EndReason string `json:"endReason,omitempty"`
 
 	// endedBy is who ended it, where that was a person.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	EndedBy string `json:"endedBy,omitempty"`
 }

@@ -74,8 +74,9 @@ type Identity struct {
 	// +kubebuilder:validation:MaxLength=1024
 	Username string `json:"username"`
 
-	// uid as authenticated; empty where the authenticator gives none.
+	// uid as authenticated; absent where the authenticator gives none.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	UID string `json:"uid,omitempty"`
 

@@ -166,8 +166,8 @@ func TestRecordedGrant(t *testing.T) {
 		}, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
 		"subject changed: tampered": {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Subjects[0].Name = "eve" }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
 		"role changed: tampered":    {now: noon, binding: func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "admin" }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
-		"expiry put off: tampered":  {now: noon, binding: annotate(v1alpha1.ExpiresAtAnnotation, timestamp(end.Add(time.Hour))), action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
-		"expiry removed: tampered":  {now: noon, binding: annotate(v1alpha1.ExpiresAtAnnotation, ""), action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
+		"expiry put off: tampered":  {now: noon, binding: expiring(timestamp(end.Add(time.Hour))), action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
+		"expiry removed: tampered":  {now: noon, binding: expiring(""), action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
 		"labels removed: tampered":  {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Labels = nil }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
 		"finalizer added: tampered": {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Finalizers = []string{"x/y"} }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
 		"owner added: tampered": {now: noon, binding: func(b *rbacv1.RoleBinding) {
@@ -215,9 +215,9 @@ func TestUnrecordedGrant(t *testing.T) {
 		"no longer allowed: emptied and recorded":     {now: noon, decision: denies, action: Empty, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
 		"other subjects: a stranger's, left alone":    {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Subjects[0].Name = "eve" }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
 		"other role: a stranger's, left alone":        {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "admin" }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
-		"later expiry: a stranger's, left alone":      {now: noon, decision: allows, binding: annotate(v1alpha1.ExpiresAtAnnotation, timestamp(end.Add(time.Second))), action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
+		"later expiry: a stranger's, left alone":      {now: noon, decision: allows, binding: expiring(timestamp(end.Add(time.Second))), action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
 		"no labels of ours: a stranger's, left alone": {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Labels = nil }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
-		"no expiry: a stranger's, left alone":         {now: noon, decision: allows, binding: annotate(v1alpha1.ExpiresAtAnnotation, ""), action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
+		"no expiry: a stranger's, left alone":         {now: noon, decision: allows, binding: expiring(""), action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req, b := active(t)
@@ -371,6 +371,6 @@ func notBefore(at time.Time) func(*v1alpha1.AccessRequest) {
 	return func(r *v1alpha1.AccessRequest) { r.Spec.NotBefore = &metav1.Time{Time: at} }
 }
 
-func annotate(key, value string) func(*rbacv1.RoleBinding) {
-	return func(b *rbacv1.RoleBinding) { b.Annotations[key] = value }
+func expiring(at string) func(*rbacv1.RoleBinding) {
+	return func(b *rbacv1.RoleBinding) { b.Annotations[v1alpha1.ExpiresAtAnnotation] = at }
 }

@@ -54,14 +54,14 @@ spec:
 		apply()
 		req := builders.Request("git").In(ns).Build()
 		eventually(ctx, req, v1alpha1.ReasonExpired)
-		uid, version := req.UID, req.ResourceVersion
+		uid := req.UID
 
 		for range 60 {
 			Expect(apply()).To(ContainSubstring("unchanged"))
 		}
 		apply("--server-side", "--force-conflicts")
 		Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
-		version = req.ResourceVersion // managedFields name a second way of applying
+		version := req.ResourceVersion // managedFields name a second way of applying
 		for range 60 {
 			apply("--server-side", "--force-conflicts")
 		}

@@ -82,9 +82,9 @@ func clientOf(config *rest.Config) client.Client {
 }
 
 // startManager runs one for the rest of the spec.
-func startManager(ctx context.Context, args ...string) *operator.Manager {
+func startManager(ctx context.Context) *operator.Manager {
 	GinkgoHelper()
-	m, err := operator.Start(ctx, plane, GinkgoWriter, args...)
+	m, err := operator.Start(ctx, plane, GinkgoWriter)
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() error { return m.Stop() })
 	return m
@@ -99,12 +99,11 @@ func newNamespace(ctx context.Context) string {
 }
 
 // newPolicy creates a policy that belongs to one spec.
-func newPolicy(ctx context.Context, b builders.PolicyBuilder) *v1alpha1.AccessPolicy {
+func newPolicy(ctx context.Context, b builders.PolicyBuilder) {
 	GinkgoHelper()
 	p := b.Build()
 	Expect(admin.Create(ctx, p)).To(Succeed())
 	DeferCleanup(func(ctx SpecContext) { Expect(client.IgnoreNotFound(admin.Delete(ctx, p))).To(Succeed()) })
-	return p
 }
 
 // reason waits for the reason of Ready.

@@ -22,10 +22,11 @@ import (
 	"github.com/lapse-dev/lapse/test/builders"
 )
 
-// mayEverything lets a user do everything with requests: whatever is refused then is
+// mayEverything lets mallory do everything with requests: whatever is refused then is
 // refused by schema or admission.
-func mayEverything(ctx context.Context, name string) client.Client {
+func mayEverything(ctx context.Context) client.Client {
 	GinkgoHelper()
+	const name = "mallory"
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "everything-" + name}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{"lapse.dev"}, Resources: []string{"*"}, Verbs: []string{"*"}},
 	}}
@@ -43,7 +44,7 @@ var _ = Describe("The requester", func() {
 		ns      string
 		mallory client.Client
 	)
-	BeforeEach(func(ctx SpecContext) { ns, mallory = newNamespace(ctx), mayEverything(ctx, "mallory") })
+	BeforeEach(func(ctx SpecContext) { ns, mallory = newNamespace(ctx), mayEverything(ctx) })
 
 	falseNames := map[string]v1alpha1.Identity{
 		"another user":      {Username: "alice"},
@@ -152,14 +153,14 @@ var _ = Describe("The requester", func() {
 		Expect(mallory.Update(ctx, replaced)).To(Succeed())
 		Expect(replaced.Spec).To(Equal(*spec))
 		for _, entry := range replaced.ManagedFields {
-			Expect(string(entry.FieldsV1.Raw)).NotTo(ContainSubstring("f:requester"), entry.Manager)
+			Expect(entry.FieldsV1.GetRawString()).NotTo(ContainSubstring("f:requester"), entry.Manager)
 		}
 	})
 })
 
 var _ = Describe("The spec of a request", func() {
 	It("takes no optional field after creation, by the schema alone", func(ctx SpecContext) {
-		ns, mallory := newNamespace(ctx), mayEverything(ctx, "mallory")
+		ns, mallory := newNamespace(ctx), mayEverything(ctx)
 		req := builders.Request("request").In(ns).ForClusterRole("reader").Lasting(0).Build()
 		Expect(mallory.Create(ctx, req)).To(Succeed())
 		removeAdmission(ctx)
@@ -179,7 +180,7 @@ var _ = Describe("The spec of a request", func() {
 
 var _ = Describe("Status", func() {
 	It("is written by the operator alone, whatever RBAC allows", func(ctx SpecContext) {
-		ns, mallory := newNamespace(ctx), mayEverything(ctx, "mallory")
+		ns, mallory := newNamespace(ctx), mayEverything(ctx)
 		req := requestIn(ns)
 		Expect(mallory.Create(ctx, req)).To(Succeed())
 		refused := MatchError(ContainSubstring("only the operator writes status (ServiceAccount lapse-manager in namespace lapse-system)"))
@@ -204,7 +205,7 @@ var _ = Describe("Status", func() {
 	})
 
 	It("that was forged while nothing guarded it never leads to a grant", func(ctx SpecContext) {
-		h, ns, mallory := newHarness(), newNamespace(ctx), mayEverything(ctx, "mallory")
+		h, ns, mallory := newHarness(), newNamespace(ctx), mayEverything(ctx)
 		req := requestIn(ns)
 		Expect(mallory.Create(ctx, req)).To(Succeed())
 		removeAdmission(ctx)

@@ -20,9 +20,9 @@ import (
 var _ = Describe("The author of a policy", Ordered, func() {
 	var author client.Client
 	roles := func(n int) []string {
-		var out []string
-		for i := range n {
-			out = append(out, fmt.Sprintf("offer-%02d", i))
+		out := make([]string, n)
+		for i := range out {
+			out[i] = fmt.Sprintf("offer-%02d", i)
 		}
 		return out
 	}

@@ -108,9 +108,9 @@ func user(name string, groups ...string) client.Client {
 }
 
 // newNamespace is a namespace for one spec.
-func newNamespace(ctx context.Context, labels ...string) string {
+func newNamespace(ctx context.Context) string {
 	GinkgoHelper()
-	ns := builders.Namespace("", labels...)
+	ns := builders.Namespace("")
 	ns.GenerateName = "spec-"
 	Expect(admin.Create(ctx, ns)).To(Succeed())
 	return ns.Name

@@ -1,0 +1,115 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
+)
+
+var _ = Describe("A request that cannot be granted", func() {
+	var (
+		h     *harness
+		ns    string
+		alice client.Client
+	)
+	BeforeEach(func(ctx SpecContext) { h, ns, alice = newHarness(), newNamespace(ctx), user("alice") })
+
+	// refused judges a request under a policy, and then once more: nothing may change.
+	refused := func(ctx SpecContext, p builders.PolicyBuilder, req builders.RequestBuilder, reason string) *v1alpha1.AccessRequest {
+		GinkgoHelper()
+		newPolicy(ctx, p)
+		r := req.Build()
+		Expect(alice.Create(ctx, r)).To(Succeed())
+		h.settle(ctx, r)
+		Expect(r).To(beReady(metav1.ConditionFalse, reason))
+		Expect(bindingOf(ctx, r)).To(BeNil())
+		version := r.ResourceVersion
+		h.clock.Step(time.Minute)
+		h.settle(ctx, r)
+		Expect(r.ResourceVersion).To(Equal(version), "said once")
+		return r
+	}
+
+	DescribeTable("is told what would have been allowed",
+		func(ctx SpecContext, change func(builders.PolicyBuilder, builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder), reason string, messages ...string) {
+			p, req := change(policyFor(ns), builders.Request("bad").In(ns).ForClusterRole("reader"))
+			r := refused(ctx, p, req, reason)
+			for _, m := range messages {
+				Expect(message(r)).To(ContainSubstring(m))
+			}
+		},
+		Entry("longer than the policy allows", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+			return p.AtMost(time.Hour), r.Lasting(2 * time.Hour)
+		}, v1alpha1.ReasonDenied, "duration 2h", "maxDuration 1h"),
+		Entry("a condition that is false", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+			return p.If("request.spec.reason.startsWith('TICKET-')", "the reason must begin with a ticket"), r
+		}, v1alpha1.ReasonDenied, "the reason must begin with a ticket"),
+		Entry("a condition that does not compile", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+			return p.If("request.spec.", "x"), r
+		}, v1alpha1.ReasonDenied, "not in force"),
+		Entry("a condition that runs too long", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+			digits := "[1,2,3,4,5,6,7,8,9,0]"
+			return p.If(digits+".all(a, "+digits+".all(b, "+digits+".all(c, "+digits+".all(d, "+digits+".all(e, "+digits+".all(f, a+b+c+d+e+f >= 0))))))", "x"), r
+		}, v1alpha1.ReasonDenied, "cost"),
+		Entry("a role that the policy does not offer", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+			return p, r.ForClusterRole("writer")
+		}, v1alpha1.ReasonNoMatchingPolicy, "writer", "reader"),
+		Entry("a role that does not exist", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+			return p.Allowing("nowhere"), r.ForClusterRole("nowhere")
+		}, v1alpha1.ReasonRoleNotFound, "nowhere", "does not exist"),
+		Entry("a dangerous role", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+			return p.Allowing("cluster-admin"), r.ForClusterRole("cluster-admin")
+		}, v1alpha1.ReasonDenied, "cluster-admin", "allowDangerousRoles"),
+		Entry("a homoglyph of the requester", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+			return p.From(builders.User("аlice")), r // Cyrillic а
+		}, v1alpha1.ReasonNoMatchingPolicy, `requester "alice"`),
+		Entry("somebody who is no grantee", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+			return p.To(builders.User("bob")), r.To(builders.User("eve")).NotAfter(time.Now().Add(time.Hour).Truncate(time.Second))
+		}, v1alpha1.ReasonDenied, `"eve"`, `"bob"`),
+		Entry("another policy by name", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+			return p, r.UnderPolicy("other")
+		}, v1alpha1.ReasonNoMatchingPolicy, "other", "does not exist"),
+		Entry("notAfter in the past", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+			return p, r.NotAfter(time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC))
+		}, v1alpha1.ReasonDenied, "notAfter 2025-01-01T00:00:00Z is in the past"),
+	)
+
+	It("is told that its namespace is reserved", func(ctx SpecContext) {
+		newPolicy(ctx, builders.Policy("p-"+ns).Allowing("reader").In("kube-public"))
+		req := builders.Request("reserved-" + ns).In("kube-public").ForClusterRole("reader").Build()
+		Expect(alice.Create(ctx, req)).To(Succeed())
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonDenied))
+		Expect(message(req)).To(ContainSubstring("reserved"))
+	})
+
+	It("is refused when its namespace is being deleted", func(ctx SpecContext) {
+		newPolicy(ctx, policyFor(ns))
+		req := requestIn(ns)
+		Expect(alice.Create(ctx, req)).To(Succeed())
+		Expect(admin.Delete(ctx, builders.Namespace(ns))).To(Succeed())
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonDenied))
+		Expect(message(req)).To(ContainSubstring("is being deleted"))
+	})
+
+	It("with the longest names that there are does no harm", func(ctx SpecContext) {
+		newPolicy(ctx, policyFor(ns).From(builders.Group("askers")))
+		req := builders.Request(strings.Repeat("a", 253)).In(ns).ForClusterRole("reader").Because(strings.Repeat("ü", 1024)).Build()
+		longName := user(strings.Repeat("ö", 31), strings.Repeat("g", 60))
+		Expect(longName.Create(ctx, req)).To(Succeed())
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
+		Expect(bindingOf(ctx, req).Subjects[0].Name).To(Equal(strings.Repeat("ö", 31)))
+	})
+})

@@ -1,0 +1,116 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/controllers"
+	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/operator"
+)
+
+// idleGrants is how many grants an idle manager looks after.
+const idleGrants = 1000
+
+var _ = Describe("A manager with a clock of its own", func() {
+	It("writes nothing in ten idle minutes with 1000 grants", func(ctx SpecContext) {
+		const grants, workers = idleGrants, 16
+		ns := newNamespace(ctx)
+		newPolicy(ctx, policyFor(ns))
+		clock := clocktesting.NewFakeClock(time.Now())
+		runManager(ctx, clock)
+
+		alice := user("alice")
+		inParallel(workers, grants, func(i int) {
+			req := builders.Request(fmt.Sprintf("idle-%04d", i)).In(ns).ForClusterRole("reader").Lasting(4 * time.Hour).Build()
+			Expect(alice.Create(ctx, req)).To(Succeed())
+		})
+		active := func() int {
+			list := &v1alpha1.AccessRequestList{}
+			Expect(admin.List(ctx, list, client.InNamespace(ns), client.MatchingFields{"status.state": string(v1alpha1.StateActive)})).To(Succeed())
+			return len(list.Items)
+		}
+		Eventually(active).WithContext(ctx).WithTimeout(time.Minute).Should(Equal(grants))
+
+		mark, err := plane.AuditMark()
+		Expect(err).NotTo(HaveOccurred())
+		sweeps := 0
+		for range 10 * time.Minute / (15 * time.Second) {
+			Eventually(clock.HasWaiters).WithContext(ctx).Should(BeTrue(), "the sweep waits for the clock")
+			clock.Step(15 * time.Second)
+			sweeps++
+		}
+		Eventually(clock.HasWaiters).WithContext(ctx).Should(BeTrue())
+		Consistently(func(g Gomega) {
+			writes, err := plane.Writes(mark, operator.Username)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(writes).To(BeEmpty())
+		}, "2s").WithContext(ctx).Should(Succeed())
+		Expect(sweeps).To(Equal(40))
+		Expect(active()).To(Equal(grants))
+
+		By("stepping beyond their end")
+		clock.Step(4 * time.Hour)
+		Eventually(active).WithContext(ctx).WithTimeout(time.Minute).Should(BeZero())
+	}, SpecTimeout(3*time.Minute))
+})
+
+// runManager runs all controllers as they are set up in the binary, for one spec.
+func runManager(ctx context.Context, clock *clocktesting.FakeClock) {
+	GinkgoHelper()
+	config, err := plane.ServiceAccountConfig(ctx, operator.Namespace, operator.ServiceAccount)
+	Expect(err).NotTo(HaveOccurred())
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme: operator.Scheme(), Cache: controllers.CacheOptions(),
+		Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
+	})
+	Expect(err).NotTo(HaveOccurred())
+	Expect(controllers.Setup(mgr, controllers.Options{
+		Clock: clock, Live: mgr.GetAPIReader(), Recorder: events.NewFakeRecorder(10 * idleGrants), Skew: func() time.Duration { return 0 },
+		Limits: policy.Limits{MaxDuration: 24 * time.Hour},
+	})).To(Succeed())
+	running, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- mgr.Start(running) }()
+	DeferCleanup(func(ctx SpecContext) {
+		stop()
+		Eventually(done).WithContext(ctx).Should(Receive(BeNil()))
+	})
+}
+
+// inParallel calls do for 0 to n-1 from several goroutines.
+func inParallel(workers, n int, do func(int)) {
+	GinkgoHelper()
+	next := make(chan int)
+	done := make(chan struct{})
+	for range workers {
+		go func() {
+			defer GinkgoRecover()
+			defer func() { done <- struct{}{} }()
+			for i := range next {
+				do(i)
+			}
+		}()
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	for range workers {
+		<-done
+	}
+}
