@@ -12,7 +12,7 @@ ASSETS := $(or $(KUBEBUILDER_ASSETS),$(abspath $(CONTROLPLANE)))
 
 CONTROLLER_GEN := bin/controller-gen
 GOLANGCI_LINT := bin/golangci-lint
-IMG ?= ghcr.io/lapse-dev/lapse:latest
+IMG ?= ghcr.io/lapse-dev/lapse:v0.1.0
 
 .PHONY: help
 help: ## List the targets

@@ -101,12 +101,19 @@ func (r *RequestReconciler) observe(ctx context.Context, reader client.Reader, r
 		err = r.Live.Get(ctx, key, binding)
 	}
 	switch {
-	case apierrors.IsNotFound(err):
-		return seen, nil
-	case err != nil:
+	case err == nil:
+		seen.Binding = binding
+	case !apierrors.IsNotFound(err):
 		return seen, fmt.Errorf("reading RoleBinding %s: %w", key, err)
 	}
-	seen.Binding = binding
+	if req.Status.State.Final() {
+		return seen, nil
+	}
+	decisions := &v1alpha1.AccessDecisionList{}
+	if err := reader.List(ctx, decisions, client.InNamespace(req.Namespace), client.MatchingFields{requestUIDField: string(req.UID)}); err != nil {
+		return seen, fmt.Errorf("listing decisions: %w", err)
+	}
+	seen.Decisions = decisions.Items
 	return seen, nil
 }
 

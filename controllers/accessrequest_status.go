@@ -4,6 +4,8 @@
 package controllers
 
 import (
+	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -24,7 +26,7 @@ func setStatus(now time.Time, req *v1alpha1.AccessRequest, o *grant.Outcome) {
 		return
 	}
 	s := &req.Status
-	s.ObservedGeneration, s.State, s.Policy, s.Grant = req.Generation, o.State, o.Policy, o.Grant
+	s.ObservedGeneration, s.State, s.Policy, s.Grant, s.Approvals = req.Generation, o.State, o.Policy, o.Grant, o.Approvals
 	for _, c := range []metav1.Condition{readyCondition(o), approvedCondition(o), grantedCondition(o)} {
 		setCondition(now, req, c)
 	}
@@ -56,10 +58,20 @@ func approvedCondition(o *grant.Outcome) metav1.Condition {
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, o.Reason, o.Message
 	case o.State == v1alpha1.StatePending, o.Policy == nil:
 		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, o.Reason, o.Message
+	case len(o.Approvals) > 0:
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonApproved, reviewers(o.Approvals)+" approved"
 	default:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonPolicyAllowed, "allowed by policy "+o.Policy.Name
 	}
 	return c
+}
+
+func reviewers(approvals []v1alpha1.Approval) string {
+	names := make([]string, 0, len(approvals))
+	for _, a := range approvals {
+		names = append(names, strconv.Quote(a.Reviewer))
+	}
+	return strings.Join(names, ", ")
 }
 
 // grantedCondition says whether the subject holds the role at this moment.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,7 +23,9 @@ import (
 type judges struct {
 	client.Reader
 	// live reads past the cache.
-	live   client.Reader
+	live client.Reader
+	// writer asks the API server's authorizer.
+	writer client.Writer
 	cache  *policy.Cache
 	limits policy.Limits
 }
@@ -30,8 +33,8 @@ type judges struct {
 // compiledPolicies bounds how many policies are kept compiled.
 const compiledPolicies = 4096
 
-func newJudges(reader client.Reader, o Options) judges {
-	return judges{Reader: reader, live: o.Live, cache: policy.NewCache(compiledPolicies), limits: o.Limits}
+func newJudges(c client.Client, o Options) judges {
+	return judges{Reader: c, writer: c, live: o.Live, cache: policy.NewCache(compiledPolicies), limits: o.Limits}
 }
 
 // of is the judge of one request. The namespace is read through reader.
@@ -49,6 +52,9 @@ func (j judges) of(ctx context.Context, reader client.Reader, now time.Time, req
 			return policy.Evaluate(in, policies)
 		},
 		Objections: func(g v1alpha1.Grant) ([]string, error) { return j.objections(ctx, req, g) },
+		MayEnd: func(policy string, who *v1alpha1.Identity) (bool, error) {
+			return j.mayEnd(ctx, req, policy, who)
+		},
 	}
 }
 
@@ -73,6 +79,29 @@ func (j judges) objections(ctx context.Context, req *v1alpha1.AccessRequest, g v
 		return nil, err
 	}
 	return j.cache.Compiled(p).StillAllows(in, g.ExpiresAt.Sub(g.GrantedAt.Time)), nil
+}
+
+// mayEnd says whether somebody may deny or revoke: an approver of the policy or, for
+// a policy that asks for no approval, somebody who may delete the request.
+func (j judges) mayEnd(ctx context.Context, req *v1alpha1.AccessRequest, name string, who *v1alpha1.Identity) (bool, error) {
+	p := &v1alpha1.AccessPolicy{}
+	if err := j.Get(ctx, client.ObjectKey{Name: name}, p); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	if c := j.cache.Compiled(p); c.WantsApproval() {
+		return c.Reviews(who), nil
+	}
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User: who.Username, UID: who.UID, Groups: who.Groups,
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: req.Namespace, Name: req.Name, Verb: "delete",
+			Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version, Resource: "accessrequests",
+		},
+	}}
+	if err := j.writer.Create(ctx, review); err != nil {
+		return false, err
+	}
+	return review.Status.Allowed && !review.Status.Denied, nil
 }
 
 // confirm says whether a policy is still, on the API server, what it was judged by.

@@ -89,6 +89,12 @@ func requestsOfBinding(_ context.Context, obj client.Object) []reconcile.Request
 	return out
 }
 
+// requestOfDecision is the request that a decision names.
+func requestOfDecision(_ context.Context, obj client.Object) []reconcile.Request {
+	ref := obj.(*v1alpha1.AccessDecision).Spec.RequestRef
+	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: obj.GetNamespace(), Name: ref.Name}}}
+}
+
 // requestsOfPolicy finds what a policy may change: all that is not decided, and
 // what it granted.
 func (r *RequestReconciler) requestsOfPolicy(ctx context.Context, obj client.Object) []reconcile.Request {

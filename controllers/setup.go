@@ -39,6 +39,8 @@ const (
 	workers = 16
 	// stateField is the selectable field of AccessRequest, indexed in the cache too.
 	stateField = "status.state"
+	// requestUIDField is the same of AccessDecision.
+	requestUIDField = "spec.requestRef.uid"
 )
 
 // Options are what the controllers share.
@@ -69,10 +71,8 @@ func CacheOptions() cache.Options {
 
 // Setup adds the controllers to the manager.
 func Setup(mgr ctrl.Manager, o Options) error {
-	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.AccessRequest{}, stateField, func(obj client.Object) []string {
-		return []string{string(obj.(*v1alpha1.AccessRequest).Status.State)}
-	}); err != nil {
-		return fmt.Errorf("indexing %s: %w", stateField, err)
+	if err := index(mgr); err != nil {
+		return err
 	}
 	if err := setupExpiry(mgr, o); err != nil {
 		return err
@@ -81,6 +81,27 @@ func Setup(mgr ctrl.Manager, o Options) error {
 		return err
 	}
 	return setupPolicies(mgr, NewPolicyReconciler(mgr.GetClient(), o))
+}
+
+// index makes the cache answer what the API server answers by selectable fields.
+func index(mgr ctrl.Manager) error {
+	for _, i := range []struct {
+		obj   client.Object
+		field string
+		value func(client.Object) string
+	}{
+		{&v1alpha1.AccessRequest{}, stateField, func(obj client.Object) string {
+			return string(obj.(*v1alpha1.AccessRequest).Status.State)
+		}},
+		{&v1alpha1.AccessDecision{}, requestUIDField, func(obj client.Object) string {
+			return string(obj.(*v1alpha1.AccessDecision).Spec.RequestRef.UID)
+		}},
+	} {
+		if err := mgr.GetFieldIndexer().IndexField(context.Background(), i.obj, i.field, func(obj client.Object) []string { return []string{i.value(obj)} }); err != nil {
+			return fmt.Errorf("indexing %s: %w", i.field, err)
+		}
+	}
+	return nil
 }
 
 // setupExpiry waits for RoleBindings alone. The informer of AccessRequests is only
@@ -125,6 +146,7 @@ func setupRequests(mgr ctrl.Manager, r *RequestReconciler) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("accessrequest").
 		For(&v1alpha1.AccessRequest{}).
 		Watches(&rbacv1.RoleBinding{}, handler.EnqueueRequestsFromMapFunc(requestsOfBinding)).
+		Watches(&v1alpha1.AccessDecision{}, handler.EnqueueRequestsFromMapFunc(requestOfDecision)).
 		Watches(&v1alpha1.AccessPolicy{}, handler.EnqueueRequestsFromMapFunc(r.requestsOfPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&rbacv1.ClusterRole{}, r.afterRoleChange()).
 		WithOptions(controller.Options{

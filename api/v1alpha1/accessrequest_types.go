@@ -232,7 +232,7 @@ type Grant struct {
 // +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.grant.expiresAt`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Policy",type=string,JSONPath=`.status.policy.name`,priority=1
-// +kubebuilder:printcolumn:name="Approved-By",type=string,JSONPath=`.status.approvals[*].reviewer`,priority=1
+// +kubebuilder:printcolumn:name="Approved-By",type=string,JSONPath=`.status.conditions[?(@.type=="Approved")].message`,priority=1
 // +kubebuilder:printcolumn:name="Binding",type=string,JSONPath=`.status.grant.binding`,priority=1
 type AccessRequest struct {
 	metav1.TypeMeta `json:",inline"`

@@ -57,6 +57,8 @@ const (
 	ReasonClockSkew = "ClockSkew"
 	// ReasonNotGranted: Granted is False, because access was never given.
 	ReasonNotGranted = "NotGranted"
+	// ReasonApproved: Approved is True, by the people that the policy asks for.
+	ReasonApproved = "Approved"
 	// ReasonPolicyAllowed: Approved is True, by a policy that asks for no approval.
 	ReasonPolicyAllowed = "PolicyAllowed"
 )

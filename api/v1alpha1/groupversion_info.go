@@ -19,6 +19,7 @@ var schemeBuilder = runtime.NewSchemeBuilder(func(scheme *runtime.Scheme) error 
 	scheme.AddKnownTypes(GroupVersion,
 		&AccessPolicy{}, &AccessPolicyList{},
 		&AccessRequest{}, &AccessRequestList{},
+		&AccessDecision{}, &AccessDecisionList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

@@ -21,9 +21,8 @@ const (
 	// ExpiresAtAnnotation is when access ends: RFC 3339, UTC, whole seconds. All
 	// that ends access on time reads this and nothing else.
 	ExpiresAtAnnotation = "lapse.dev/expires-at"
-	// CreateByAnnotation is the moment after which the API server refuses to
-	// create the RoleBinding: RFC 3339, UTC, whole seconds. It keeps an operator
-	// that was paused from granting late.
+	// CreateByAnnotation is the moment by which the RoleBinding has to be created:
+	// RFC 3339, UTC, whole seconds.
 	CreateByAnnotation = "lapse.dev/create-by"
 	// RequestAnnotation is the name of the AccessRequest.
 	RequestAnnotation = "lapse.dev/request"

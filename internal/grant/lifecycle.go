@@ -4,6 +4,7 @@
 package grant
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -54,35 +55,50 @@ func final(now time.Time, req *v1alpha1.AccessRequest, seen Observed, set Settin
 
 // recorded looks after a grant that status knows of.
 func recorded(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge Judge, seen Observed, set Settings) (Step, error) {
-	end := func(reason, message string) (Step, error) {
+	if reason, message := ending(now, req, g, seen, set); reason != "" {
 		return Step{Action: Delete, Outcome: ended(now, req, g, reason, message)}, nil
 	}
-	deadline := g.ExpiresAt.Time
-	if b := seen.Binding; b != nil && ownedBy(b, req.UID) && Deadline(b, set.MaxDuration).Before(deadline) {
-		deadline = Deadline(b, set.MaxDuration)
-	}
-	switch {
-	case req.DeletionTimestamp != nil:
-		return end(v1alpha1.ReasonRevoked, "the request is being deleted")
-	case !now.Before(g.ExpiresAt.Time):
-		return end(v1alpha1.ReasonExpired, "access ended as promised at "+timestamp(g.ExpiresAt.Time))
-	case seen.Binding == nil || seen.Binding.DeletionTimestamp != nil:
-		return end(v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding))
-	}
-	if changed := changes(req, g, seen); len(changed) > 0 {
-		return end(v1alpha1.ReasonTampered, fmt.Sprintf("RoleBinding %s was changed by somebody else (%s) and is removed", g.Binding, strings.Join(changed, ", ")))
-	}
-	if !now.Before(deadline) {
-		return end(v1alpha1.ReasonExpired, fmt.Sprintf("access ended at the operator's ceiling of %s", set.MaxDuration))
+	if back := returned(req, seen.Decisions); back != nil {
+		return Step{Action: Delete, Outcome: endedBy(now, req, g, v1alpha1.ReasonReturned, back)}, nil
 	}
 	objections, err := judge.Objections(g)
-	if err != nil {
-		return Step{}, err
-	}
 	if len(objections) > 0 {
-		return end(v1alpha1.ReasonPolicyWithdrawn, fmt.Sprintf("policy %s does not allow this any more: %s", policyName(req), strings.Join(objections, "; ")))
+		message := fmt.Sprintf("policy %s does not allow this any more: %s", policyName(req), strings.Join(objections, "; "))
+		return Step{Action: Delete, Outcome: ended(now, req, g, v1alpha1.ReasonPolicyWithdrawn, message)}, nil
 	}
-	return Step{Action: Nothing, After: deadline.Add(backstop)}, nil
+	no, noErr := stopped(req, policyName(req), judge, seen.Decisions)
+	if no != nil {
+		return Step{Action: Delete, Outcome: endedBy(now, req, g, v1alpha1.ReasonRevoked, no)}, nil
+	}
+	return Step{Action: Nothing, After: deadlineOf(req, g, seen, set).Add(backstop)}, errors.Join(err, noErr)
+}
+
+// ending is why a recorded grant ends whatever policies and people say; empty if it
+// does not.
+func ending(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen Observed, set Settings) (reason, message string) {
+	switch {
+	case req.DeletionTimestamp != nil:
+		return v1alpha1.ReasonRevoked, "the request is being deleted"
+	case !now.Before(g.ExpiresAt.Time):
+		return v1alpha1.ReasonExpired, "access ended as promised at " + timestamp(g.ExpiresAt.Time)
+	case seen.Binding == nil || seen.Binding.DeletionTimestamp != nil:
+		return v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding)
+	}
+	if changed := changes(req, g, seen); len(changed) > 0 {
+		return v1alpha1.ReasonTampered, fmt.Sprintf("RoleBinding %s was changed by somebody else (%s) and is removed", g.Binding, strings.Join(changed, ", "))
+	}
+	if !now.Before(deadlineOf(req, g, seen, set)) {
+		return v1alpha1.ReasonExpired, fmt.Sprintf("access ended at the operator's ceiling of %s", set.MaxDuration)
+	}
+	return "", ""
+}
+
+// deadlineOf is the earliest end that is known of a grant.
+func deadlineOf(req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen Observed, set Settings) time.Time {
+	if b := seen.Binding; b != nil && ownedBy(b, req.UID) && Deadline(b, set.MaxDuration).Before(g.ExpiresAt.Time) {
+		return Deadline(b, set.MaxDuration)
+	}
+	return g.ExpiresAt.Time
 }
 
 // unrecorded looks after a binding that has our name while status knows of no
@@ -104,18 +120,31 @@ func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Ob
 	case b.DeletionTimestamp != nil:
 		return end(v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", b.Name))
 	}
-	decision, err := judge.Decide()
+	if back := returned(req, seen.Decisions); back != nil {
+		return Step{Action: Empty, Outcome: endedBy(now, req, g, v1alpha1.ReasonReturned, back)}, nil
+	}
+	return adopt(now, req, g, judge, seen)
+}
+
+// adopt records a binding that the operator created before it was killed.
+func adopt(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge Judge, seen Observed) (Step, error) {
+	// It is recorded if it is exactly what would be granted now, but for its end.
+	step, err := undecided(now, req, judge, seen)
 	if err != nil {
 		return Step{}, err
 	}
-	subject, err := policy.GrantSubject(&req.Spec)
-	if decision.Verdict != policy.Allowed || len(decision.Approvals) > 0 || err != nil {
-		return end(v1alpha1.ReasonPolicyWithdrawn, "no policy allows this any more: "+decision.Message())
+	b, want := seen.Binding, step.Binding
+	if step.Action != Create || b.Annotations[v1alpha1.PolicyAnnotation] != step.Outcome.Policy.Name {
+		message := fmt.Sprintf("policy %s does not allow this any more: %s", b.Annotations[v1alpha1.PolicyAnnotation], step.Outcome.Message)
+		return Step{Action: Empty, Outcome: ended(now, req, g, v1alpha1.ReasonPolicyWithdrawn, message)}, nil
 	}
-	if len(differences(b, newBinding(req, subject, b.Annotations[v1alpha1.PolicyAnnotation], g))) > 0 || g.ExpiresAt.After(expiry(req, decision, g.GrantedAt.Time)) {
+	want.Annotations[v1alpha1.ExpiresAtAnnotation] = b.Annotations[v1alpha1.ExpiresAtAnnotation]
+	want.Annotations[v1alpha1.CreateByAnnotation] = b.Annotations[v1alpha1.CreateByAnnotation]
+	if len(differences(b, want)) > 0 || g.ExpiresAt.After(step.Outcome.Grant.ExpiresAt.Time) {
 		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(retryAfter)}, nil
 	}
-	return Step{Action: Nothing, Outcome: granted(decision, g), After: g.ExpiresAt.Add(backstop)}, nil
+	step.Outcome.Grant = &g
+	return Step{Action: Nothing, Outcome: step.Outcome, After: g.ExpiresAt.Add(backstop)}, nil
 }
 
 // undecided judges a request that was never granted.
@@ -123,12 +152,22 @@ func undecided(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Obs
 	if req.DeletionTimestamp != nil {
 		return Step{Action: Nothing}, nil
 	}
+	if back := returned(req, seen.Decisions); back != nil {
+		return Step{Action: Nothing, Outcome: withdrawn(back)}, nil
+	}
 	d, err := judge.Decide()
 	if err != nil {
 		return Step{}, err
 	}
 	switch d.Verdict {
 	case policy.Allowed:
+		no, err := stopped(req, d.Policy.Name, judge, seen.Decisions)
+		if err != nil {
+			return Step{}, err
+		}
+		if no != nil {
+			return refuse(v1alpha1.ReasonDenied, "denied by "+said(no), d.Policy), nil
+		}
 		return allowed(now, req, d, seen), nil
 	case policy.RoleMissing:
 		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonRoleNotFound, d.Message(), d.Policy), After: now.Add(retryAfter)}, nil
@@ -143,12 +182,13 @@ func undecided(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Obs
 
 // allowed grants what a policy allows, when nothing else has to come first.
 func allowed(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen Observed) Step {
-	if len(d.Approvals) > 0 {
-		return awaitApproval(now, req, d)
+	tally := d.Count(req, seen.Decisions, approveBy(req, d))
+	if !tally.Met() {
+		return awaitApproval(now, req, d, tally)
 	}
 	if start := req.Spec.NotBefore; start != nil && now.Before(start.Time) {
 		return Step{Action: Nothing, After: start.Time, Outcome: &Outcome{
-			State: v1alpha1.StateScheduled, Reason: v1alpha1.ReasonScheduled, Policy: d.Policy,
+			State: v1alpha1.StateScheduled, Reason: v1alpha1.ReasonScheduled, Policy: d.Policy, Approvals: tally.Counted,
 			Message: "allowed by policy " + d.Policy.Name + "; access begins at " + timestamp(start.Time),
 		}}
 	}
@@ -167,19 +207,26 @@ func allowed(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen
 		GrantedAt: metav1.NewTime(grantedAt),
 		ExpiresAt: metav1.NewTime(expiry(req, d, grantedAt)),
 	}
-	return Step{Action: Create, Binding: newBinding(req, subject, d.Policy.Name, g), Outcome: granted(d, g), After: g.ExpiresAt.Add(backstop)}
+	return Step{Action: Create, Binding: newBinding(req, subject, d.Policy.Name, g), Outcome: granted(d, g, tally), After: g.ExpiresAt.Add(backstop)}
 }
 
-func awaitApproval(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision) Step {
-	until := req.CreationTimestamp.Add(d.ApprovalTimeout)
-	if !now.Before(until) {
-		return refuse(v1alpha1.ReasonApprovalTimedOut, fmt.Sprintf("policy %s asks for approval within %s, and it did not come by %s; create a new request",
-			d.Policy.Name, d.ApprovalTimeout, timestamp(until)), d.Policy)
+// approveBy is the moment from which an approval comes too late.
+func approveBy(req *v1alpha1.AccessRequest, d policy.Decision) time.Time {
+	return req.CreationTimestamp.Add(d.ApprovalTimeout)
+}
+
+func awaitApproval(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, tally policy.Tally) Step {
+	until := approveBy(req, d)
+	o := &Outcome{
+		State: v1alpha1.StatePending, Reason: v1alpha1.ReasonPendingApproval, Policy: d.Policy, Approvals: tally.Counted,
+		Message: fmt.Sprintf("%s (policy %s), until %s", tally.Text(), d.Policy.Name, timestamp(until)),
 	}
-	return Step{Action: Nothing, After: until, Outcome: &Outcome{
-		State: v1alpha1.StatePending, Reason: v1alpha1.ReasonPendingApproval, Policy: d.Policy,
-		Message: fmt.Sprintf("policy %s asks for approval, until %s", d.Policy.Name, timestamp(until)),
-	}}
+	if now.Before(until) {
+		return Step{Action: Nothing, After: until, Outcome: o}
+	}
+	o.State, o.Reason = v1alpha1.StateDenied, v1alpha1.ReasonApprovalTimedOut
+	o.Message = fmt.Sprintf("not approved within %s, by %s: %s (policy %s); create a new request", d.ApprovalTimeout, timestamp(until), tally.Text(), d.Policy.Name)
+	return Step{Action: Nothing, Outcome: o}
 }
 
 // expiry is when access ends that begins at grantedAt.

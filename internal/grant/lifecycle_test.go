@@ -52,6 +52,7 @@ func judge(d policy.Decision, objections ...string) Judge {
 	return Judge{
 		Decide:     func() (policy.Decision, error) { return d, nil },
 		Objections: func(v1alpha1.Grant) ([]string, error) { return objections, nil },
+		MayEnd:     func(string, *v1alpha1.Identity) (bool, error) { return false, nil },
 	}
 }
 
@@ -199,7 +200,8 @@ func TestRecordedGrant(t *testing.T) {
 
 // A grant that status does not know is recorded before its binding goes: see doc.go.
 func TestUnrecordedGrant(t *testing.T) {
-	denies := policy.Decision{Verdict: policy.Denied}
+	denies, elsewhere := policy.Decision{Verdict: policy.Denied}, allows
+	elsewhere.Policy = &v1alpha1.PolicyReference{Name: "other", UID: "p2", Generation: 1}
 	end := noon.Add(10 * time.Minute)
 	for name, tc := range map[string]struct {
 		now      time.Time
@@ -213,6 +215,7 @@ func TestUnrecordedGrant(t *testing.T) {
 		"overdue: emptied and recorded, not deleted":  {now: end, decision: allows, action: Empty, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired},
 		"overdue and empty already: recorded":         {now: end, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Subjects = nil }, action: Empty, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired},
 		"no longer allowed: emptied and recorded":     {now: noon, decision: denies, action: Empty, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
+		"another policy allows it now: emptied":       {now: noon, decision: elsewhere, action: Empty, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
 		"other subjects: a stranger's, left alone":    {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Subjects[0].Name = "eve" }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
 		"other role: a stranger's, left alone":        {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "admin" }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
 		"later expiry: a stranger's, left alone":      {now: noon, decision: allows, binding: expiring(timestamp(end.Add(time.Second))), action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},

@@ -64,21 +64,24 @@ func policyName(req *v1alpha1.AccessRequest) string {
 	return req.Status.Policy.Name
 }
 
-func granted(d policy.Decision, g v1alpha1.Grant) *Outcome {
+func granted(d policy.Decision, g v1alpha1.Grant, tally policy.Tally) *Outcome {
 	return &Outcome{
-		State: v1alpha1.StateActive, Reason: v1alpha1.ReasonGranted, Policy: d.Policy, Grant: &g,
+		State: v1alpha1.StateActive, Reason: v1alpha1.ReasonGranted, Policy: d.Policy, Grant: &g, Approvals: tally.Counted,
 		Message: fmt.Sprintf("allowed by policy %s; access ends at %s", d.Policy.Name, timestamp(g.ExpiresAt.Time)),
 	}
 }
 
 func ended(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, reason, message string) *Outcome {
 	state := v1alpha1.StateRevoked
-	if reason == v1alpha1.ReasonExpired {
+	switch reason {
+	case v1alpha1.ReasonExpired:
 		state = v1alpha1.StateExpired
+	case v1alpha1.ReasonReturned:
+		state = v1alpha1.StateReturned
 	}
 	at := metav1.NewTime(now.Truncate(time.Second))
 	g.EndedAt, g.EndReason = &at, reason
-	return &Outcome{State: state, Reason: reason, Message: message, Policy: req.Status.Policy, Grant: &g}
+	return &Outcome{State: state, Reason: reason, Message: message, Policy: req.Status.Policy, Grant: &g, Approvals: req.Status.Approvals}
 }
 
 func refuse(reason, message string, ref *v1alpha1.PolicyReference) Step {

@@ -53,12 +53,16 @@ type Outcome struct {
 	Policy *v1alpha1.PolicyReference
 	// Grant that was given; nil if none was.
 	Grant *v1alpha1.Grant
+	// Approvals that counted.
+	Approvals []v1alpha1.Approval
 }
 
 // Observed is what Next has to know of the cluster.
 type Observed struct {
 	// Binding with the name of the request's; nil when there is none.
 	Binding *rbacv1.RoleBinding
+	// Decisions on the request; others are ignored.
+	Decisions []v1alpha1.AccessDecision
 	// Skew is how far the operator's clock is ahead of the API server's; negative
 	// when it is behind.
 	Skew time.Duration
@@ -72,6 +76,9 @@ type Judge struct {
 	// Objections are those of the policy that allowed the grant, as it is now and
 	// judged as of the time of the grant. A policy that is gone objects.
 	Objections func(v1alpha1.Grant) ([]string, error)
+	// MayEnd says whether somebody who neither asked for the access nor gets it may
+	// deny or revoke it under the policy of that name.
+	MayEnd func(policy string, who *v1alpha1.Identity) (bool, error)
 }
 
 // Settings are those of the operator.

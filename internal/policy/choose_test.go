@@ -55,6 +55,15 @@ func counted(name string, count int32) buildable {
 	return ready{p}
 }
 
+func TestEvaluateChoosesByNameNotByUID(t *testing.T) {
+	a, b := stored(offer("a")), stored(offer("b"))
+	a.UID, b.UID = "2", "1"
+	d, err := Evaluate(inputOf(ask().Build()), []*Compiled{Compile(b), Compile(a)})
+	if err != nil || d.Policy.Name != "a" {
+		t.Errorf("policy = %v, %v", d.Policy, err)
+	}
+}
+
 func TestEvaluateTellsWhatThePolicyAsksFor(t *testing.T) {
 	lead := builders.Group("leads")
 	p := offer("p").ApprovedBy(lead)
@@ -104,19 +113,30 @@ func TestEvaluateLooksForRolesLast(t *testing.T) {
 		message  string
 	}{
 		"the role that is asked for is missing": {
-			ask().ForClusterRole("gone"), []buildable{offer("p").Allowing("gone")}, RoleMissing, []v1alpha1.RoleRef{gone},
+			ask().ForClusterRole("gone"),
+			[]buildable{offer("p").Allowing("gone")},
+			RoleMissing,
+			[]v1alpha1.RoleRef{gone},
 			`policy p would allow this, but ClusterRole "gone" does not exist; it is tried again`,
 		},
 		"the Role that is asked for is missing": {
-			ask().ForRole("gone"), []buildable{offer("p").AllowingRole("gone")}, RoleMissing, []v1alpha1.RoleRef{goneHere},
+			ask().ForRole("gone"),
+			[]buildable{offer("p").AllowingRole("gone")},
+			RoleMissing,
+			[]v1alpha1.RoleRef{goneHere},
 			`policy p would allow this, but Role "gone" does not exist; it is tried again`,
 		},
 		"another ClusterRole of the policy is missing": {
-			ask(), []buildable{offer("p").Allowing("view", "gone")}, RoleMissing, []v1alpha1.RoleRef{gone},
+			ask(),
+			[]buildable{offer("p").Allowing("view", "gone")},
+			RoleMissing,
+			[]v1alpha1.RoleRef{gone},
 			`policy p would allow this, but ClusterRole "gone" does not exist; it is tried again`,
 		},
 		"the role that is asked for is named first": {
-			ask().ForClusterRole("gone"), []buildable{offer("p").Allowing("lost", "gone")}, RoleMissing,
+			ask().ForClusterRole("gone"),
+			[]buildable{offer("p").Allowing("lost", "gone")},
+			RoleMissing,
 			[]v1alpha1.RoleRef{gone, {Kind: v1alpha1.ClusterRoleKind, Name: "lost"}},
 			`policy p would allow this, but these roles do not exist: ClusterRole "gone", ClusterRole "lost"; it is tried again`,
 		},
@@ -124,15 +144,22 @@ func TestEvaluateLooksForRolesLast(t *testing.T) {
 			ask(), []buildable{offer("p").AllowingRole("gone")}, Allowed, nil, "policy p allows this for 1h",
 		},
 		"a policy that allows beats one that lacks a role": {
-			ask(), []buildable{offer("a").Allowing("view", "gone"), offer("b").ApprovedBy(builders.Group("leads"))}, Allowed, nil,
+			ask(),
+			[]buildable{offer("a").Allowing("view", "gone"), offer("b").ApprovedBy(builders.Group("leads"))},
+			Allowed, nil,
 			"policy b allows this for 1h once 1 person has approved",
 		},
 		"of two that lack a role the first by name is told": {
-			ask(), []buildable{offer("b").Allowing("view", "gone"), offer("a").Allowing("view", "gone")}, RoleMissing, []v1alpha1.RoleRef{gone},
+			ask(),
+			[]buildable{offer("b").Allowing("view", "gone"), offer("a").Allowing("view", "gone")},
+			RoleMissing,
+			[]v1alpha1.RoleRef{gone},
 			`policy a would allow this, but ClusterRole "gone" does not exist; it is tried again`,
 		},
 		"a missing role with another objection is a denial": {
-			ask().ForClusterRole("gone"), []buildable{offer("p").Allowing("gone").AtMost(time.Minute)}, Denied, nil,
+			ask().ForClusterRole("gone"),
+			[]buildable{offer("p").Allowing("gone").AtMost(time.Minute)},
+			Denied, nil,
 			"no policy allows this: policy p: duration 1h is longer than its maxDuration 1m",
 		},
 		"a dangerous role is refused": {
@@ -145,14 +172,18 @@ func TestEvaluateLooksForRolesLast(t *testing.T) {
 			ask(), []buildable{offer("p").Allowing("view", "wild", "gone")}, Denied, nil, "no policy allows this: policy p: " + dangerous,
 		},
 		"a dangerous Role is refused": {
-			ask().ForRole("wild"), []buildable{offer("p").AllowingRole("wild")}, Denied, nil,
+			ask().ForRole("wild"),
+			[]buildable{offer("p").AllowingRole("wild")},
+			Denied, nil,
 			`no policy allows this: policy p: Role "wild" is dangerous: it allows get on every resource (*); the policy does not say allowDangerousRoles`,
 		},
 		"a dangerous role is allowed where the policy says so": {
 			ask().ForClusterRole("wild"), []buildable{dangerously(offer("p").Allowing("wild"))}, Allowed, nil, "policy p allows this for 1h",
 		},
 		"a dangerous role is refused though it does not exist": {
-			ask().ForClusterRole("system:gone"), []buildable{offer("p").Allowing("system:gone")}, Denied, nil,
+			ask().ForClusterRole("system:gone"),
+			[]buildable{offer("p").Allowing("system:gone")},
+			Denied, nil,
 			`no policy allows this: policy p: ClusterRole "system:gone" is dangerous: it belongs to Kubernetes itself (system:); the policy does not say allowDangerousRoles`,
 		},
 	} {
@@ -192,7 +223,7 @@ func TestEvaluateLooksRolesUpOnlyWhenNothingElseIsWrong(t *testing.T) {
 		looked[ref]++
 		return nil, false, nil
 	}
-	var many []buildable
+	many := make([]buildable, 0, 10)
 	for i := range 10 {
 		many = append(many, offer(fmt.Sprint(i)))
 	}

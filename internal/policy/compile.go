@@ -5,7 +5,6 @@ package policy
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/cel-go/common/types/ref"
@@ -23,7 +22,7 @@ const defaultApprovalTimeout = time.Hour
 type Compiled struct {
 	ref        v1alpha1.PolicyReference
 	requesters people
-	grantees   sets.Set[v1alpha1.Subject]
+	grantees   sets.Set[v1alpha1.Subject] // as they are, without looking into groups
 	roles      []v1alpha1.RoleRef
 	namespaces territory
 
@@ -34,6 +33,8 @@ type Compiled struct {
 	approvalCount   int64
 	approvalTimeout time.Duration
 	allowDangerous  bool
+
+	allowSelfApproval bool
 
 	problems []Problem // those that need no role to be looked up
 	says     sayings
@@ -67,14 +68,16 @@ func compile(p *v1alpha1.AccessPolicy, compileOne func(string) *program) *Compil
 	c := &Compiled{
 		ref:             v1alpha1.PolicyReference{Name: p.Name, UID: p.UID, Generation: p.Generation},
 		requesters:      peopleOf(spec.Requesters),
-		grantees:        exactly(spec.Grantees),
+		grantees:        sets.New(spec.Grantees...),
 		roles:           rolesOf(spec.Roles),
 		maxDuration:     spec.MaxDuration.Duration,
 		defaultDuration: spec.MaxDuration.Duration,
 		approvalTimeout: defaultApprovalTimeout,
 		allowDangerous:  spec.AllowDangerousRoles,
-		says:            sayingsOf(spec),
-		variable:        policyValue(p.Name),
+
+		allowSelfApproval: spec.AllowSelfApproval,
+		says:              sayingsOf(spec),
+		variable:          policyValue(p.Name),
 	}
 	if d := spec.DefaultDuration; d != nil {
 		c.defaultDuration = d.Duration
@@ -90,6 +93,13 @@ func compile(p *v1alpha1.AccessPolicy, compileOne func(string) *program) *Compil
 	}
 	return c
 }
+
+// Reviews says whether somebody is one of the policy's approvers; false when it asks
+// for no approval.
+func (c *Compiled) Reviews(who *v1alpha1.Identity) bool { return Reviews(c.approvals, who) }
+
+// WantsApproval says whether the policy asks for approval at all.
+func (c *Compiled) WantsApproval() bool { return len(c.approvals) > 0 }
 
 // compileApprovals makes every rule ask for somebody: a count below one, which the
 // schema refuses, would be met by nobody.
@@ -112,8 +122,7 @@ func (c *Compiled) compileConditions(conditions []v1alpha1.PolicyCondition, comp
 }
 
 func (c *Compiled) fail(reason, message string) {
-	message = strings.Join(strings.Fields(message), " ")
-	c.problems = append(c.problems, Problem{Reason: reason, Message: cut(message, maxProblem)})
+	c.problems = append(c.problems, Problem{Reason: reason, Message: cut(oneLine(message), maxProblem)})
 }
 
 // rolesOf leaves out what names no role.
@@ -141,7 +150,7 @@ func territoryText(match v1alpha1.NamespaceMatch) string {
 	if s == nil || len(s.MatchLabels) == 0 && len(s.MatchExpressions) == 0 {
 		return list(textsOf(match.Names, quote))
 	}
-	labelled := "those labelled " + cut(metav1.FormatLabelSelector(s), maxQuoted)
+	labelled := "those labelled " + cut(oneLine(metav1.FormatLabelSelector(s)), maxQuoted)
 	if len(match.Names) == 0 {
 		return labelled
 	}

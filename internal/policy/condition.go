@@ -50,9 +50,9 @@ type outcome struct {
 }
 
 func conditionOf(c v1alpha1.PolicyCondition, compile func(string) *program) condition {
-	objection := c.Message
+	objection := oneLine(c.Message)
 	if objection == "" {
-		objection = "condition is false: " + cut(c.Expression, maxQuoted)
+		objection = "condition is false: " + cut(oneLine(c.Expression), maxQuoted)
 	}
 	return condition{program: compile(c.Expression), objection: objection}
 }
@@ -63,7 +63,7 @@ func compileExpression(expression string) (p *program) {
 	p = &program{}
 	defer func() {
 		if r := recover(); r != nil {
-			p = &program{problem: cut(fmt.Sprintf("the compiler gave up: %v", r), maxCompileError)}
+			p = &program{problem: cut(oneLine(fmt.Sprintf("the compiler gave up: %v", r)), maxCompileError)}
 		}
 	}()
 	if len(expression) > maxExpression {
@@ -72,7 +72,7 @@ func compileExpression(expression string) (p *program) {
 	}
 	env, err := celEnvironment()
 	if err != nil {
-		p.problem = cut(err.Error(), maxCompileError)
+		p.problem = cut(oneLine(err.Error()), maxCompileError)
 		return p
 	}
 	ast, issues := env.Compile(expression)
@@ -89,7 +89,7 @@ func compileExpression(expression string) (p *program) {
 	}
 	p.cel, err = env.Program(ast, cel.CostLimit(celconfig.PerCallLimit), cel.InterruptCheckFrequency(celconfig.CheckFrequency))
 	if err != nil {
-		return &program{problem: cut(err.Error(), maxCompileError)}
+		return &program{problem: cut(oneLine(err.Error()), maxCompileError)}
 	}
 	return p
 }
@@ -99,7 +99,7 @@ func issuesText(issues *cel.Issues) string {
 	errs := issues.Errors()
 	texts := make([]string, 0, len(errs))
 	for _, e := range errs {
-		texts = append(texts, fmt.Sprintf("%d:%d: %s", e.Location.Line(), e.Location.Column()+1, strings.Join(strings.Fields(e.Message), " ")))
+		texts = append(texts, fmt.Sprintf("%d:%d: %s", e.Location.Line(), e.Location.Column()+1, oneLine(e.Message)))
 	}
 	return cut(strings.Join(texts, "; "), maxCompileError)
 }
@@ -109,7 +109,7 @@ func issuesText(issues *cel.Issues) string {
 func (p *program) run(v *variables) (out outcome) {
 	defer func() {
 		if r := recover(); r != nil {
-			out = outcome{failure: cut(fmt.Sprintf("it gave up: %v", r), maxQuoted), cost: celconfig.PerCallLimit}
+			out = outcome{failure: cut(oneLine(fmt.Sprintf("it gave up: %v", r)), maxQuoted), cost: celconfig.PerCallLimit}
 		}
 	}()
 	if p.cel == nil {
@@ -132,9 +132,8 @@ func (p *program) run(v *variables) (out outcome) {
 }
 
 func failureText(err error) string {
-	var cancelled interpreter.EvalCancelledError
-	if errors.As(err, &cancelled) {
+	if _, cancelled := errors.AsType[interpreter.EvalCancelledError](err); cancelled {
 		return fmt.Sprintf("it costs more than %d", celconfig.PerCallLimit)
 	}
-	return cut(strings.Join(strings.Fields(err.Error()), " "), maxQuoted)
+	return cut(oneLine(err.Error()), maxQuoted)
 }

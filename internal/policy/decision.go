@@ -38,6 +38,8 @@ type Decision struct {
 	Duration time.Duration
 	// Approvals that Policy asks for; every count is at least one.
 	Approvals []v1alpha1.ApprovalRule
+	// AllowSelfApproval of Policy: requester and grantee may approve.
+	AllowSelfApproval bool
 	// ApprovalTimeout of Policy, from the creation of the request; one hour when the
 	// policy does not say.
 	ApprovalTimeout time.Duration
@@ -120,7 +122,7 @@ func (d Decision) policyText() string {
 	if d.Policy == nil {
 		return "a policy"
 	}
-	return "policy " + cut(d.Policy.Name, maxQuoted)
+	return "policy " + cut(oneLine(d.Policy.Name), maxQuoted)
 }
 
 // withDenials appends the denials to text as far as they fit.
@@ -133,7 +135,7 @@ func (d Decision) withDenials(text string) string {
 		if i == 0 {
 			separator = ": "
 		}
-		part := separator + "policy " + cut(denial.Policy, maxQuoted) + ": " + strings.Join(denial.Objections, ", and ")
+		part := separator + "policy " + cut(oneLine(denial.Policy), maxQuoted) + ": " + strings.Join(denial.Objections, ", and ")
 		room := maxMessage - b.Len()
 		last := i == len(d.Denials)-1
 		if last && len(part) <= room || len(part) <= room-reserve {
@@ -149,7 +151,7 @@ func (d Decision) withDenials(text string) string {
 		b.WriteString(moreText(rest))
 		break
 	}
-	return strings.ToValidUTF8(b.String(), "?")
+	return b.String()
 }
 
 func moreText(policies int) string {

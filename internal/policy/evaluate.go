@@ -139,7 +139,7 @@ func (j *judge) decide(verdict Verdict, c *Compiled, missing []v1alpha1.RoleRef)
 	duration, _ := j.duration(c)
 	return Decision{
 		Verdict: verdict, Policy: &ref, Duration: duration, Missing: missing,
-		Approvals: c.approvals, ApprovalTimeout: c.approvalTimeout,
+		Approvals: c.approvals, ApprovalTimeout: c.approvalTimeout, AllowSelfApproval: c.allowSelfApproval,
 	}
 }
 
@@ -194,7 +194,7 @@ func (j *judge) newDangers(c *Compiled) []string {
 	if ref.Kind == v1alpha1.ClusterRoleKind {
 		role, err := j.roles.find(ref)
 		if err != nil {
-			return []string{"it could not be told whether the role is dangerous: " + err.Error()}
+			return []string{"it could not be told whether the role is dangerous: " + cut(oneLine(err.Error()), maxQuoted)}
 		}
 		dangers = role.dangers
 	}

@@ -5,6 +5,7 @@ package policy
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -40,10 +41,8 @@ func inputOf(req *v1alpha1.AccessRequest) Input {
 // existing are harmless roles of either kind.
 func existing(names ...string) RoleLookup {
 	return func(ref v1alpha1.RoleRef) ([]rbacv1.PolicyRule, bool, error) {
-		for _, name := range names {
-			if ref.Name == name {
-				return readPods, true, nil
-			}
+		if slices.Contains(names, ref.Name) {
+			return readPods, true, nil
 		}
 		return nil, false, nil
 	}

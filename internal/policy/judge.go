@@ -6,6 +6,7 @@ package policy
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -47,12 +48,12 @@ func newJudge(in Input) (*judge, error) {
 		j.requester, j.groups = r.Username, sets.New(r.Groups...)
 		j.requesterText = "requester " + quote(r.Username)
 	}
-	if j.subject, j.refused = GrantSubject(spec); j.refused != nil {
-		return j, nil
-	}
+	j.subject, j.refused = GrantSubject(spec)
 	j.subjectText = "subject " + subjectText(j.subject)
-	self, err := exactSubject("requester", v1alpha1.Subject{Kind: v1alpha1.UserKind, Name: j.requester})
-	j.asksOther = err != nil || self != j.subject
+	// Who cannot be granted anything himself asks for somebody else, or is refused.
+	if self, err := exactSubject("requester", v1alpha1.Subject{Kind: v1alpha1.UserKind, Name: j.requester}); err == nil {
+		j.asksOther = self != j.subject
+	}
 	return j, nil
 }
 
@@ -93,16 +94,12 @@ func (f fit) misses() (n int) {
 }
 
 // fit is the part that is asked of every policy there is, so it is cheap.
-func (j *judge) fit(c *Compiled) (f fit) {
-	for _, ref := range c.roles {
-		if ref == j.in.Request.Spec.RoleRef {
-			f.role = true
-			break
-		}
+func (j *judge) fit(c *Compiled) fit {
+	return fit{
+		role:      slices.Contains(c.roles, j.in.Request.Spec.RoleRef),
+		namespace: c.namespaces.includes(j.in.Namespace),
+		requester: c.requesters.include(j.requester, j.groups),
 	}
-	f.namespace = c.namespaces.includes(j.in.Namespace)
-	f.requester = c.requesters.include(j.requester, j.groups)
-	return f
 }
 
 // misfits says in which respects the policy is not for the request.

@@ -58,17 +58,6 @@ func (p people) include(name string, groups sets.Set[string]) bool {
 	return false
 }
 
-// exactly is the set of subjects as they are, without looking into groups.
-func exactly(subjects []v1alpha1.Subject) sets.Set[v1alpha1.Subject] {
-	out := sets.New[v1alpha1.Subject]()
-	for _, s := range subjects {
-		if malformed(s) == "" {
-			out.Insert(s)
-		}
-	}
-	return out
-}
-
 // territory is a set of namespaces. The zero value holds none.
 type territory struct {
 	names    sets.Set[string]
@@ -80,7 +69,6 @@ type territory struct {
 // is that it selects everything.
 func territoryOf(match v1alpha1.NamespaceMatch) (territory, error) {
 	t := territory{names: sets.New(match.Names...)}
-	t.names.Delete("")
 	s := match.Selector
 	if s == nil || len(s.MatchLabels) == 0 && len(s.MatchExpressions) == 0 {
 		return t, nil
@@ -105,7 +93,7 @@ func (t territory) includes(ns *corev1.Namespace) bool {
 func reservedBy(reserved []string, namespace string) string {
 	for _, entry := range reserved {
 		prefix, wild := strings.CutSuffix(entry, "*")
-		if entry != "" && (entry == namespace || wild && strings.HasPrefix(namespace, prefix)) {
+		if entry == namespace || wild && strings.HasPrefix(namespace, prefix) {
 			return entry
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -22,6 +23,16 @@ const (
 // quote makes a name of somebody's choosing safe to print: bounded, and without
 // control or invisible characters.
 func quote(s string) string { return strconv.Quote(cut(s, maxQuoted)) }
+
+// oneLine is s without line breaks, and with a mark for what cannot be printed.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return utf8.RuneError
+	}, strings.Join(strings.Fields(s), " "))
+}
 
 // cut shortens s to at most limit bytes, at the border of a rune, and shows that it
 // did.
@@ -50,12 +61,24 @@ func list(items []string) string {
 
 func subjectText(s v1alpha1.Subject) string {
 	if s.Kind == v1alpha1.ServiceAccountKind {
-		return s.Kind + " " + quote(s.Namespace+"/"+s.Name)
+		return kindText(s.Kind) + quote(s.Namespace+"/"+s.Name)
 	}
-	return cut(s.Kind, maxQuoted) + " " + quote(s.Name)
+	return kindText(s.Kind) + quote(s.Name)
 }
 
-func roleText(r v1alpha1.RoleRef) string { return cut(r.Kind, maxQuoted) + " " + quote(r.Name) }
+func roleText(r v1alpha1.RoleRef) string { return kindText(r.Kind) + quote(r.Name) }
+
+// kindText quotes a kind that the schema would have refused.
+func kindText(kind string) string {
+	switch kind {
+	case "":
+		return ""
+	case v1alpha1.UserKind, v1alpha1.GroupKind, v1alpha1.ServiceAccountKind, v1alpha1.ClusterRoleKind, v1alpha1.RoleKind:
+		return kind + " "
+	default:
+		return quote(kind) + " "
+	}
+}
 
 // textsOf renders each item for list.
 func textsOf[T any](items []T, text func(T) string) []string {

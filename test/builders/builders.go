@@ -194,3 +194,14 @@ func Namespace(name string, labels ...string) *corev1.Namespace {
 	}
 	return ns
 }
+
+// Decision is a verdict on a request.
+func Decision(name string, req *v1alpha1.AccessRequest, verdict v1alpha1.Verdict) *v1alpha1.AccessDecision {
+	return &v1alpha1.AccessDecision{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: req.Namespace},
+		Spec: v1alpha1.AccessDecisionSpec{
+			RequestRef: v1alpha1.RequestReference{Name: req.Name, UID: req.UID},
+			Verdict:    verdict,
+		},
+	}
+}

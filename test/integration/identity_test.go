@@ -239,4 +239,7 @@ func removeAdmission(ctx context.Context) {
 	DeferCleanup(func(ctx SpecContext) { Expect(install(ctx)).To(Succeed()) })
 	spoof := builders.Request("probe").In("default").By("nobody").Build()
 	Eventually(func() error { return admin.Create(ctx, spoof.DeepCopy(), client.DryRunAll) }).WithContext(ctx).Should(Succeed(), "admission goes on being enforced")
+	unstamped := builders.Request("probe").In("default").Build()
+	Eventually(func() error { return admin.Create(ctx, unstamped.DeepCopy(), client.DryRunAll) }).WithContext(ctx).
+		Should(MatchError(ContainSubstring("requester is missing")), "requesters go on being stamped")
 }

@@ -1,0 +1,85 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
+)
+
+// returned is the decision by which requester or grantee gave the access back; nil
+// if there is none. It depends on no policy: everybody may have less.
+func returned(req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision) *v1alpha1.AccessDecision {
+	for _, d := range noes(req, decisions) {
+		if d.Spec.Verdict == v1alpha1.VerdictRevoke && policy.Involved(req, d.Spec.Reviewer) {
+			return d
+		}
+	}
+	return nil
+}
+
+// stopped is the first decision by which somebody who may do that denied or revoked
+// the access; nil if there is none. With an error there may be one.
+func stopped(req *v1alpha1.AccessRequest, policyName string, judge Judge, decisions []v1alpha1.AccessDecision) (*v1alpha1.AccessDecision, error) {
+	var failed error
+	for _, d := range noes(req, decisions) {
+		may, err := judge.MayEnd(policyName, d.Spec.Reviewer)
+		if err != nil {
+			failed = fmt.Errorf("asking whether %q may end this: %w", d.Spec.Reviewer.Username, err)
+			continue
+		}
+		if may {
+			return d, nil
+		}
+	}
+	return nil, failed
+}
+
+// noes are the decisions on the request that would end it, in the order in which
+// they were made. One that is being deleted still counts: a no is for good.
+func noes(req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision) []*v1alpha1.AccessDecision {
+	var out []*v1alpha1.AccessDecision
+	for i := range decisions {
+		d := &decisions[i]
+		if d.Spec.Verdict != v1alpha1.VerdictApprove && policy.Concerns(d, req) {
+			out = append(out, d)
+		}
+	}
+	slices.SortFunc(out, func(a, b *v1alpha1.AccessDecision) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	return out
+}
+
+// said is who decided, and why.
+func said(d *v1alpha1.AccessDecision) string {
+	text := fmt.Sprintf("%q", d.Spec.Reviewer.Username)
+	if d.Spec.Comment != "" {
+		text += ": " + d.Spec.Comment
+	}
+	return text
+}
+
+// endedBy is the outcome when a person ended the access.
+func endedBy(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, reason string, d *v1alpha1.AccessDecision) *Outcome {
+	verb := "revoked"
+	if reason == v1alpha1.ReasonReturned {
+		verb = "given back"
+	}
+	g.EndedBy = d.Spec.Reviewer.Username
+	return ended(now, req, g, reason, verb+" by "+said(d))
+}
+
+// withdrawn is the outcome when a request was taken back before access was given.
+func withdrawn(d *v1alpha1.AccessDecision) *Outcome {
+	return &Outcome{
+		State: v1alpha1.StateReturned, Reason: v1alpha1.ReasonReturned,
+		Message: "taken back, before access was given, by " + said(d),
+	}
+}

@@ -1,0 +1,70 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"testing"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
+)
+
+func TestPeopleInclude(t *testing.T) {
+	few := peopleOf([]v1alpha1.Subject{builders.User("alice"), builders.Group("b")})
+	many := peopleOf([]v1alpha1.Subject{builders.Group("a"), builders.Group("b"), builders.Group("c")})
+	for name, tc := range map[string]struct {
+		people people
+		user   string
+		groups sets.Set[string]
+		want   bool
+	}{
+		"by name":                            {few, "alice", nil, true},
+		"by one group of several":            {few, "bob", sets.New("a", "b", "c"), true},
+		"by the only group":                  {many, "bob", sets.New("b"), true},
+		"by no group":                        {many, "bob", nil, false},
+		"by another group":                   {many, "bob", sets.New("d"), false},
+		"nobody has no groups":               {few, "", sets.New("b"), false},
+		"nobody is no empty user":            {people{users: sets.New("")}, "", nil, false},
+		"the zero value includes nobody":     {people{}, "alice", sets.New("b"), false},
+		"an empty list includes nobody":      {peopleOf(nil), "alice", sets.New("", "b"), false},
+		"an empty group is left out":         {peopleOf([]v1alpha1.Subject{builders.Group("")}), "alice", sets.New(""), false},
+		"a group of Kubernetes is left out":  {peopleOf([]v1alpha1.Subject{builders.Group("system:masters")}), "alice", sets.New("system:masters"), false},
+		"a User in a namespace is left out":  {peopleOf([]v1alpha1.Subject{{Kind: "User", Name: "alice", Namespace: "x"}}), "alice", nil, false},
+		"an account in no place is left out": {peopleOf([]v1alpha1.Subject{{Kind: "ServiceAccount", Name: "bot"}}), "system:serviceaccount::bot", nil, false},
+	} {
+		if got := tc.people.include(tc.user, tc.groups); got != tc.want {
+			t.Errorf("%s: include = %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
+func TestTerritoryOfNothing(t *testing.T) {
+	named, err := territoryOf(v1alpha1.NamespaceMatch{Names: []string{""}})
+	if err != nil || named.includes(builders.Namespace("")) || named.includes(nil) {
+		t.Errorf("an empty name includes a namespace without a name, %v", err)
+	}
+	labelled, err := territoryOf(builders.Policy("p").Selecting("team", "x").Build().Spec.Namespaces)
+	if err != nil || labelled.includes(nil) || labelled.includes(builders.Namespace("", "team", "x")) || !labelled.includes(builders.Namespace("a", "team", "x")) {
+		t.Errorf("a selector includes what is no namespace, %v", err)
+	}
+	if (territory{}).includes(builders.Namespace("a")) {
+		t.Error("the zero value includes a namespace")
+	}
+}
+
+func TestReservedBy(t *testing.T) {
+	for namespace, want := range map[string]string{
+		"kube-system": "kube-*", "kube-": "kube-*", "kube": "", "kubernetes": "", "my-kube-system": "",
+		"lapse-system": "lapse-system", "lapse-system-2": "", "lapse": "", "": "", "all": "",
+	} {
+		if got := reservedBy([]string{"", "kube-*", "lapse-system"}, namespace); got != want {
+			t.Errorf("reservedBy(%q) = %q, want %q", namespace, got, want)
+		}
+	}
+	if reservedBy([]string{"*"}, "any") != "*" || reservedBy(nil, "any") != "" {
+		t.Error("a star does not reserve everything, or nothing does")
+	}
+}
