@@ -77,6 +77,10 @@ test: build controlplane ## Run all tests, on a real API server
 bench: ## Run the benchmarks of the evaluator
 	go test ./internal/policy -run '^$$' -bench . -benchmem
 
+.PHONY: bench-revocation
+bench-revocation: build controlplane ## Measure 200 revocations next to plain deletions of a RoleBinding
+	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench Revocation -benchtime 1x
+
 FUZZTIME ?= 1m
 .PHONY: fuzz
 fuzz: ## Fuzz every parser for FUZZTIME each

@@ -1,8 +1,9 @@
 // Copyright The Lapse Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo shows Lapse at work on a real API server: somebody who may not touch
-// a namespace asks for a role there, gets it, uses it, and loses it on time. It
+// Command demo shows Lapse at work on a real API server. In the first act somebody who
+// may not touch a namespace asks for a role there, gets it, uses it, and loses it on
+// time. In the second, access needs two people, and is taken away by one of them. It
 // exits 0 only if all of that was seen.
 package main
 
@@ -76,10 +77,14 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	if err := operator.Apply(ctx, s.plane, s.plane.AdminConfig(), "-k", "config/samples"); err != nil {
 		return err
 	}
-	if s.alice, err = s.plane.User("alice", "oncall"); err != nil {
+	if err := s.cast(); err != nil {
 		return err
 	}
-	if err := s.play(ctx); err != nil {
+	err = s.play(ctx)
+	if err == nil {
+		err = s.playApproval(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("%w\nthe manager's log is in %s", err, log.Name())
 	}
 	s.say("All of it was seen.")
@@ -91,14 +96,28 @@ type stage struct {
 	out   io.Writer
 	start time.Time
 	plane *controlplane.ControlPlane
-	alice *rest.Config
+
+	alice, bob, dave *rest.Config
+}
+
+// cast gives everybody a client certificate.
+func (s *stage) cast() (err error) {
+	for _, p := range []struct {
+		config      **rest.Config
+		name, group string
+	}{{&s.alice, "alice", "oncall"}, {&s.bob, "bob", "sre-leads"}, {&s.dave, "dave", "security"}} {
+		if *p.config, err = s.plane.User(p.name, p.group); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *stage) say(format string, args ...any) {
 	fmt.Fprintf(s.out, "%6.2fs  %s\n", time.Since(s.start).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// play is the story.
+// play is the first act.
 func (s *stage) play(ctx context.Context) error {
 	if err := s.refused(ctx, "before asking"); err != nil {
 		return err
@@ -125,7 +144,7 @@ func (s *stage) play(ctx context.Context) error {
 
 // refused shows that alice may not write.
 func (s *stage) refused(ctx context.Context, when string) error {
-	may, err := s.canI(ctx)
+	may, err := s.canI(ctx, "configmaps")
 	if err != nil {
 		return err
 	}
@@ -147,14 +166,14 @@ func (s *stage) granted(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, fmt.Errorf("the request was not granted: %s", stderr)
 	}
-	ready, err := s.field(ctx, `{.status.conditions[?(@.type=="Ready")].status}/{.status.conditions[?(@.type=="Ready")].reason}`)
+	ready, err := s.field(ctx, request, `{.status.conditions[?(@.type=="Ready")].status}/{.status.conditions[?(@.type=="Ready")].reason}`)
 	if err != nil {
 		return time.Time{}, err
 	}
 	if ready != "True/Granted" {
 		return time.Time{}, fmt.Errorf("the request is Ready=%s, not True/Granted", ready)
 	}
-	expiresAt, err := s.field(ctx, "{.status.grant.expiresAt}")
+	expiresAt, err := s.field(ctx, request, "{.status.grant.expiresAt}")
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -168,7 +187,7 @@ func (s *stage) granted(ctx context.Context) (time.Time, error) {
 
 // mayWrite shows that alice may write, and does.
 func (s *stage) mayWrite(ctx context.Context) error {
-	may, err := s.canI(ctx)
+	may, err := s.canI(ctx, "configmaps")
 	if err != nil {
 		return err
 	}
@@ -188,7 +207,7 @@ func (s *stage) mayWrite(ctx context.Context) error {
 func (s *stage) holdsUntil(ctx context.Context, deadline time.Time) error {
 	for {
 		asked := time.Now()
-		may, err := s.canI(ctx)
+		may, err := s.canI(ctx, "configmaps")
 		answered := time.Now()
 		switch {
 		case err != nil:
@@ -218,8 +237,9 @@ func (s *stage) expired(ctx context.Context) error {
 	return nil
 }
 
-func (s *stage) canI(ctx context.Context) (bool, error) {
-	stdout, stderr, err := s.kubectl(ctx, "auth", "can-i", "create", "configmaps")
+// canI asks whether alice may create a resource.
+func (s *stage) canI(ctx context.Context, resource string) (bool, error) {
+	stdout, stderr, err := s.kubectl(ctx, "auth", "can-i", "create", resource)
 	switch strings.TrimSpace(stdout) {
 	case "yes":
 		return true, nil
@@ -230,7 +250,7 @@ func (s *stage) canI(ctx context.Context) (bool, error) {
 	}
 }
 
-func (s *stage) field(ctx context.Context, path string) (string, error) {
+func (s *stage) field(ctx context.Context, request, path string) (string, error) {
 	stdout, stderr, err := s.kubectl(ctx, "get", request, "-o", "jsonpath="+path)
 	if err != nil {
 		return "", fmt.Errorf("reading the request: %s", stderr)
@@ -239,7 +259,11 @@ func (s *stage) field(ctx context.Context, path string) (string, error) {
 }
 
 func (s *stage) kubectl(ctx context.Context, args ...string) (stdout, stderr string, err error) {
-	return s.plane.Kubectl(ctx, s.alice, append([]string{"-n", namespace}, args...)...)
+	return s.kubectlAs(ctx, s.alice, args...)
+}
+
+func (s *stage) kubectlAs(ctx context.Context, user *rest.Config, args ...string) (stdout, stderr string, err error) {
+	return s.plane.Kubectl(ctx, user, append([]string{"-n", namespace}, args...)...)
 }
 
 func indent(table string) string {

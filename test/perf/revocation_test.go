@@ -1,0 +1,169 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package perf measures the operator against plain writes on the same API server, in
+// the same run. Ratios are the result; a machine that is shared gives no milliseconds.
+package perf
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"testing"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/controlplane"
+	"github.com/lapse-dev/lapse/test/operator"
+)
+
+const (
+	rounds    = 200
+	namespace = "perf"
+	timeout   = 10 * time.Second
+)
+
+// BenchmarkRevocation measures the time from somebody's word to the API server's no,
+// by SubjectAccessReview: an AccessDecision that revokes, and in turn with it a plain
+// deletion of a RoleBinding. It is meant for -benchtime 1x.
+func BenchmarkRevocation(b *testing.B) {
+	ctx := b.Context()
+	s := start(ctx, b)
+	for b.Loop() {
+		var plain, revoked []time.Duration
+		for i := range rounds {
+			plain = append(plain, s.deletion(ctx, b, fmt.Sprint("plain-", i)))
+			revoked = append(revoked, s.revocation(ctx, b, fmt.Sprint("lapse-", i)))
+		}
+		report(b, "delete", plain)
+		report(b, "revoke", revoked)
+		b.ReportMetric(float64(quantile(revoked, 0.5))/float64(quantile(plain, 0.5)), "ratio-p50")
+		b.ReportMetric(float64(quantile(revoked, 0.99))/float64(quantile(plain, 0.99)), "ratio-p99")
+	}
+}
+
+type scene struct {
+	admin, alice, owner client.Client
+}
+
+// start runs a control plane and the manager binary, and lets alice ask.
+func start(ctx context.Context, b *testing.B) *scene {
+	b.Helper()
+	plane, err := controlplane.Start(ctx, controlplane.Options{ControllerManager: true})
+	check(b, err)
+	b.Cleanup(func() { check(b, plane.Stop()) })
+	check(b, operator.Install(ctx, plane))
+	manager, err := operator.Start(ctx, plane, io.Discard)
+	check(b, err)
+	b.Cleanup(func() { check(b, manager.Stop()) })
+
+	s := &scene{}
+	s.admin, err = operator.Client(plane.AdminConfig())
+	check(b, err)
+	config, err := plane.User("alice")
+	check(b, err)
+	s.alice, err = operator.Client(config)
+	check(b, err)
+	config, err = plane.User("owner", "owners")
+	check(b, err)
+	s.owner, err = operator.Client(config)
+	check(b, err)
+	all := func(verbs ...string) []rbacv1.PolicyRule {
+		return []rbacv1.PolicyRule{{APIGroups: []string{"lapse.dev"}, Resources: []string{"accessrequests", "accessdecisions"}, Verbs: verbs}}
+	}
+	for _, obj := range []client.Object{
+		builders.Namespace(namespace),
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "reader"}, Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get"}},
+		}},
+		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "asker"}, Rules: all("create", "get", "delete")},
+		&rbacv1.ClusterRole{
+			ObjectMeta: metav1.ObjectMeta{Name: "bindable", Labels: map[string]string{v1alpha1.BindableLabel: "true"}},
+			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"}, ResourceNames: []string{"reader"}, Verbs: []string{"bind"}}},
+		},
+		bind("asker", "alice"), bind("asker", "owner"),
+		builders.Policy("perf").Allowing("reader").In(namespace).Build(),
+	} {
+		check(b, s.admin.Create(ctx, obj))
+	}
+	return s
+}
+
+// bind gives a ClusterRole to a user, in the namespace.
+func bind(role, user string) *rbacv1.RoleBinding {
+	return &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: role + "-" + user},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}},
+	}
+}
+
+// deletion binds plainly, deletes, and waits for the no.
+func (s *scene) deletion(ctx context.Context, b *testing.B, name string) time.Duration {
+	b.Helper()
+	binding := bind("reader", "alice")
+	binding.Name = name
+	check(b, s.admin.Create(ctx, binding))
+	s.await(ctx, b, true)
+	begun := time.Now()
+	check(b, s.admin.Delete(ctx, binding))
+	s.await(ctx, b, false)
+	return time.Since(begun)
+}
+
+// revocation asks, has the access revoked, and waits for the no.
+func (s *scene) revocation(ctx context.Context, b *testing.B, name string) time.Duration {
+	b.Helper()
+	req := builders.Request(name).In(namespace).ForClusterRole("reader").Lasting(time.Hour).Build()
+	check(b, wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
+		err := s.alice.Create(ctx, req) // the first ones come before RBAC knows of alice
+		return err == nil, nil
+	}))
+	s.await(ctx, b, true)
+	decision := builders.Decision(name, req, v1alpha1.VerdictRevoke)
+	begun := time.Now()
+	check(b, s.owner.Create(ctx, decision))
+	s.await(ctx, b, false)
+	return time.Since(begun)
+}
+
+// await asks every millisecond whether alice has access.
+func (s *scene) await(ctx context.Context, b *testing.B, want bool) {
+	b.Helper()
+	check(b, wait.PollUntilContextTimeout(ctx, time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User:               "alice",
+			ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "get", Resource: "configmaps"},
+		}}
+		err := s.admin.Create(ctx, review)
+		return review.Status.Allowed == want, err
+	}))
+}
+
+func report(b *testing.B, what string, all []time.Duration) {
+	b.Helper()
+	b.ReportMetric(milliseconds(quantile(all, 0.5)), what+"-p50-ms")
+	b.ReportMetric(milliseconds(quantile(all, 0.99)), what+"-p99-ms")
+}
+
+func quantile(all []time.Duration, q float64) time.Duration {
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[int(q*float64(len(sorted)-1))]
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func check(b *testing.B, err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
