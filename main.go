@@ -5,6 +5,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"flag"
@@ -18,8 +19,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
@@ -28,6 +31,13 @@ import (
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/controllers"
 	"github.com/lapse-dev/lapse/internal/policy"
+)
+
+const (
+	// restartDelay is the pause before what grants is started again.
+	restartDelay = 5 * time.Second
+	// shutdownGrace is shorter than the pod's: the lease is released before the end.
+	shutdownGrace = 7 * time.Second
 )
 
 type flags struct {
@@ -92,37 +102,96 @@ func run(f *flags) error {
 	realClock := clock.RealClock{}
 	skew := controllers.NewSkew(realClock)
 	config.Wrap(skew.Wrap)
-
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
 	}
-	mgr, err := ctrl.NewManager(config, f.options(scheme))
+	o := controllers.Options{Clock: realClock, Skew: skew.Ahead, Limits: limits, Retention: f.retention}
+
+	ending, expiry, err := f.ending(config, scheme, o)
 	if err != nil {
-		return fmt.Errorf("setting up: %w", err)
-	}
-	err = controllers.Setup(mgr, controllers.Options{
-		Clock: realClock, Live: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("lapse"),
-		Skew: skew.Ahead, Limits: limits, Retention: f.retention,
-	})
-	if err = errors.Join(err, mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("informers", controllers.Ready(mgr))); err != nil {
 		return err
 	}
-	return mgr.Start(ctrl.SetupSignalHandler())
+	ctx, stop := context.WithCancel(ctrl.SetupSignalHandler())
+	defer stop()
+	granting := make(chan struct{})
+	go func() {
+		defer close(granting)
+		f.keepGranting(ctx, config, scheme, o, expiry)
+	}()
+	err = ending.Start(ctx)
+	stop()
+	select {
+	case <-granting:
+	case <-realClock.After(shutdownGrace): // a manager whose informers never caught up does not stop
+	}
+	return err
 }
 
-func (f *flags) options(scheme *runtime.Scheme) ctrl.Options {
-	return ctrl.Options{
+// ending is the manager of what ends access. It has nothing to wait for but the
+// RoleBindings.
+func (f *flags) ending(config *rest.Config, scheme *runtime.Scheme, o controllers.Options) (ctrl.Manager, *controllers.Expiry, error) {
+	grace := shutdownGrace
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme,
 		Cache:  controllers.CacheOptions(),
 		Metrics: metricsserver.Options{
 			BindAddress: f.metrics, SecureServing: true, FilterProvider: filters.WithAuthenticationAndAuthorization,
 			TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }},
 		},
-		HealthProbeBindAddress:        f.probes,
+		HealthProbeBindAddress:  f.probes,
+		GracefulShutdownTimeout: &grace,
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("setting up: %w", err)
+	}
+	o.Live = mgr.GetAPIReader()
+	expiry, err := controllers.SetupExpiry(mgr, o)
+	if err != nil {
+		return nil, nil, fmt.Errorf("setting up what ends access: %w", err)
+	}
+	return mgr, expiry, errors.Join(
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("ending", controllers.Ready(mgr)),
+		mgr.AddReadyzCheck("granting", expiry.Ready),
+	)
+}
+
+// keepGranting runs the manager of all else, and a new one when it fails: whatever is
+// wrong with it, access goes on ending.
+func (f *flags) keepGranting(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, o controllers.Options, expiry *controllers.Expiry) {
+	for {
+		if err := f.grant(ctx, config, scheme, o, expiry); err != nil {
+			ctrl.Log.Error(err, "nothing is granted until this is mended; access goes on ending. It is tried again", "after", restartDelay.String())
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-o.Clock.After(restartDelay):
+		}
+	}
+}
+
+func (f *flags) grant(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, o controllers.Options, expiry *controllers.Expiry) error {
+	again, grace := true, shutdownGrace
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        scheme,
+		Cache:                         controllers.CacheOptions(),
+		Metrics:                       metricsserver.Options{BindAddress: "0"},
+		HealthProbeBindAddress:        "0",
+		Controller:                    ctrlconfig.Controller{SkipNameValidation: &again},
+		GracefulShutdownTimeout:       &grace,
 		LeaderElection:                f.leaderElect,
 		LeaderElectionID:              "lapse.lapse.dev",
 		LeaderElectionNamespace:       f.namespace,
 		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return err
 	}
+	o.Live, o.Recorder = mgr.GetAPIReader(), mgr.GetEventRecorder("lapse")
+	if err := controllers.Setup(mgr, o, expiry); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
 }

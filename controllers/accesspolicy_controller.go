@@ -45,7 +45,7 @@ func (r *PolicyReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctr
 	if err := r.Get(ctx, key.NamespacedName, p); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	roles := r.judges.roles(ctx, metav1.NamespaceNone)
+	roles := r.judges.roles(ctx, r.Client, metav1.NamespaceNone)
 	problems, err := r.judges.cache.Compiled(p).Problems(roles)
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("looking at the roles of policy %s: %w", p.Name, err)
@@ -54,7 +54,7 @@ func (r *PolicyReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctr
 	if p.Status.Risks, err = risks(p, roles); err != nil {
 		return ctrl.Result{}, fmt.Errorf("looking at the risks of policy %s: %w", p.Name, err)
 	}
-	setPolicyStatus(r.Clock.Now(), p, problems)
+	setPolicyStatus(r.now(), p, problems)
 	if equality.Semantic.DeepEqual(before.Status, p.Status) {
 		return ctrl.Result{}, nil
 	}

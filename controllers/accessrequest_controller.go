@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,7 +36,7 @@ func NewRequestReconciler(c client.Client, o Options) *RequestReconciler {
 
 // Reconcile takes one request one step further: look, decide, act, record, tell.
 func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
-	req, now := &v1alpha1.AccessRequest{}, r.Clock.Now()
+	req, now := &v1alpha1.AccessRequest{}, r.now()
 	if err := r.Get(ctx, key.NamespacedName, req); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -50,10 +51,14 @@ func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ct
 		return ctrl.Result{}, errors.Join(actErr, err)
 	}
 	r.announce(ctx, before, req)
-	if actErr != nil || step.After.IsZero() {
+	after := step.After
+	if outcome != nil && outcome.State == v1alpha1.StateFailed {
+		after = now.Add(grant.RetryAfter)
+	}
+	if actErr != nil || after.IsZero() {
 		return ctrl.Result{}, actErr
 	}
-	return ctrl.Result{RequeueAfter: max(step.After.Sub(now), time.Millisecond)}, nil
+	return ctrl.Result{RequeueAfter: max(after.Sub(now), time.Millisecond)}, nil
 }
 
 // decide says what comes next. What ends access is decided by what the cache says;
@@ -63,7 +68,7 @@ func (r *RequestReconciler) decide(ctx context.Context, now time.Time, req *v1al
 	if err != nil {
 		return grant.Step{}, seen, err
 	}
-	step, err := grant.Next(now, req, r.judges.of(ctx, r.Client, now, req), seen, r.settings())
+	step, err := grant.Next(now, req, r.judges.of(ctx, r.judges.cached(), now, req), seen, r.settings())
 	if err != nil || step.Ends() || settled(now, req, step) {
 		return step, seen, err
 	}
@@ -75,7 +80,13 @@ func (r *RequestReconciler) decide(ctx context.Context, now time.Time, req *v1al
 	if seen, err = r.observe(ctx, r.Live, req); err != nil {
 		return grant.Step{}, seen, err
 	}
-	step, err = grant.Next(now, req, r.judges.of(ctx, r.Live, now, req), seen, r.settings())
+	// A refusal is for good, so it is made by all policies as they are now. A grant is
+	// made by one, which is confirmed before it is given.
+	sources := r.judges.fresh()
+	if step.Outcome != nil && step.Outcome.State == v1alpha1.StateDenied {
+		sources.policies = r.Live
+	}
+	step, err = grant.Next(now, req, r.judges.of(ctx, sources, now, req), seen, r.settings())
 	return step, seen, err
 }
 
@@ -127,7 +138,10 @@ func (r *RequestReconciler) act(ctx context.Context, req *v1alpha1.AccessRequest
 	case grant.Delete:
 		return r.end(ctx, seen, step)
 	case grant.Empty:
-		return step.Outcome, r.binder().empty(ctx, seen.Binding)
+		if err := r.binder().empty(ctx, seen.Binding); err != nil {
+			return nil, err // nothing is said to have ended that may go on
+		}
+		return step.Outcome, nil
 	case grant.Forget:
 		return nil, client.IgnoreNotFound(r.Delete(ctx, req, client.Preconditions{UID: &req.UID}))
 	default:
@@ -165,9 +179,11 @@ func (r *RequestReconciler) create(ctx context.Context, req *v1alpha1.AccessRequ
 		return step.Outcome, nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return grant.NamespaceTerminating(req), nil
-	case apierrors.IsForbidden(err):
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "attempting to grant RBAC permissions"):
 		log.FromContext(ctx).Error(err, "the role cannot be bound", "role", req.Spec.RoleRef)
-		return grant.BindForbidden(req, step.Outcome.Policy), nil
+		return grant.BindForbidden(req, step.Outcome), nil
+	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+		return grant.BindFailed(step.Outcome, err), nil
 	default:
 		return nil, fmt.Errorf("creating RoleBinding %s/%s: %w", step.Binding.Namespace, step.Binding.Name, err)
 	}

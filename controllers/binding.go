@@ -40,18 +40,43 @@ func (b binder) remove(ctx context.Context, seen *rbacv1.RoleBinding) (gone bool
 	}
 	live := &rbacv1.RoleBinding{}
 	err = b.Live.Get(ctx, client.ObjectKeyFromObject(seen), live)
-	if apierrors.IsNotFound(err) || (err == nil && live.UID != seen.UID) {
+	switch {
+	case apierrors.IsNotFound(err), err == nil && live.UID != seen.UID:
 		return true, nil
-	}
-	if err != nil {
+	case err != nil:
 		return false, errors.Join(fmt.Errorf("reading RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err), b.deleteByUID(ctx, seen))
+	case live.DeletionTimestamp != nil && len(live.Subjects) == 0:
+		return false, nil // it goes by itself when what keeps it lets go
 	}
+	return b.disarm(ctx, live)
+}
+
+// disarm ends the access of a binding that may be pinned by a finalizer.
+func (b binder) disarm(ctx context.Context, live *rbacv1.RoleBinding) (gone bool, err error) {
+	pinned := len(live.Finalizers) > 0
 	emptyErr := b.empty(ctx, live)
+	if pinned && apierrors.IsForbidden(emptyErr) {
+		emptyErr = b.unpin(ctx, live)
+		pinned = emptyErr != nil
+	}
 	deleteErr := b.deleteByUID(ctx, live)
-	if len(live.Finalizers) == 0 && deleteErr == nil {
+	if !pinned && deleteErr == nil {
 		return true, nil
 	}
 	return false, errors.Join(emptyErr, deleteErr)
+}
+
+// unpin takes the finalizers off, so that a deletion is whole. It is what is left
+// when the operator may not bind the role any more: then it may not change subjects
+// either, but what only concerns garbage collection it may, with the resource version
+// left as it is.
+func (b binder) unpin(ctx context.Context, seen *rbacv1.RoleBinding) error {
+	free := seen.DeepCopy()
+	free.Finalizers = nil
+	if err := b.Update(ctx, free); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("taking the finalizers off RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
+	}
+	return nil
 }
 
 // empty takes the subjects off a binding. It is unconditional but for the UID, so

@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -37,10 +38,15 @@ var expiryPriority = 100
 type ExpiryReconciler struct {
 	Options
 	client.Client
-	// RequestsSynced says, without waiting, whether Get knows of AccessRequests.
-	RequestsSynced func() bool
+	// Requests reads AccessRequests from a cache, without waiting; false while there
+	// is none that has caught up.
+	Requests func() (client.Reader, bool)
 	// Leading says whether this replica is the leader.
 	Leading func() bool
+}
+
+func (r *ExpiryReconciler) deadline(b client.Object) time.Time {
+	return grant.Deadline(b, r.Limits.MaxDuration)
 }
 
 // Reconcile looks at one binding.
@@ -49,69 +55,98 @@ func (r *ExpiryReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctr
 	if err := r.Get(ctx, key.NamespacedName, b); err != nil || !grant.Managed(b) {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	now, deadline := r.Clock.Now(), grant.Deadline(b, r.Limits.MaxDuration)
+	now, due := r.now(), r.deadline(b)
 	if !r.Leading() {
-		deadline = deadline.Add(standbyDelay)
+		due = due.Add(standbyDelay)
 	}
-	if now.Before(deadline) && !r.orphaned(ctx, b) {
-		return ctrl.Result{RequeueAfter: max(deadline.Sub(now), time.Millisecond), Priority: &expiryPriority}, nil
+	if now.Before(due) && !r.orphaned(ctx, b) {
+		return ctrl.Result{RequeueAfter: max(due.Sub(now), time.Millisecond), Priority: &expiryPriority}, nil
 	}
 	gone, err := r.end(ctx, b)
 	if err != nil {
 		return ctrl.Result{Priority: &expiryPriority}, err
 	}
-	if !now.Before(deadline) {
-		metrics.Lateness(r.Clock.Now().Sub(grant.Deadline(b, r.Limits.MaxDuration)))
+	if len(b.Subjects) > 0 {
+		r.announce(ctx, b, gone)
 	}
-	log.FromContext(ctx).Info("access ended", "binding", b.Name, "request", b.Annotations[v1alpha1.RequestAnnotation], "deadline", deadline, "gone", gone)
 	if !gone {
 		return ctrl.Result{RequeueAfter: pinnedRetry, Priority: &expiryPriority}, nil
 	}
 	return ctrl.Result{}, nil
 }
 
-// end takes the access away. When status does not know of the grant yet, the
-// binding stays without subjects until it does: it is the only trace that the
-// request was ever granted.
+func (r *ExpiryReconciler) announce(ctx context.Context, b *rbacv1.RoleBinding, gone bool) {
+	if late := r.now().Sub(r.deadline(b)); late >= 0 {
+		metrics.Lateness(late)
+	}
+	log.FromContext(ctx).Info("access ended", "binding", b.Name, "request", b.Annotations[v1alpha1.RequestAnnotation], "deadline", r.deadline(b), "gone", gone)
+}
+
+// end takes the access away. When it is not certain that the grant is recorded, the
+// binding stays without subjects until it is: it is the only trace that the request
+// was ever granted.
 func (r *ExpiryReconciler) end(ctx context.Context, b *rbacv1.RoleBinding) (gone bool, err error) {
 	binder := binder{Writer: r.Client, Live: r.Live}
 	if r.recorded(ctx, b) {
 		return binder.remove(ctx, b)
 	}
-	return false, binder.empty(ctx, b)
+	if err := binder.empty(ctx, b); !apierrors.IsForbidden(err) {
+		return false, err
+	}
+	// Without bind on the role, subjects cannot be taken off; and without it the
+	// request cannot be granted again.
+	return binder.remove(ctx, b)
 }
 
 // recorded says whether the binding may go: its request knows of the grant, or is
-// gone. It waits for nothing.
+// gone for certain. What cannot be told is no.
 func (r *ExpiryReconciler) recorded(ctx context.Context, b *rbacv1.RoleBinding) bool {
-	if !r.RequestsSynced() {
+	if requests, synced := r.Requests(); synced {
+		req := &v1alpha1.AccessRequest{}
+		if requests.Get(ctx, requestOf(b), req) == nil && req.UID == uidOf(b) {
+			return req.Status.Grant != nil || req.Status.State.Final()
+		}
+	}
+	return r.requestGone(ctx, b) == nil
+}
+
+// orphaned says whether the request of a binding is gone. What the cache has lost is
+// looked up again; if that fails, the request counts as gone.
+func (r *ExpiryReconciler) orphaned(ctx context.Context, b *rbacv1.RoleBinding) bool {
+	if !r.lost(ctx, b) {
+		return false
+	}
+	return !errors.Is(r.requestGone(ctx, b), errRequestExists)
+}
+
+// lost says whether the cache does not know the request of a binding.
+func (r *ExpiryReconciler) lost(ctx context.Context, b *rbacv1.RoleBinding) bool {
+	requests, synced := r.Requests()
+	if !synced {
 		return false
 	}
 	req := &v1alpha1.AccessRequest{}
-	err := r.Get(ctx, requestOf(b), req)
-	switch {
-	case apierrors.IsNotFound(err):
-		return true
-	case err != nil:
-		return false
-	}
-	return req.UID != uidOf(b) || req.Status.Grant != nil || req.Status.State.Final()
+	return requests.Get(ctx, requestOf(b), req) != nil || req.UID != uidOf(b)
 }
 
-// orphaned says whether the request of a binding is gone. What the cache has lost
-// is looked up again; if that fails, the request counts as gone.
-func (r *ExpiryReconciler) orphaned(ctx context.Context, b *rbacv1.RoleBinding) bool {
-	if !r.RequestsSynced() || requestExists(ctx, r.Client, b) {
-		return false
-	}
+var errRequestExists = errors.New("the request exists")
+
+// requestGone is nil if the API server says that the request of a binding is gone,
+// errRequestExists if it is there, and another error if it could not be told.
+func (r *ExpiryReconciler) requestGone(ctx context.Context, b *rbacv1.RoleBinding) error {
 	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
 	defer cancel()
-	return !requestExists(ctx, r.Live, b)
-}
-
-func requestExists(ctx context.Context, reader client.Reader, b *rbacv1.RoleBinding) bool {
 	req := &v1alpha1.AccessRequest{}
-	return reader.Get(ctx, requestOf(b), req) == nil && req.UID == uidOf(b)
+	switch err := r.Live.Get(ctx, requestOf(b), req); {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return err
+	case req.UID != uidOf(b):
+		return nil
+	default:
+		return errRequestExists
+	}
 }
 
 func requestOf(b *rbacv1.RoleBinding) client.ObjectKey {

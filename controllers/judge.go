@@ -37,15 +37,32 @@ func newJudges(c client.Client, o Options) judges {
 	return judges{Reader: c, writer: c, live: o.Live, cache: policy.NewCache(compiledPolicies), limits: o.Limits}
 }
 
-// of is the judge of one request. The namespace is read through reader.
-func (j judges) of(ctx context.Context, reader client.Reader, now time.Time, req *v1alpha1.AccessRequest) grant.Judge {
+// sources are where the things are read that a request is judged by.
+type sources struct{ policies, namespaces, roles client.Reader }
+
+// cached reads nothing from the API server but Roles.
+func (j judges) cached() sources {
+	return sources{policies: j.Reader, namespaces: j.Reader, roles: j.Reader}
+}
+
+// fresh reads all from the API server but policies, which are many.
+func (j judges) fresh() sources {
+	return sources{policies: j.Reader, namespaces: j.live, roles: j.live}
+}
+
+// of is the judge of one request.
+func (j judges) of(ctx context.Context, from sources, now time.Time, req *v1alpha1.AccessRequest) grant.Judge {
 	return grant.Judge{
 		Decide: func() (policy.Decision, error) {
-			in, err := j.input(ctx, reader, now, req)
+			// Access that begins later is judged as of its beginning, and again then.
+			if start := req.Spec.NotBefore; start != nil && start.After(now) {
+				now = start.Time
+			}
+			in, err := j.input(ctx, from, now, req)
 			if err != nil {
 				return policy.Decision{}, err
 			}
-			policies, err := j.policies(ctx)
+			policies, err := j.policies(ctx, from.policies)
 			if err != nil {
 				return policy.Decision{}, err
 			}
@@ -74,7 +91,7 @@ func (j judges) objections(ctx context.Context, req *v1alpha1.AccessRequest, g v
 	case p.Generation == ref.Generation:
 		return nil, nil
 	}
-	in, err := j.input(ctx, j, g.GrantedAt.Time, req)
+	in, err := j.input(ctx, j.cached(), g.GrantedAt.Time, req)
 	if err != nil {
 		return nil, err
 	}
@@ -116,10 +133,10 @@ func (j judges) confirm(ctx context.Context, ref *v1alpha1.PolicyReference) erro
 	return nil
 }
 
-func (j judges) policies(ctx context.Context) ([]*policy.Compiled, error) {
+func (j judges) policies(ctx context.Context, reader client.Reader) ([]*policy.Compiled, error) {
 	list := &v1alpha1.AccessPolicyList{}
 	// Nothing here changes a policy, and there may be many.
-	if err := j.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+	if err := reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing policies: %w", err)
 	}
 	compiled := make([]*policy.Compiled, 0, len(list.Items))
@@ -131,10 +148,10 @@ func (j judges) policies(ctx context.Context) ([]*policy.Compiled, error) {
 	return compiled, nil
 }
 
-func (j judges) input(ctx context.Context, reader client.Reader, now time.Time, req *v1alpha1.AccessRequest) (policy.Input, error) {
-	in := policy.Input{Request: req, Now: now, Limits: j.limits, Roles: j.roles(ctx, req.Namespace)}
+func (j judges) input(ctx context.Context, from sources, now time.Time, req *v1alpha1.AccessRequest) (policy.Input, error) {
+	in := policy.Input{Request: req, Now: now, Limits: j.limits, Roles: j.roles(ctx, from.roles, req.Namespace)}
 	ns := &corev1.Namespace{}
-	err := reader.Get(ctx, client.ObjectKey{Name: req.Namespace}, ns)
+	err := from.namespaces.Get(ctx, client.ObjectKey{Name: req.Namespace}, ns)
 	switch {
 	case apierrors.IsNotFound(err):
 		return in, nil
@@ -146,11 +163,11 @@ func (j judges) input(ctx context.Context, reader client.Reader, now time.Time, 
 }
 
 // roles looks roles up for a request in the namespace.
-func (j judges) roles(ctx context.Context, namespace string) policy.RoleLookup {
+func (j judges) roles(ctx context.Context, reader client.Reader, namespace string) policy.RoleLookup {
 	return func(ref v1alpha1.RoleRef) ([]rbacv1.PolicyRule, bool, error) {
 		if ref.Kind == v1alpha1.ClusterRoleKind {
 			role := &rbacv1.ClusterRole{}
-			err := j.Get(ctx, client.ObjectKey{Name: ref.Name}, role)
+			err := reader.Get(ctx, client.ObjectKey{Name: ref.Name}, role)
 			return role.Rules, err == nil, client.IgnoreNotFound(err)
 		}
 		role := &rbacv1.Role{}

@@ -27,7 +27,7 @@ func (r *ExpiryReconciler) atDeadline() handler.EventHandler {
 		if !grant.Managed(obj) {
 			return
 		}
-		after := max(grant.Deadline(obj, r.Limits.MaxDuration).Sub(r.Clock.Now()), 0)
+		after := max(r.deadline(obj).Sub(r.now()), 0)
 		key := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(obj)}
 		if pq, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
 			pq.AddWithOpts(priorityqueue.AddOpts{After: after, Priority: &expiryPriority}, key)
@@ -54,7 +54,7 @@ func (r *ExpiryReconciler) count(which func(time.Time, *rbacv1.RoleBinding) bool
 		if err := r.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 			return -1 // cannot be told; 0 would look healthy
 		}
-		now, n := r.Clock.Now(), 0.0
+		now, n := r.now(), 0.0
 		for i := range list.Items {
 			if grant.Managed(&list.Items[i]) && which(now, &list.Items[i]) {
 				n++
@@ -67,7 +67,7 @@ func (r *ExpiryReconciler) count(which func(time.Time, *rbacv1.RoleBinding) bool
 func anyBinding(time.Time, *rbacv1.RoleBinding) bool { return true }
 
 func (r *ExpiryReconciler) overdue(now time.Time, b *rbacv1.RoleBinding) bool {
-	return !now.Before(grant.Deadline(b, r.Limits.MaxDuration)) && len(b.Subjects) > 0
+	return !now.Before(r.deadline(b)) && len(b.Subjects) > 0
 }
 
 // requestsOfBinding finds the request by all that a binding says of it: part of it

@@ -12,7 +12,6 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
@@ -21,16 +20,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/internal/grant"
-	"github.com/lapse-dev/lapse/internal/metrics"
 	"github.com/lapse-dev/lapse/internal/policy"
 )
 
@@ -59,7 +54,11 @@ type Options struct {
 	Retention time.Duration
 }
 
-// CacheOptions keep foreign RoleBindings and what nobody reads out of the cache.
+// now is the API server's time: what it stamps and what it is asked to end go by its
+// clock.
+func (o Options) now() time.Time { return o.Clock.Now().Add(-o.Skew()) }
+
+// CacheOptions keep foreign RoleBindings and what nobody reads out of a cache.
 func CacheOptions() cache.Options {
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
@@ -69,18 +68,19 @@ func CacheOptions() cache.Options {
 	}
 }
 
-// Setup adds the controllers to the manager.
-func Setup(mgr ctrl.Manager, o Options) error {
+// Setup adds to the manager all that grants. What ends access is told of the leader
+// and of requests.
+func Setup(mgr ctrl.Manager, o Options, expiry *Expiry) error {
 	if err := index(mgr); err != nil {
-		return err
-	}
-	if err := setupExpiry(mgr, o); err != nil {
 		return err
 	}
 	if err := setupRequests(mgr, NewRequestReconciler(mgr.GetClient(), o)); err != nil {
 		return err
 	}
-	return setupPolicies(mgr, NewPolicyReconciler(mgr.GetClient(), o))
+	if err := setupPolicies(mgr, NewPolicyReconciler(mgr.GetClient(), o)); err != nil {
+		return err
+	}
+	return expiry.follow(mgr)
 }
 
 // index makes the cache answer what the API server answers by selectable fields.
@@ -104,44 +104,6 @@ func index(mgr ctrl.Manager) error {
 	return nil
 }
 
-// setupExpiry waits for RoleBindings alone. The informer of AccessRequests is only
-// listened to: were its kind missing or unreadable, access would still end.
-func setupExpiry(mgr ctrl.Manager, o Options) error {
-	requests, err := mgr.GetCache().GetInformer(context.Background(), &v1alpha1.AccessRequest{}, cache.BlockUntilSynced(false))
-	if err != nil {
-		return fmt.Errorf("watching AccessRequests: %w", err)
-	}
-	r := &ExpiryReconciler{Options: o, Client: mgr.GetClient(), RequestsSynced: requests.HasSynced, Leading: leading(mgr)}
-	due := make(chan event.GenericEvent, 1024)
-	if _, err := requests.AddEventHandler(toolscache.ResourceEventHandlerFuncs{DeleteFunc: func(obj any) {
-		if gone, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
-			obj = gone.Obj
-		}
-		if req, ok := obj.(*v1alpha1.AccessRequest); ok {
-			b := &rbacv1.RoleBinding{}
-			b.Namespace, b.Name = req.Namespace, grant.BindingName(req)
-			due <- event.GenericEvent{Object: b}
-		}
-	}}); err != nil {
-		return fmt.Errorf("watching AccessRequests: %w", err)
-	}
-	if err := mgr.Add(sweeper{ExpiryReconciler: r, due: due}); err != nil {
-		return err
-	}
-	if err := metrics.Gauges(r.count(anyBinding), r.count(r.overdue), o.Skew); err != nil {
-		return err
-	}
-	everyReplica := false
-	return ctrl.NewControllerManagedBy(mgr).Named("expiry").
-		WatchesRawSource(source.Kind(mgr.GetCache(), client.Object(&rbacv1.RoleBinding{}), r.atDeadline())).
-		WatchesRawSource(source.Channel(due, &handler.EnqueueRequestForObject{})).
-		WithOptions(controller.Options{
-			NeedLeaderElection: &everyReplica, MaxConcurrentReconciles: workers,
-			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](50*time.Millisecond, 5*time.Second),
-		}).
-		Complete(r)
-}
-
 func setupRequests(mgr ctrl.Manager, r *RequestReconciler) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("accessrequest").
 		For(&v1alpha1.AccessRequest{}).
@@ -161,18 +123,6 @@ func setupPolicies(mgr ctrl.Manager, r *PolicyReconciler) error {
 		For(&v1alpha1.AccessPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&rbacv1.ClusterRole{}, handler.EnqueueRequestsFromMapFunc(r.policiesOfRole)).
 		Complete(r)
-}
-
-// leading says whether the manager was elected; it never stops leading alive.
-func leading(mgr ctrl.Manager) func() bool {
-	return func() bool {
-		select {
-		case <-mgr.Elected():
-			return true
-		default:
-			return false
-		}
-	}
 }
 
 // Ready says whether the informers know what there is, so that nothing is missed.

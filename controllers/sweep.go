@@ -49,10 +49,10 @@ func (s sweeper) sweep(ctx context.Context) error {
 	if err := s.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 		return err
 	}
-	now := s.Clock.Now()
+	now := s.now()
 	for i := range list.Items {
 		b := &list.Items[i]
-		if !grant.Managed(b) || now.Before(grant.Deadline(b, s.Limits.MaxDuration)) && (!s.RequestsSynced() || requestExists(ctx, s.Client, b)) {
+		if !grant.Managed(b) || now.Before(s.deadline(b)) && !s.lost(ctx, b) {
 			continue
 		}
 		select {

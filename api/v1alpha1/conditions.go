@@ -48,6 +48,8 @@ const (
 	ReasonTampered = "Tampered"
 	// ReasonBindForbidden: the operator does not hold bind on the role.
 	ReasonBindForbidden = "BindForbidden"
+	// ReasonBindFailed: the API server refused the RoleBinding for another reason.
+	ReasonBindFailed = "BindFailed"
 	// ReasonRoleNotFound: the role does not exist.
 	ReasonRoleNotFound = "RoleNotFound"
 	// ReasonBindingConflict: a RoleBinding that is not ours has the name of ours.

@@ -15,9 +15,16 @@ import (
 	"github.com/lapse-dev/lapse/internal/policy"
 )
 
-// retryAfter is when a request that cannot be bound yet is tried again, if nothing
+// RetryAfter is when a request that cannot be bound yet is tried again, if nothing
 // that it waits for is seen to change before.
-const retryAfter = time.Minute
+const RetryAfter = time.Minute
+
+const (
+	// MaxAhead is how long before its notBefore a request may be made.
+	MaxAhead = 30 * 24 * time.Hour
+	// MaxWait is how long an allowed request may wait to be granted.
+	MaxWait = 24 * time.Hour
+)
 
 // backstop is how long after a deadline a request is looked at though nobody told
 // that its binding went. Ending access on time is not up to the request.
@@ -81,6 +88,8 @@ func ending(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen O
 		return v1alpha1.ReasonRevoked, "the request is being deleted"
 	case !now.Before(g.ExpiresAt.Time):
 		return v1alpha1.ReasonExpired, "access ended as promised at " + timestamp(g.ExpiresAt.Time)
+	case !now.Before(g.GrantedAt.Add(set.MaxDuration + MaxSkew)):
+		return v1alpha1.ReasonExpired, fmt.Sprintf("access ended at the operator's ceiling of %s", set.MaxDuration)
 	case seen.Binding == nil || seen.Binding.DeletionTimestamp != nil:
 		return v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding)
 	}
@@ -107,7 +116,7 @@ func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Ob
 	b := seen.Binding
 	g, readable := grantOf(b)
 	if !readable || !ownedBy(b, req.UID) {
-		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(retryAfter)}, nil
+		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
 	}
 	end := func(reason, message string) (Step, error) {
 		return Step{Action: Empty, Outcome: ended(now, req, g, reason, message)}, nil
@@ -141,7 +150,7 @@ func adopt(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge J
 	want.Annotations[v1alpha1.ExpiresAtAnnotation] = b.Annotations[v1alpha1.ExpiresAtAnnotation]
 	want.Annotations[v1alpha1.CreateByAnnotation] = b.Annotations[v1alpha1.CreateByAnnotation]
 	if len(differences(b, want)) > 0 || g.ExpiresAt.After(step.Outcome.Grant.ExpiresAt.Time) {
-		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(retryAfter)}, nil
+		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
 	}
 	step.Outcome.Grant = &g
 	return Step{Action: Nothing, Outcome: step.Outcome, After: g.ExpiresAt.Add(backstop)}, nil
@@ -170,7 +179,7 @@ func undecided(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Obs
 		}
 		return allowed(now, req, d, seen), nil
 	case policy.RoleMissing:
-		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonRoleNotFound, d.Message(), d.Policy), After: now.Add(retryAfter)}, nil
+		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonRoleNotFound, d.Message(), d.Policy), After: now.Add(RetryAfter)}, nil
 	case policy.NoMatchingPolicy:
 		return refuse(v1alpha1.ReasonNoMatchingPolicy, d.Message(), nil), nil
 	case policy.Denied:
@@ -182,6 +191,9 @@ func undecided(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Obs
 
 // allowed grants what a policy allows, when nothing else has to come first.
 func allowed(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen Observed) Step {
+	if refusal := untimely(now, req, d); refusal != "" {
+		return refuse(v1alpha1.ReasonDenied, refusal, d.Policy)
+	}
 	tally := d.Count(req, seen.Decisions, approveBy(req, d))
 	if !tally.Met() {
 		return awaitApproval(now, req, d, tally)
@@ -191,11 +203,6 @@ func allowed(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen
 			State: v1alpha1.StateScheduled, Reason: v1alpha1.ReasonScheduled, Policy: d.Policy, Approvals: tally.Counted,
 			Message: "allowed by policy " + d.Policy.Name + "; access begins at " + timestamp(start.Time),
 		}}
-	}
-	if skew := seen.Skew.Abs(); skew > MaxSkew {
-		return Step{Action: Nothing, After: now.Add(MaxSkew / 2), Outcome: failed(v1alpha1.ReasonClockSkew, fmt.Sprintf(
-			"the clocks of operator and API server are %s apart, and at most %s is safe: set them (NTP); nothing is granted until then",
-			skew.Round(time.Second), MaxSkew), d.Policy)}
 	}
 	subject, err := policy.GrantSubject(&req.Spec)
 	if err != nil {
@@ -207,7 +214,34 @@ func allowed(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen
 		GrantedAt: metav1.NewTime(grantedAt),
 		ExpiresAt: metav1.NewTime(expiry(req, d, grantedAt)),
 	}
-	return Step{Action: Create, Binding: newBinding(req, subject, d.Policy.Name, g), Outcome: granted(d, g, tally), After: g.ExpiresAt.Add(backstop)}
+	outcome := granted(d, g, tally)
+	if skew := seen.Skew.Abs(); skew > MaxSkew {
+		return Step{Action: Nothing, After: now.Add(MaxSkew / 2), Outcome: instead(v1alpha1.ReasonClockSkew, fmt.Sprintf(
+			"the clocks of operator and API server are %s apart, and at most %s is safe: set them (NTP); nothing is granted until then",
+			skew.Round(time.Second), MaxSkew), outcome)}
+	}
+	return Step{Action: Create, Binding: newBinding(req, subject, d.Policy.Name, g), Outcome: outcome, After: g.ExpiresAt.Add(backstop)}
+}
+
+// untimely says why a request is too old to be granted, or made too early: who asked,
+// and in which groups they were, was true when it was made. Empty if it is neither.
+func untimely(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision) string {
+	from := req.CreationTimestamp.Time
+	if len(d.Approvals) > 0 {
+		from = approveBy(req, d)
+	}
+	if start := req.Spec.NotBefore; start != nil {
+		if start.After(req.CreationTimestamp.Add(MaxAhead)) {
+			return fmt.Sprintf("notBefore %s is more than %d days after the request was made; create one nearer to the time", timestamp(start.Time), MaxAhead/(24*time.Hour))
+		}
+		if start.After(from) {
+			from = start.Time
+		}
+	}
+	if limit := from.Add(MaxWait); now.After(limit) {
+		return fmt.Sprintf("access could not be given by %s, and is not given later; create a new request", timestamp(limit))
+	}
+	return ""
 }
 
 // approveBy is the moment from which an approval comes too late.

@@ -91,7 +91,7 @@ func TestUndecidedRequest(t *testing.T) {
 		},
 		"role missing: tried again": {
 			decision: policy.Decision{Verdict: policy.RoleMissing, Policy: allows.Policy}, action: Nothing,
-			state: v1alpha1.StateFailed, reason: v1alpha1.ReasonRoleNotFound, after: noon.Add(retryAfter),
+			state: v1alpha1.StateFailed, reason: v1alpha1.ReasonRoleNotFound, after: noon.Add(RetryAfter),
 		},
 		"approvals are wanted: waits, until the timeout": {
 			decision: pending, action: Nothing, state: v1alpha1.StatePending, reason: v1alpha1.ReasonPendingApproval, after: noon.Add(time.Hour),

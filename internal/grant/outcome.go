@@ -5,6 +5,7 @@ package grant
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -97,14 +98,14 @@ func conflict(binding string) *Outcome {
 		"RoleBinding %s exists and is not Lapse's: it is neither used nor removed; delete it, or create the request under another name", binding), nil)
 }
 
-// BindForbidden is the outcome when the API server did not let the operator bind
-// the role. It shows the YAML that would allow it.
-func BindForbidden(req *v1alpha1.AccessRequest, ref *v1alpha1.PolicyReference) *Outcome {
+// BindForbidden is the outcome, in place of the grant that was meant, when the API
+// server did not let the operator bind the role. It shows the YAML that would allow it.
+func BindForbidden(req *v1alpha1.AccessRequest, meant *Outcome) *Outcome {
 	resource, kind := "clusterroles", req.Spec.RoleRef.Kind
 	if kind == v1alpha1.RoleKind {
 		resource = "roles"
 	}
-	return failed(v1alpha1.ReasonBindForbidden, fmt.Sprintf(`the operator may not bind %s %s: it needs the verb bind on it. A cluster admin allows it with:
+	return instead(v1alpha1.ReasonBindForbidden, fmt.Sprintf(`the operator may not bind %s %s: it needs the verb bind on it. A cluster admin allows it with:
 
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
@@ -116,7 +117,27 @@ rules:
   resources: [%s]
   resourceNames: [%q]
   verbs: [bind]
-`, kind, req.Spec.RoleRef.Name, req.Spec.RoleRef.Name, v1alpha1.BindableLabel, resource, req.Spec.RoleRef.Name), ref)
+`, kind, req.Spec.RoleRef.Name, req.Spec.RoleRef.Name, v1alpha1.BindableLabel, resource, req.Spec.RoleRef.Name), meant)
+}
+
+// maxServerMessage bounds what is told of an API server's answer, in bytes.
+const maxServerMessage = 1024
+
+// BindFailed is the outcome, in place of the grant that was meant, when the API server
+// refused the binding for a reason that is not known to mend itself.
+func BindFailed(meant *Outcome, err error) *Outcome {
+	said := err.Error()
+	if len(said) > maxServerMessage {
+		said = strings.ToValidUTF8(said[:maxServerMessage], "") + "…"
+	}
+	return instead(v1alpha1.ReasonBindFailed, "the API server refused the RoleBinding, and it is tried again: "+said, meant)
+}
+
+// instead is a failure that keeps who approved.
+func instead(reason, message string, meant *Outcome) *Outcome {
+	o := failed(reason, message, meant.Policy)
+	o.Approvals = meant.Approvals
+	return o
 }
 
 // NamespaceTerminating is the outcome when the namespace went away before access

@@ -112,7 +112,7 @@ func TestCountIgnoresARequestWithoutUID(t *testing.T) {
 func TestAssignFillsAsManySeatsAsThereIsAWayTo(t *testing.T) {
 	groups := []string{"a", "b", "c"}
 	for mask := range 1 << 9 { // three people, each in any of three groups
-		var people []v1alpha1.AccessDecision
+		people := make([]v1alpha1.AccessDecision, 0, 3)
 		for i := range 3 {
 			var of []string
 			for g, group := range groups {

@@ -6,6 +6,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -71,6 +72,39 @@ var _ = Describe("The end of access", func() {
 		Consistently(func() int { return len(bindings(ctx, ns)) }, "3s").WithContext(ctx).Should(BeZero())
 	}, SpecTimeout(time.Minute))
 
+	It("comes although policies cannot be watched, and granting resumes when they can", func(ctx SpecContext) {
+		m := startManager(ctx)
+		req := builders.Request("blind").In(ns).ForClusterRole("reader").Lasting(10 * time.Second).Build()
+		Expect(alice.Create(ctx, req)).To(Succeed())
+		eventually(ctx, req, v1alpha1.ReasonGranted)
+		Expect(m.Kill()).To(Succeed())
+		restore := withoutRule(ctx, "accesspolicies")
+
+		blind, err := operator.Launch(ctx, plane, GinkgoWriter)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(func() error { return blind.Stop() })
+		subjects := func() int {
+			n := 0
+			for _, b := range bindings(ctx, ns) {
+				n += len(b.Subjects)
+			}
+			return n
+		}
+		Expect(subjects()).To(Equal(1))
+		other, err := operator.Launch(ctx, plane, GinkgoWriter)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(func() error { return other.Stop() })
+		Eventually(subjects, 15*time.Second).WithContext(ctx).Should(BeZero())
+		Expect(time.Now()).To(BeTemporally("<", req.Status.Grant.ExpiresAt.Add(3*time.Second)), "as a standby does it")
+		begun := time.Now()
+		Expect(other.Stop()).To(Succeed(), "it stops when it is told to")
+		Expect(time.Since(begun)).To(BeNumerically("<", 10*time.Second))
+
+		restore(ctx)
+		Expect(blind.WaitReady(ctx)).To(Succeed())
+		eventually(ctx, req, v1alpha1.ReasonExpired)
+	}, SpecTimeout(2*time.Minute))
+
 	It("comes by garbage collection when the request is deleted while the manager is down", func(ctx SpecContext) {
 		m := startManager(ctx)
 		req := builders.Request("collected").In(ns).ForClusterRole("reader").Lasting(time.Hour).Build()
@@ -124,4 +158,24 @@ func watchDeletions(ctx context.Context, namespace string) <-chan time.Time {
 		}
 	}()
 	return out
+}
+
+// withoutRule takes what concerns a resource out of the operator's ClusterRole, and
+// returns what puts it back.
+func withoutRule(ctx context.Context, resource string) (restore func(context.Context)) {
+	GinkgoHelper()
+	role := &rbacv1.ClusterRole{}
+	Expect(admin.Get(ctx, client.ObjectKey{Name: "lapse-manager"}, role)).To(Succeed())
+	before := role.DeepCopy()
+	role.Rules = slices.DeleteFunc(role.Rules, func(r rbacv1.PolicyRule) bool { return slices.Contains(r.Resources, resource) })
+	Expect(len(role.Rules)).To(BeNumerically("<", len(before.Rules)))
+	Expect(admin.Update(ctx, role)).To(Succeed())
+	restore = func(ctx context.Context) {
+		GinkgoHelper()
+		Expect(admin.Get(ctx, client.ObjectKeyFromObject(role), role)).To(Succeed())
+		role.Rules = before.Rules
+		Expect(admin.Update(ctx, role)).To(Succeed())
+	}
+	DeferCleanup(func(ctx SpecContext) { restore(ctx) })
+	return restore
 }

@@ -4,11 +4,16 @@
 package integration
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -103,6 +108,39 @@ var _ = Describe("A request that cannot be granted", func() {
 		Expect(message(req)).To(ContainSubstring("is being deleted"))
 	})
 
+	It("cannot be made to fill the operator's memory with labels and annotations", func(ctx SpecContext) {
+		many := func(n, size int) map[string]string {
+			out := map[string]string{}
+			for i := range n {
+				out[fmt.Sprintf("example.com/k%d", i)] = strings.Repeat("v", size)
+			}
+			return out
+		}
+		for limit, change := range map[string]func(*v1alpha1.AccessRequest){
+			"at most 32 labels":             func(r *v1alpha1.AccessRequest) { r.Labels = many(33, 10) },
+			"at most 32 annotations":        func(r *v1alpha1.AccessRequest) { r.Annotations = many(33, 10) },
+			"at most 16384 characters":      func(r *v1alpha1.AccessRequest) { r.Annotations = many(1, 16385) },
+			"may hold at most 8 finalizers": func(r *v1alpha1.AccessRequest) { r.Finalizers = slices.Sorted(maps.Keys(many(9, 1))) },
+		} {
+			r := requestIn(ns)
+			change(r)
+			Expect(alice.Create(ctx, r)).To(MatchError(ContainSubstring(limit)))
+		}
+		r := requestIn(ns)
+		r.Labels, r.Annotations = many(32, 10), many(32, 1000)
+		Expect(alice.Create(ctx, r)).To(Succeed())
+	})
+
+	It("says what the API server said when it refuses the binding for another reason", func(ctx SpecContext) {
+		newPolicy(ctx, policyFor(ns))
+		forbidBindings(ctx, ns)
+		r := requestIn(ns)
+		Expect(alice.Create(ctx, r)).To(Succeed())
+		h.settle(ctx, r)
+		Expect(r).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonBindFailed))
+		Expect(message(r)).To(ContainSubstring("no bindings here, says the platform team"))
+	})
+
 	It("with the longest names that there are does no harm", func(ctx SpecContext) {
 		newPolicy(ctx, policyFor(ns).From(builders.Group("askers")))
 		req := builders.Request(strings.Repeat("a", 253)).In(ns).ForClusterRole("reader").Because(strings.Repeat("ü", 1024)).Build()
@@ -113,3 +151,30 @@ var _ = Describe("A request that cannot be granted", func() {
 		Expect(bindingOf(ctx, req).Subjects[0].Name).To(Equal(strings.Repeat("ö", 31)))
 	})
 })
+
+// forbidBindings installs an admission policy of somebody else's.
+func forbidBindings(ctx SpecContext, ns string) {
+	GinkgoHelper()
+	p := &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: "no-bindings-" + ns}}
+	p.Spec.MatchConstraints = &admissionregistrationv1.MatchResources{
+		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": ns}},
+		ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
+			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
+			Rule:       admissionregistrationv1.Rule{APIGroups: []string{rbacv1.GroupName}, APIVersions: []string{"*"}, Resources: []string{"rolebindings"}},
+		}}},
+	}
+	p.Spec.Validations = []admissionregistrationv1.Validation{{Expression: "false", Message: "no bindings here, says the platform team"}}
+	Expect(admin.Create(ctx, p)).To(Succeed())
+	b := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: p.Name}}
+	b.Spec.PolicyName, b.Spec.ValidationActions = p.Name, []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny}
+	Expect(admin.Create(ctx, b)).To(Succeed())
+	DeferCleanup(func(ctx SpecContext) {
+		Expect(admin.Delete(ctx, b)).To(Succeed())
+		Expect(admin.Delete(ctx, p)).To(Succeed())
+	})
+	probe := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "probe"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "reader"},
+	}
+	Eventually(func() error { return admin.Create(ctx, probe.DeepCopy(), client.DryRunAll) }).WithContext(ctx).ShouldNot(Succeed())
+}

@@ -53,7 +53,7 @@ func newHarnessWith(c client.Client) *harness {
 	h.policies = controllers.NewPolicyReconciler(c, o)
 	h.expiry = &controllers.ExpiryReconciler{
 		Options: o, Client: c,
-		RequestsSynced: func() bool { return true }, Leading: func() bool { return true },
+		Requests: func() (client.Reader, bool) { return c, true }, Leading: func() bool { return true },
 	}
 	return h
 }

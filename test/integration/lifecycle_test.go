@@ -29,7 +29,7 @@ var _ = Describe("A request that a policy allows", func() {
 	)
 	BeforeEach(func(ctx SpecContext) {
 		h, ns, alice = newHarness(), newNamespace(ctx), user("alice")
-		p = newPolicy(ctx, builders.Policy("p-"+ns).Allowing("reader", "unbindable").In(ns))
+		p = newPolicy(ctx, builders.Policy("p-"+ns).Allowing("reader", "unbindable", "forbidden").In(ns))
 	})
 
 	It("keeps access until the deadline and loses it at the deadline", func(ctx SpecContext) {
@@ -145,6 +145,39 @@ var _ = Describe("A request that a policy allows", func() {
 		Expect(bindingOf(ctx, req)).To(BeNil())
 	})
 
+	It("ends by the API server's clock when the operator's is ten minutes behind or ahead", func(ctx SpecContext) {
+		for name, skew := range map[string]time.Duration{"behind": -10 * time.Minute, "ahead": 10 * time.Minute} {
+			h := newHarness()
+			req := h.granted(ctx, alice, builders.Request(name).In(ns).ForClusterRole("reader").Lasting(30*time.Minute).Build())
+			h.skew = skew
+			h.clock.SetTime(req.Status.Grant.ExpiresAt.Add(skew - time.Second))
+			h.settle(ctx, req)
+			Expect(bindingOf(ctx, req)).NotTo(BeNil(), name+": not a second early")
+			h.clock.Step(time.Second)
+			h.settle(ctx, req)
+			Expect(bindingOf(ctx, req)).To(BeNil(), name)
+			Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonExpired), name)
+		}
+	})
+
+	It("is not granted a day late, nor planned a year ahead", func(ctx SpecContext) {
+		req := builders.Request("late").In(ns).ForClusterRole("forbidden").Build()
+		Expect(alice.Create(ctx, req)).To(Succeed())
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonBindForbidden))
+		h.clock.SetTime(req.CreationTimestamp.Add(24*time.Hour + time.Second))
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonDenied))
+		Expect(message(req)).To(ContainSubstring("is not given later"))
+
+		h = newHarness()
+		ahead := builders.Request("ahead").In(ns).ForClusterRole("reader").NotBefore(h.clock.Now().AddDate(1, 0, 0).Truncate(time.Second)).Build()
+		Expect(alice.Create(ctx, ahead)).To(Succeed())
+		h.settle(ctx, ahead)
+		Expect(ahead).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonDenied))
+		Expect(message(ahead)).To(ContainSubstring("more than 30 days after the request was made"))
+	})
+
 	It("grants nothing while the clocks are too far apart", func(ctx SpecContext) {
 		h.skew = -31 * time.Second
 		req := builders.Request("skew").In(ns).ForClusterRole("reader").Build()
@@ -217,9 +250,36 @@ var _ = Describe("A binding", func() {
 		Expect(b.Subjects).To(BeEmpty())
 		Expect(b.DeletionTimestamp).NotTo(BeNil())
 
+		version := b.ResourceVersion
 		Expect(h.step(ctx, req)).To(MatchError(ContainSubstring("finalizers [example.com/pin] keep it")))
+		b = bindingOf(ctx, req)
+		Expect(b.ResourceVersion).To(Equal(version), "nothing more is to be done to it")
 		b.Finalizers = nil
 		Expect(admin.Update(ctx, b)).To(Succeed())
+		h.settle(ctx, req)
+		Expect(bindingOf(ctx, req)).To(BeNil())
+	})
+
+	It("that a finalizer keeps goes although the operator may not bind the role any more", func(ctx SpecContext) {
+		Expect(admin.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "withdrawn-" + ns}, Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"list"}},
+		}})).To(Succeed())
+		newPolicy(ctx, builders.Policy("w-"+ns).Allowing("withdrawn-"+ns).In(ns))
+		allowBind(ctx, "withdrawn-"+ns, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: "lapse-system", Name: "lapse-manager"}, "withdrawn-"+ns)
+		req := builders.Request("withdrawn").In(ns).ForClusterRole("withdrawn-" + ns).Build()
+		Expect(alice.Create(ctx, req)).To(Succeed())
+		Eventually(func(g Gomega) {
+			h.settle(ctx, req)
+			g.Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
+		}).WithContext(ctx).Should(Succeed())
+		expectAccess(ctx, alice, ns, true)
+		b := bindingOf(ctx, req)
+		b.Finalizers = []string{"example.com/pin"}
+		Expect(admin.Update(ctx, b)).To(Succeed())
+		Expect(admin.Delete(ctx, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "may-bind-withdrawn-" + ns}})).To(Succeed())
+		h.clock.SetTime(req.Status.Grant.ExpiresAt.Time)
+		Eventually(func() error { return h.step(ctx, req) }).WithContext(ctx).Should(Succeed())
+		expectAccess(ctx, alice, ns, false)
 		h.settle(ctx, req)
 		Expect(bindingOf(ctx, req)).To(BeNil())
 	})
@@ -298,6 +358,7 @@ var _ = Describe("An operator that is killed", func() {
 		_, err := h.expiry.Reconcile(ctx, requestFor(bindingOf(ctx, req)))
 		Expect(err).NotTo(HaveOccurred())
 		expectAccess(ctx, alice, ns, false)
+		Expect(bindingOf(ctx, req)).NotTo(BeNil(), "the trace of the grant stays until it is recorded")
 		Expect(bindingOf(ctx, req).Subjects).To(BeEmpty(), "the trace of the grant stays until it is recorded")
 
 		By("starting again")

@@ -74,20 +74,30 @@ func runManager(ctx context.Context, clock *clocktesting.FakeClock) {
 	GinkgoHelper()
 	config, err := plane.ServiceAccountConfig(ctx, operator.Namespace, operator.ServiceAccount)
 	Expect(err).NotTo(HaveOccurred())
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme: operator.Scheme(), Cache: controllers.CacheOptions(),
-		Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
-	})
-	Expect(err).NotTo(HaveOccurred())
-	Expect(controllers.Setup(mgr, controllers.Options{
-		Clock: clock, Live: mgr.GetAPIReader(), Recorder: events.NewFakeRecorder(10 * idleGrants), Skew: func() time.Duration { return 0 },
+	newManager := func() ctrl.Manager {
+		mgr, err := ctrl.NewManager(config, ctrl.Options{
+			Scheme: operator.Scheme(), Cache: controllers.CacheOptions(),
+			Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
+		})
+		Expect(err).NotTo(HaveOccurred())
+		return mgr
+	}
+	ending, granting := newManager(), newManager()
+	o := controllers.Options{
+		Clock: clock, Live: granting.GetAPIReader(), Recorder: events.NewFakeRecorder(10 * idleGrants), Skew: func() time.Duration { return 0 },
 		Limits: policy.Limits{MaxDuration: 24 * time.Hour},
-	})).To(Succeed())
+	}
+	expiry, err := controllers.SetupExpiry(ending, o)
+	Expect(err).NotTo(HaveOccurred())
+	Expect(controllers.Setup(granting, o, expiry)).To(Succeed())
 	running, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- mgr.Start(running) }()
+	done := make(chan error, 2)
+	for _, mgr := range []ctrl.Manager{ending, granting} {
+		go func() { done <- mgr.Start(running) }()
+	}
 	DeferCleanup(func(ctx SpecContext) {
 		stop()
+		Eventually(done).WithContext(ctx).Should(Receive(BeNil()))
 		Eventually(done).WithContext(ctx).Should(Receive(BeNil()))
 	})
 }

@@ -36,6 +36,8 @@ var (
 
 func TestIntegration(t *testing.T) {
 	RegisterFailHandler(Fail)
+	EnforceDefaultTimeoutsWhenUsingContexts()
+	SetDefaultEventuallyTimeout(10 * time.Second)
 	RunSpecs(t, "Lapse on a real API server")
 }
 
@@ -60,7 +62,7 @@ func install(ctx context.Context) error { return operator.Install(ctx, plane) }
 // createRoles makes roles to ask for. There is no controller manager here that
 // fills aggregated roles, such as view, edit and lapse-bindable.
 func createRoles(ctx context.Context) {
-	for _, name := range []string{"reader", "writer", "unbindable"} {
+	for _, name := range []string{"reader", "writer", "unbindable", "forbidden"} {
 		verbs := []string{"get", "list"}
 		if name == "writer" {
 			verbs = append(verbs, "create", "update", "delete")

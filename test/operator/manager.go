@@ -33,9 +33,21 @@ type Manager struct {
 	dir     string
 }
 
-// Start runs bin/manager with a token of its ServiceAccount and waits until it is
-// ready. More arguments are appended; logs go to out.
+// Start launches the manager and waits until it is ready.
 func Start(ctx context.Context, plane *controlplane.ControlPlane, out io.Writer, args ...string) (*Manager, error) {
+	m, err := Launch(ctx, plane, out, args...)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.WaitReady(ctx); err != nil {
+		return nil, errors.Join(err, m.Stop())
+	}
+	return m, nil
+}
+
+// Launch runs bin/manager with a token of its ServiceAccount. More arguments are
+// appended; logs go to out.
+func Launch(ctx context.Context, plane *controlplane.ControlPlane, out io.Writer, args ...string) (*Manager, error) {
 	root, err := Root()
 	if err != nil {
 		return nil, err
@@ -62,13 +74,11 @@ func Start(ctx context.Context, plane *controlplane.ControlPlane, out io.Writer,
 	if m.process, err = controlplane.StartProcess(command); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the manager: %w; run make build", err), os.RemoveAll(m.dir))
 	}
-	if err := m.waitReady(ctx); err != nil {
-		return nil, errors.Join(err, m.Stop())
-	}
 	return m, nil
 }
 
-func (m *Manager) waitReady(ctx context.Context) error {
+// WaitReady waits until the manager says that it is ready.
+func (m *Manager) WaitReady(ctx context.Context) error {
 	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, readyTimeout, true, func(ctx context.Context) (bool, error) {
 		if m.process.Ended() {
 			return false, fmt.Errorf("the manager exited: %w", m.process.Err())

@@ -38,7 +38,7 @@ func BenchmarkRevocation(b *testing.B) {
 	ctx := b.Context()
 	s := start(ctx, b)
 	for b.Loop() {
-		var plain, revoked []time.Duration
+		plain, revoked := make([]time.Duration, 0, rounds), make([]time.Duration, 0, rounds)
 		for i := range rounds {
 			plain = append(plain, s.deletion(ctx, b, fmt.Sprint("plain-", i)))
 			revoked = append(revoked, s.revocation(ctx, b, fmt.Sprint("lapse-", i)))
