@@ -38,8 +38,8 @@ func (r *RequestReconciler) announce(ctx context.Context, before, req *v1alpha1.
 	}
 	r.Recorder.Eventf(req, nil, kind, ready.Reason, action, "%s", cut(ready.Message, maxNote))
 	metrics.Outcome(ready.Reason)
-	log.FromContext(ctx).Info("request "+string(req.Status.State), "request", req.Name, "namespace", req.Namespace, "uid", req.UID,
-		"reason", ready.Reason, "requester", requester(req), "subject", req.Spec.Subject, "role", req.Spec.RoleRef, "policy", req.Status.Policy, "grant", req.Status.Grant)
+	log.FromContext(ctx).Info("request "+string(req.Status.State), "uid", req.UID,
+		"reason", ready.Reason, "message", ready.Message, "requester", requester(req), "subject", req.Spec.Subject, "role", req.Spec.RoleRef, "policy", req.Status.Policy, "grant", req.Status.Grant)
 }
 
 func requester(req *v1alpha1.AccessRequest) string {

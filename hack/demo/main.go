@@ -73,7 +73,7 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, manager.Stop()) }()
 
-	s.say("a cluster admin applies config/samples: a namespace, a policy, and that the operator may bind edit")
+	s.say("a cluster admin applies config/samples: a namespace, two policies, and that the operator may bind what they offer")
 	if err := operator.Apply(ctx, s.plane, s.plane.AdminConfig(), "-k", "config/samples"); err != nil {
 		return err
 	}

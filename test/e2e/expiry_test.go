@@ -72,6 +72,28 @@ var _ = Describe("The end of access", func() {
 		Consistently(func() int { return len(bindings(ctx, ns)) }, "3s").WithContext(ctx).Should(BeZero())
 	}, SpecTimeout(time.Minute))
 
+	It("comes at most 3 s late from a standby when the leader is killed just before it", func(ctx SpecContext) {
+		leader := startManager(ctx, "--leader-elect")
+		startManager(ctx, "--leader-elect")
+		req := builders.Request("standby").In(ns).ForClusterRole("reader").Lasting(10 * time.Second).Build()
+		Expect(alice.Create(ctx, req)).To(Succeed())
+		eventually(ctx, req, v1alpha1.ReasonGranted)
+		deadline := req.Status.Grant.ExpiresAt.Time
+		Eventually(func() bool { return time.Now().After(deadline.Add(-time.Second)) }).WithContext(ctx).Should(BeTrue())
+		Expect(leader.Kill()).To(Succeed())
+		deleted := watchDeletions(ctx, ns)
+		Expect(bindings(ctx, ns)).To(HaveLen(1))
+		var at time.Time
+		Eventually(deleted).WithContext(ctx).Should(Receive(&at))
+		AddReportEntry("lateness", fmt.Sprintf("leader killed: %s after the deadline", at.Sub(deadline)))
+		Expect(at).To(BeTemporally("~", deadline.Add(1500*time.Millisecond), 1500*time.Millisecond))
+		// A new leader is elected when the lease has run out.
+		Eventually(func(g Gomega) {
+			g.Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
+			g.Expect(req).To(haveReason(v1alpha1.ReasonExpired))
+		}, 30*time.Second).WithContext(ctx).Should(Succeed())
+	}, SpecTimeout(2*time.Minute))
+
 	It("comes although policies cannot be watched, and granting resumes when they can", func(ctx SpecContext) {
 		m := startManager(ctx)
 		req := builders.Request("blind").In(ns).ForClusterRole("reader").Lasting(10 * time.Second).Build()

@@ -83,9 +83,9 @@ func clientOf(config *rest.Config) client.Client {
 }
 
 // startManager runs one for the rest of the spec.
-func startManager(ctx context.Context) *operator.Manager {
+func startManager(ctx context.Context, args ...string) *operator.Manager {
 	GinkgoHelper()
-	m, err := operator.Start(ctx, plane, GinkgoWriter)
+	m, err := operator.Start(ctx, plane, GinkgoWriter, args...)
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() error { return m.Stop() })
 	return m
