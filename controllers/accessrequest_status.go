@@ -56,7 +56,7 @@ func approvedCondition(o *grant.Outcome) metav1.Condition {
 	switch {
 	case o.State == v1alpha1.StateDenied:
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, o.Reason, o.Message
-	case o.State == v1alpha1.StatePending, o.Policy == nil:
+	case o.State == v1alpha1.StatePending, o.Policy == nil, o.Reason == v1alpha1.ReasonRoleNotFound, o.State == v1alpha1.StateReturned && o.Grant == nil:
 		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, o.Reason, o.Message
 	case len(o.Approvals) > 0:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonApproved, reviewers(o.Approvals)+" approved"
@@ -118,6 +118,10 @@ func setCondition(now time.Time, req *v1alpha1.AccessRequest, c metav1.Condition
 	c.ObservedGeneration = req.Generation
 	c.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second)) // kept as it was while the status stays
 	c.Message = cut(c.Message, maxMessage)
+	// What the API server says may differ from try to try; that is nothing new.
+	if old := meta.FindStatusCondition(req.Status.Conditions, c.Type); old != nil && old.Reason == c.Reason && c.Reason == v1alpha1.ReasonBindFailed {
+		c.Message = old.Message
+	}
 	meta.SetStatusCondition(&req.Status.Conditions, c)
 }
 

@@ -32,6 +32,8 @@ import (
 const (
 	// workers of each controller: writes wait for the API server, not for us.
 	workers = 16
+	// requestTimeout bounds one look at a request.
+	requestTimeout = 30 * time.Second
 	// stateField is the selectable field of AccessRequest, indexed in the cache too.
 	stateField = "status.state"
 	// requestUIDField is the same of AccessDecision.
@@ -64,8 +66,18 @@ func CacheOptions() cache.Options {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&rbacv1.RoleBinding{}: {Label: labels.SelectorFromSet(labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy})},
+			// Whoever may decide may make many of them.
+			&v1alpha1.AccessDecision{}: {Transform: withoutMetadata},
 		},
 	}
+}
+
+// withoutMetadata drops what is read of no decision.
+func withoutMetadata(obj any) (any, error) {
+	if d, ok := obj.(*v1alpha1.AccessDecision); ok {
+		d.Labels, d.Annotations, d.ManagedFields = nil, nil, nil
+	}
+	return obj, nil
 }
 
 // Setup adds to the manager all that grants. What ends access is told of the leader
@@ -112,8 +124,8 @@ func setupRequests(mgr ctrl.Manager, r *RequestReconciler) error {
 		Watches(&v1alpha1.AccessPolicy{}, handler.EnqueueRequestsFromMapFunc(r.requestsOfPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&rbacv1.ClusterRole{}, r.afterRoleChange()).
 		WithOptions(controller.Options{
-			MaxConcurrentReconciles: workers,
-			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](50*time.Millisecond, 30*time.Second),
+			MaxConcurrentReconciles: workers, ReconciliationTimeout: requestTimeout,
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](50*time.Millisecond, 30*time.Second),
 		}).
 		Complete(r)
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
 )
 
 // CreateWindow is how long after the decision the API server accepts the binding.
@@ -103,6 +104,25 @@ func differences(got, want *rbacv1.RoleBinding) []string {
 // ownedBy says whether the binding carries the request's UID as its own.
 func ownedBy(b *rbacv1.RoleBinding, uid types.UID) bool {
 	return b.Labels[v1alpha1.ManagedByLabel] == v1alpha1.ManagedBy && b.Labels[v1alpha1.RequestUIDLabel] == string(uid) && uid != ""
+}
+
+// madeFor says whether a binding is what the operator would make for the request, but
+// for its times, or that with its subjects taken off. Anything else is a stranger's.
+func madeFor(b *rbacv1.RoleBinding, req *v1alpha1.AccessRequest) bool {
+	subject, err := policy.GrantSubject(&req.Spec)
+	if err != nil || !ownedBy(b, req.UID) {
+		return false
+	}
+	got := b.DeepCopy()
+	got.Finalizers = nil
+	want := newBinding(req, subject, b.Annotations[v1alpha1.PolicyAnnotation], v1alpha1.Grant{Binding: b.Name})
+	for _, key := range []string{v1alpha1.ExpiresAtAnnotation, v1alpha1.CreateByAnnotation} {
+		want.Annotations[key] = b.Annotations[key]
+	}
+	if len(got.Subjects) == 0 {
+		got.Subjects = want.Subjects
+	}
+	return len(differences(got, want)) == 0
 }
 
 // grantOf reads the grant that a binding stands for; false if it is not readable.

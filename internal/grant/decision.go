@@ -7,7 +7,10 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
@@ -24,18 +27,30 @@ func returned(req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision) 
 	return nil
 }
 
-// stopped is the first decision by which somebody who may do that denied or revoked
-// the access; nil if there is none. With an error there may be one.
-func stopped(req *v1alpha1.AccessRequest, policyName string, judge Judge, decisions []v1alpha1.AccessDecision) (*v1alpha1.AccessDecision, error) {
+// stopped is the first decision by which somebody who may do that under one of the
+// policies denied or revoked the access; nil if there is none. With an error there may
+// be one. Each person is asked about once, however many decisions he made.
+func stopped(req *v1alpha1.AccessRequest, judge Judge, decisions []v1alpha1.AccessDecision, policies ...string) (*v1alpha1.AccessDecision, error) {
 	var failed error
+	asked := sets.New[string]()
 	for _, d := range noes(req, decisions) {
-		may, err := judge.MayEnd(policyName, d.Spec.Reviewer)
-		if err != nil {
-			failed = fmt.Errorf("asking whether %q may end this: %w", d.Spec.Reviewer.Username, err)
+		who := d.Spec.Reviewer
+		if person := strings.Join(append([]string{who.Username, who.UID}, who.Groups...), "\x00"); !asked.Has(person) {
+			asked.Insert(person)
+		} else {
 			continue
 		}
-		if may {
-			return d, nil
+		for _, name := range policies {
+			if name == "" {
+				continue // it was under no policy before
+			}
+			may, err := judge.MayEnd(name, who)
+			if may && err == nil {
+				return d, nil
+			}
+			if err != nil {
+				failed = fmt.Errorf("asking whether %q may end this: %w", who.Username, err)
+			}
 		}
 	}
 	return nil, failed
@@ -61,7 +76,7 @@ func noes(req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision) []*v
 func said(d *v1alpha1.AccessDecision) string {
 	text := fmt.Sprintf("%q", d.Spec.Reviewer.Username)
 	if d.Spec.Comment != "" {
-		text += ": " + d.Spec.Comment
+		text += fmt.Sprintf(": %q", d.Spec.Comment)
 	}
 	return text
 }

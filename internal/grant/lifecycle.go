@@ -4,9 +4,7 @@
 package grant
 
 import (
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,8 +39,17 @@ func Next(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Observed
 	case seen.Binding != nil:
 		return unrecorded(now, req, judge, seen, set)
 	default:
-		return undecided(now, req, judge, seen)
+		step, err := undecided(now, req, judge, seen)
+		return keepingApprovals(req, step), err
 	}
+}
+
+// keepingApprovals keeps who had approved in the record of a refusal.
+func keepingApprovals(req *v1alpha1.AccessRequest, step Step) Step {
+	if o := step.Outcome; o != nil && o.State.Final() && o.Approvals == nil {
+		o.Approvals = req.Status.Approvals
+	}
+	return step
 }
 
 // final keeps a request that is over as a record, and nothing else of it.
@@ -60,102 +67,6 @@ func final(now time.Time, req *v1alpha1.AccessRequest, seen Observed, set Settin
 	return Step{Action: Forget}
 }
 
-// recorded looks after a grant that status knows of.
-func recorded(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge Judge, seen Observed, set Settings) (Step, error) {
-	if reason, message := ending(now, req, g, seen, set); reason != "" {
-		return Step{Action: Delete, Outcome: ended(now, req, g, reason, message)}, nil
-	}
-	if back := returned(req, seen.Decisions); back != nil {
-		return Step{Action: Delete, Outcome: endedBy(now, req, g, v1alpha1.ReasonReturned, back)}, nil
-	}
-	objections, err := judge.Objections(g)
-	if len(objections) > 0 {
-		message := fmt.Sprintf("policy %s does not allow this any more: %s", policyName(req), strings.Join(objections, "; "))
-		return Step{Action: Delete, Outcome: ended(now, req, g, v1alpha1.ReasonPolicyWithdrawn, message)}, nil
-	}
-	no, noErr := stopped(req, policyName(req), judge, seen.Decisions)
-	if no != nil {
-		return Step{Action: Delete, Outcome: endedBy(now, req, g, v1alpha1.ReasonRevoked, no)}, nil
-	}
-	return Step{Action: Nothing, After: deadlineOf(req, g, seen, set).Add(backstop)}, errors.Join(err, noErr)
-}
-
-// ending is why a recorded grant ends whatever policies and people say; empty if it
-// does not.
-func ending(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen Observed, set Settings) (reason, message string) {
-	switch {
-	case req.DeletionTimestamp != nil:
-		return v1alpha1.ReasonRevoked, "the request is being deleted"
-	case !now.Before(g.ExpiresAt.Time):
-		return v1alpha1.ReasonExpired, "access ended as promised at " + timestamp(g.ExpiresAt.Time)
-	case !now.Before(g.GrantedAt.Add(set.MaxDuration + MaxSkew)):
-		return v1alpha1.ReasonExpired, fmt.Sprintf("access ended at the operator's ceiling of %s", set.MaxDuration)
-	case seen.Binding == nil || seen.Binding.DeletionTimestamp != nil:
-		return v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding)
-	}
-	if changed := changes(req, g, seen); len(changed) > 0 {
-		return v1alpha1.ReasonTampered, fmt.Sprintf("RoleBinding %s was changed by somebody else (%s) and is removed", g.Binding, strings.Join(changed, ", "))
-	}
-	if !now.Before(deadlineOf(req, g, seen, set)) {
-		return v1alpha1.ReasonExpired, fmt.Sprintf("access ended at the operator's ceiling of %s", set.MaxDuration)
-	}
-	return "", ""
-}
-
-// deadlineOf is the earliest end that is known of a grant.
-func deadlineOf(req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen Observed, set Settings) time.Time {
-	if b := seen.Binding; b != nil && ownedBy(b, req.UID) && Deadline(b, set.MaxDuration).Before(g.ExpiresAt.Time) {
-		return Deadline(b, set.MaxDuration)
-	}
-	return g.ExpiresAt.Time
-}
-
-// unrecorded looks after a binding that has our name while status knows of no
-// grant: the operator was killed in between, or it is a stranger's.
-func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Observed, set Settings) (Step, error) {
-	b := seen.Binding
-	g, readable := grantOf(b)
-	if !readable || !ownedBy(b, req.UID) {
-		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
-	}
-	end := func(reason, message string) (Step, error) {
-		return Step{Action: Empty, Outcome: ended(now, req, g, reason, message)}, nil
-	}
-	switch {
-	case req.DeletionTimestamp != nil:
-		return end(v1alpha1.ReasonRevoked, "the request is being deleted")
-	case !now.Before(Deadline(b, set.MaxDuration)):
-		return end(v1alpha1.ReasonExpired, "access ended as promised at "+timestamp(g.ExpiresAt.Time))
-	case b.DeletionTimestamp != nil:
-		return end(v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", b.Name))
-	}
-	if back := returned(req, seen.Decisions); back != nil {
-		return Step{Action: Empty, Outcome: endedBy(now, req, g, v1alpha1.ReasonReturned, back)}, nil
-	}
-	return adopt(now, req, g, judge, seen)
-}
-
-// adopt records a binding that the operator created before it was killed.
-func adopt(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge Judge, seen Observed) (Step, error) {
-	// It is recorded if it is exactly what would be granted now, but for its end.
-	step, err := undecided(now, req, judge, seen)
-	if err != nil {
-		return Step{}, err
-	}
-	b, want := seen.Binding, step.Binding
-	if step.Action != Create || b.Annotations[v1alpha1.PolicyAnnotation] != step.Outcome.Policy.Name {
-		message := fmt.Sprintf("policy %s does not allow this any more: %s", b.Annotations[v1alpha1.PolicyAnnotation], step.Outcome.Message)
-		return Step{Action: Empty, Outcome: ended(now, req, g, v1alpha1.ReasonPolicyWithdrawn, message)}, nil
-	}
-	want.Annotations[v1alpha1.ExpiresAtAnnotation] = b.Annotations[v1alpha1.ExpiresAtAnnotation]
-	want.Annotations[v1alpha1.CreateByAnnotation] = b.Annotations[v1alpha1.CreateByAnnotation]
-	if len(differences(b, want)) > 0 || g.ExpiresAt.After(step.Outcome.Grant.ExpiresAt.Time) {
-		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
-	}
-	step.Outcome.Grant = &g
-	return Step{Action: Nothing, Outcome: step.Outcome, After: g.ExpiresAt.Add(backstop)}, nil
-}
-
 // undecided judges a request that was never granted.
 func undecided(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Observed) (Step, error) {
 	if req.DeletionTimestamp != nil {
@@ -168,15 +79,18 @@ func undecided(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Obs
 	if err != nil {
 		return Step{}, err
 	}
-	switch d.Verdict {
-	case policy.Allowed:
-		no, err := stopped(req, d.Policy.Name, judge, seen.Decisions)
+	if d.Policy != nil {
+		// Also by those who could deny it under the policy that it waited for before.
+		no, err := stopped(req, judge, seen.Decisions, d.Policy.Name, policyName(req))
 		if err != nil {
 			return Step{}, err
 		}
 		if no != nil {
 			return refuse(v1alpha1.ReasonDenied, "denied by "+said(no), d.Policy), nil
 		}
+	}
+	switch d.Verdict {
+	case policy.Allowed:
 		return allowed(now, req, d, seen), nil
 	case policy.RoleMissing:
 		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonRoleNotFound, d.Message(), d.Policy), After: now.Add(RetryAfter)}, nil

@@ -119,8 +119,8 @@ func Involved(req *v1alpha1.AccessRequest, who *v1alpha1.Identity) bool {
 	if r := req.Spec.Requester; r != nil && r.Username == who.Username {
 		return true
 	}
-	s := req.Spec.Subject
-	return s != nil && peopleOf([]v1alpha1.Subject{*s}).include(who.Username, sets.New(who.Groups...))
+	s, err := GrantSubject(&req.Spec)
+	return err == nil && peopleOf([]v1alpha1.Subject{s}).include(who.Username, sets.New(who.Groups...))
 }
 
 // Reviews says whether somebody is an approver by one of the rules. A ServiceAccount

@@ -110,7 +110,7 @@ var _ = Describe("A request that needs two people", func() {
 		Expect(c.carol.Create(ctx, d)).To(Succeed())
 		c.h.settle(ctx, c.req)
 		Expect(c.req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonDenied))
-		Expect(message(c.req)).To(Equal(`denied by "carol": not during the freeze`))
+		Expect(message(c.req)).To(Equal(`denied by "carol": "not during the freeze"`))
 	})
 
 	It("has decisions that it owns, and that can be selected by its uid", func(ctx SpecContext) {
@@ -195,13 +195,13 @@ var _ = Describe("Active access", func() {
 	}
 
 	It("is revoked by an approver", func(ctx SpecContext) {
-		ends(ctx, c.carol, v1alpha1.VerdictRevoke, metav1.ConditionFalse, v1alpha1.ReasonRevoked, "carol", `revoked by "carol": enough`)
+		ends(ctx, c.carol, v1alpha1.VerdictRevoke, metav1.ConditionFalse, v1alpha1.ReasonRevoked, "carol", `revoked by "carol": "enough"`)
 	})
 	It("is revoked by an approver who denies it too late", func(ctx SpecContext) {
-		ends(ctx, c.bob, v1alpha1.VerdictDeny, metav1.ConditionFalse, v1alpha1.ReasonRevoked, "bob", `revoked by "bob": enough`)
+		ends(ctx, c.bob, v1alpha1.VerdictDeny, metav1.ConditionFalse, v1alpha1.ReasonRevoked, "bob", `revoked by "bob": "enough"`)
 	})
 	It("is given back by the requester, and that is a good end", func(ctx SpecContext) {
-		ends(ctx, c.alice, v1alpha1.VerdictRevoke, metav1.ConditionTrue, v1alpha1.ReasonReturned, "alice", `given back by "alice": enough`)
+		ends(ctx, c.alice, v1alpha1.VerdictRevoke, metav1.ConditionTrue, v1alpha1.ReasonReturned, "alice", `given back by "alice": "enough"`)
 		Expect(c.req.Status.State).To(Equal(v1alpha1.StateReturned))
 	})
 	It("is not revoked by anybody else, nor by losing an approval", func(ctx SpecContext) {

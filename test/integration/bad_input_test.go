@@ -117,10 +117,10 @@ var _ = Describe("A request that cannot be granted", func() {
 			return out
 		}
 		for limit, change := range map[string]func(*v1alpha1.AccessRequest){
-			"at most 32 labels":             func(r *v1alpha1.AccessRequest) { r.Labels = many(33, 10) },
-			"at most 32 annotations":        func(r *v1alpha1.AccessRequest) { r.Annotations = many(33, 10) },
-			"at most 16384 characters":      func(r *v1alpha1.AccessRequest) { r.Annotations = many(1, 16385) },
-			"may hold at most 8 finalizers": func(r *v1alpha1.AccessRequest) { r.Finalizers = slices.Sorted(maps.Keys(many(9, 1))) },
+			"at most 32 labels":                 func(r *v1alpha1.AccessRequest) { r.Labels = many(33, 10) },
+			"at most 32 annotations":            func(r *v1alpha1.AccessRequest) { r.Annotations = many(33, 10) },
+			"at most 32768 characters together": func(r *v1alpha1.AccessRequest) { r.Annotations = many(2, 16385) },
+			"may hold at most 8 finalizers":     func(r *v1alpha1.AccessRequest) { r.Finalizers = slices.Sorted(maps.Keys(many(9, 1))) },
 		} {
 			r := requestIn(ns)
 			change(r)

@@ -216,7 +216,7 @@ var _ = Describe("Status", func() {
 		forged.Status.Grant = &v1alpha1.Grant{Binding: "lapse-x", GrantedAt: now, ExpiresAt: metav1.NewTime(now.AddDate(50, 0, 0))}
 		Eventually(func() error { return mallory.Status().Patch(ctx, forged, client.MergeFrom(req)) }).WithContext(ctx).Should(Succeed())
 		h.settle(ctx, req)
-		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonRevoked))
+		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonPolicyWithdrawn))
 		Expect(bindingOf(ctx, req)).To(BeNil())
 	})
 })

@@ -1,0 +1,135 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+// recorded looks after a grant that status knows of.
+func recorded(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge Judge, seen Observed, set Settings) (Step, error) {
+	if reason, message := ending(now, req, g, seen, set); reason != "" {
+		return Step{Action: Delete, Outcome: ended(now, req, g, reason, message)}, nil
+	}
+	outcome, err := objected(now, req, g, judge, seen)
+	switch {
+	case outcome != nil:
+		return Step{Action: Delete, Outcome: outcome}, nil
+	case seen.Binding == nil || seen.Binding.DeletionTimestamp != nil:
+		// Asked last: an operator that was killed after it ended access for another
+		// reason finds that reason above.
+		message := fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding)
+		return Step{Action: Delete, Outcome: ended(now, req, g, v1alpha1.ReasonRevoked, message)}, nil
+	}
+	return Step{Action: Nothing, After: deadlineOf(req, g, seen, set).Add(backstop)}, err
+}
+
+// ending is why a recorded grant ends whatever policies and people say; empty if it
+// does not.
+func ending(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen Observed, set Settings) (reason, message string) {
+	switch {
+	case req.DeletionTimestamp != nil:
+		return v1alpha1.ReasonRevoked, "the request is being deleted"
+	case !now.Before(g.ExpiresAt.Time):
+		return v1alpha1.ReasonExpired, "access ended as promised at " + timestamp(g.ExpiresAt.Time)
+	case !now.Before(g.GrantedAt.Add(set.MaxDuration + MaxSkew)):
+		return v1alpha1.ReasonExpired, fmt.Sprintf("access ended at the operator's ceiling of %s", set.MaxDuration)
+	case seen.Binding == nil || seen.Binding.DeletionTimestamp != nil:
+		return "", ""
+	}
+	if changed := changes(req, g, seen); len(changed) > 0 {
+		return v1alpha1.ReasonTampered, fmt.Sprintf("RoleBinding %s was changed by somebody else (%s) and is removed", g.Binding, strings.Join(changed, ", "))
+	}
+	if !now.Before(deadlineOf(req, g, seen, set)) {
+		return v1alpha1.ReasonExpired, fmt.Sprintf("access ended at the operator's ceiling of %s", set.MaxDuration)
+	}
+	return "", ""
+}
+
+// objected is the outcome when a person or the policy ends a recorded grant; nil if
+// none does, or with an error if it cannot be told.
+func objected(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge Judge, seen Observed) (*Outcome, error) {
+	if back := returned(req, seen.Decisions); back != nil {
+		return endedBy(now, req, g, v1alpha1.ReasonReturned, back), nil
+	}
+	objections, err := judge.Objections(g)
+	if len(objections) > 0 {
+		message := fmt.Sprintf("policy %s does not allow this any more: %s", policyName(req), strings.Join(objections, "; "))
+		return ended(now, req, g, v1alpha1.ReasonPolicyWithdrawn, message), nil
+	}
+	no, noErr := stopped(req, judge, seen.Decisions, policyName(req))
+	if no != nil {
+		return endedBy(now, req, g, v1alpha1.ReasonRevoked, no), nil
+	}
+	return nil, errors.Join(err, noErr)
+}
+
+// deadlineOf is the earliest end that is known of a grant.
+func deadlineOf(req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen Observed, set Settings) time.Time {
+	if b := seen.Binding; b != nil && ownedBy(b, req.UID) && Deadline(b, set.MaxDuration).Before(g.ExpiresAt.Time) {
+		return Deadline(b, set.MaxDuration)
+	}
+	return g.ExpiresAt.Time
+}
+
+// unrecorded looks after a binding that has our name while status knows of no
+// grant: the operator was killed in between, or it is a stranger's.
+func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Observed, set Settings) (Step, error) {
+	b := seen.Binding
+	g, readable := grantOf(b)
+	if !readable || !madeFor(b, req) {
+		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
+	}
+	end := func(reason, message string) (Step, error) {
+		return Step{Action: Empty, Outcome: ended(now, req, g, reason, message)}, nil
+	}
+	switch {
+	case req.DeletionTimestamp != nil:
+		return end(v1alpha1.ReasonRevoked, "the request is being deleted")
+	case !now.Before(Deadline(b, set.MaxDuration)):
+		return end(v1alpha1.ReasonExpired, "access ended as promised at "+timestamp(g.ExpiresAt.Time))
+	case b.DeletionTimestamp != nil:
+		return end(v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", b.Name))
+	}
+	if back := returned(req, seen.Decisions); back != nil {
+		return Step{Action: Empty, Outcome: endedBy(now, req, g, v1alpha1.ReasonReturned, back)}, nil
+	}
+	return adopt(now, req, g, judge, seen)
+}
+
+// adopt records a binding that the operator created before it was killed.
+func adopt(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge Judge, seen Observed) (Step, error) {
+	name := seen.Binding.Annotations[v1alpha1.PolicyAnnotation]
+	no, err := stopped(req, judge, seen.Decisions, name)
+	if err != nil {
+		return Step{}, err
+	}
+	if no != nil {
+		return Step{Action: Empty, Outcome: endedBy(now, req, g, v1alpha1.ReasonRevoked, no)}, nil
+	}
+	// It is recorded if it is exactly what would be granted now, but for its end. It
+	// was granted by clocks that agreed.
+	seen.Skew = 0
+	step, err := undecided(now, req, judge, seen)
+	if err != nil {
+		return Step{}, err
+	}
+	b, want := seen.Binding, step.Binding
+	if step.Action != Create || name != step.Outcome.Policy.Name {
+		message := fmt.Sprintf("policy %s does not allow this any more: %s", name, step.Outcome.Message)
+		return Step{Action: Empty, Outcome: ended(now, req, g, v1alpha1.ReasonPolicyWithdrawn, message)}, nil
+	}
+	want.Annotations[v1alpha1.ExpiresAtAnnotation] = b.Annotations[v1alpha1.ExpiresAtAnnotation]
+	want.Annotations[v1alpha1.CreateByAnnotation] = b.Annotations[v1alpha1.CreateByAnnotation]
+	if len(differences(b, want)) > 0 || g.ExpiresAt.After(step.Outcome.Grant.ExpiresAt.Time) {
+		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
+	}
+	step.Outcome.Grant = &g
+	return Step{Action: Nothing, Outcome: step.Outcome, After: g.ExpiresAt.Add(backstop)}, nil
+}
