@@ -68,7 +68,7 @@ func SetupExpiry(mgr ctrl.Manager, o Options) (*Expiry, error) {
 		WatchesRawSource(source.Channel(e.due, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers, ReconciliationTimeout: endTimeout,
-			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](50*time.Millisecond, endRetry),
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, endRetry),
 		}).
 		Complete(r)
 }

@@ -125,7 +125,7 @@ func setupRequests(mgr ctrl.Manager, r *RequestReconciler) error {
 		Watches(&rbacv1.ClusterRole{}, r.afterRoleChange()).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers, ReconciliationTimeout: requestTimeout,
-			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](50*time.Millisecond, 30*time.Second),
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, 30*time.Second),
 		}).
 		Complete(r)
 }

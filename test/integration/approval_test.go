@@ -171,6 +171,15 @@ var _ = Describe("A request that needs two people", func() {
 	}, SpecTimeout(2*time.Minute))
 })
 
+// told are the Events so far.
+func told(h *harness) []string {
+	var out []string
+	for len(h.events.Events) > 0 {
+		out = append(out, <-h.events.Events)
+	}
+	return out
+}
+
 var _ = Describe("Active access", func() {
 	var c *court
 	BeforeEach(func(ctx SpecContext) {
@@ -190,6 +199,7 @@ var _ = Describe("Active access", func() {
 		Expect(c.req).To(beReady(status, reason))
 		Expect(c.req.Status.Grant.EndedBy).To(Equal(by))
 		Expect(message(c.req)).To(Equal(text))
+		Expect(told(c.h)).To(ContainElement(ContainSubstring(text)), "an Event says so too")
 		Expect(c.req.Status.Approvals).To(HaveLen(2), "the record keeps who approved")
 		expectAccess(ctx, c.alice, c.ns, false)
 	}
