@@ -11,6 +11,7 @@ RUN go mod download
 
 COPY main.go ./
 COPY api/ api/
+COPY config/admission/ config/admission/
 COPY controllers/ controllers/
 COPY internal/ internal/
 

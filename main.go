@@ -30,6 +30,8 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/controllers"
+	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/metrics"
 	"github.com/lapse-dev/lapse/internal/policy"
 )
 
@@ -106,9 +108,12 @@ func run(f *flags) error {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
 	}
-	o := controllers.Options{Clock: realClock, Skew: skew.Ahead, Limits: limits, Retention: f.retention}
-
-	ending, expiry, err := f.ending(config, scheme, o)
+	o := controllers.Options{Clock: realClock, Skew: skew.Ahead, Namespace: f.namespace, Limits: limits, Retention: f.retention}
+	guard, err := controllers.NewGuard(o, grant.SettleAfter)
+	if err != nil {
+		return err
+	}
+	ending, expiry, err := f.ending(config, scheme, o, guard)
 	if err != nil {
 		return err
 	}
@@ -117,7 +122,7 @@ func run(f *flags) error {
 	granting := make(chan struct{})
 	go func() {
 		defer close(granting)
-		f.keepGranting(ctx, config, scheme, o, expiry)
+		f.keepGranting(ctx, config, scheme, o, expiry, guard)
 	}()
 	err = ending.Start(ctx)
 	stop()
@@ -130,7 +135,7 @@ func run(f *flags) error {
 
 // ending is the manager of what ends access. It has nothing to wait for but the
 // RoleBindings.
-func (f *flags) ending(config *rest.Config, scheme *runtime.Scheme, o controllers.Options) (ctrl.Manager, *controllers.Expiry, error) {
+func (f *flags) ending(config *rest.Config, scheme *runtime.Scheme, o controllers.Options, guard *controllers.Guard) (ctrl.Manager, *controllers.Expiry, error) {
 	grace := shutdownGrace
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme,
@@ -154,14 +159,16 @@ func (f *flags) ending(config *rest.Config, scheme *runtime.Scheme, o controller
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("ending", controllers.Ready(mgr)),
 		mgr.AddReadyzCheck("granting", expiry.Ready),
+		mgr.AddReadyzCheck("admission", guard.Ready),
+		metrics.AdmissionEnforced(func() bool { return guard.Admission().Enforced }),
 	)
 }
 
 // keepGranting runs the manager of all else, and a new one when it fails: whatever is
 // wrong with it, access goes on ending.
-func (f *flags) keepGranting(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, o controllers.Options, expiry *controllers.Expiry) {
+func (f *flags) keepGranting(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, o controllers.Options, expiry *controllers.Expiry, guard *controllers.Guard) {
 	for {
-		if err := f.grant(ctx, config, scheme, o, expiry); err != nil {
+		if err := f.grant(ctx, config, scheme, o, expiry, guard); err != nil {
 			ctrl.Log.Error(err, "nothing is granted until this is mended; access goes on ending. It is tried again", "after", restartDelay.String())
 		}
 		select {
@@ -172,7 +179,7 @@ func (f *flags) keepGranting(ctx context.Context, config *rest.Config, scheme *r
 	}
 }
 
-func (f *flags) grant(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, o controllers.Options, expiry *controllers.Expiry) error {
+func (f *flags) grant(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, o controllers.Options, expiry *controllers.Expiry, guard *controllers.Guard) error {
 	again, grace := true, shutdownGrace
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
@@ -190,7 +197,7 @@ func (f *flags) grant(ctx context.Context, config *rest.Config, scheme *runtime.
 		return err
 	}
 	o.Live, o.Recorder = mgr.GetAPIReader(), mgr.GetEventRecorder("lapse")
-	if err := controllers.Setup(mgr, o, expiry); err != nil {
+	if err := controllers.Setup(mgr, o, expiry, guard); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)

@@ -104,7 +104,7 @@ func settled(now time.Time, req *v1alpha1.AccessRequest, step grant.Step) bool {
 // the API server: the cache may not have seen it yet, or may not see it any more
 // because somebody took its labels off.
 func (r *RequestReconciler) observe(ctx context.Context, reader client.Reader, req *v1alpha1.AccessRequest) (grant.Observed, error) {
-	seen := grant.Observed{Skew: r.Skew()}
+	seen := grant.Observed{Skew: r.Skew(), Admission: r.Admission()}
 	binding := &rbacv1.RoleBinding{}
 	key := client.ObjectKey{Namespace: req.Namespace, Name: grant.BindingName(req)}
 	err := reader.Get(ctx, key, binding)

@@ -104,6 +104,11 @@ func (r *RequestReconciler) requestsOfPolicy(ctx context.Context, obj client.Obj
 	}, v1alpha1.StateActive)...)
 }
 
+// undecidedRequests are those that may have waited for the admission policies.
+func (r *RequestReconciler) undecidedRequests(ctx context.Context, _ client.Object) []reconcile.Request {
+	return r.inState(ctx, nil, "", v1alpha1.StatePending, v1alpha1.StateScheduled, v1alpha1.StateFailed)
+}
+
 // authorizerLag is how far the API server's authorizer may be behind its own watch:
 // what waits for a role is tried that long after the role changed.
 const authorizerLag = 500 * time.Millisecond

@@ -24,8 +24,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/internal/policy"
 )
 
@@ -50,6 +52,10 @@ type Options struct {
 	Recorder events.EventRecorder
 	// Skew is how far Clock is ahead of the API server's.
 	Skew func() time.Duration
+	// Namespace is the operator's own.
+	Namespace string
+	// Admission is what is known of the admission policies.
+	Admission func() grant.Admission
 	// Limits over every policy.
 	Limits policy.Limits
 	// Retention of requests that are over; zero keeps them.
@@ -82,11 +88,12 @@ func withoutMetadata(obj any) (any, error) {
 
 // Setup adds to the manager all that grants. What ends access is told of the leader
 // and of requests.
-func Setup(mgr ctrl.Manager, o Options, expiry *Expiry) error {
-	if err := index(mgr); err != nil {
+func Setup(mgr ctrl.Manager, o Options, expiry *Expiry, guard *Guard) error {
+	o.Admission = guard.Admission
+	if err := errors.Join(index(mgr), guard.watch(mgr)); err != nil {
 		return err
 	}
-	if err := setupRequests(mgr, NewRequestReconciler(mgr.GetClient(), o)); err != nil {
+	if err := setupRequests(mgr, NewRequestReconciler(mgr.GetClient(), o), guard); err != nil {
 		return err
 	}
 	if err := setupPolicies(mgr, NewPolicyReconciler(mgr.GetClient(), o)); err != nil {
@@ -116,13 +123,14 @@ func index(mgr ctrl.Manager) error {
 	return nil
 }
 
-func setupRequests(mgr ctrl.Manager, r *RequestReconciler) error {
+func setupRequests(mgr ctrl.Manager, r *RequestReconciler, guard *Guard) error {
 	return ctrl.NewControllerManagedBy(mgr).Named("accessrequest").
 		For(&v1alpha1.AccessRequest{}).
 		Watches(&rbacv1.RoleBinding{}, handler.EnqueueRequestsFromMapFunc(requestsOfBinding)).
 		Watches(&v1alpha1.AccessDecision{}, handler.EnqueueRequestsFromMapFunc(requestOfDecision)).
 		Watches(&v1alpha1.AccessPolicy{}, handler.EnqueueRequestsFromMapFunc(r.requestsOfPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&rbacv1.ClusterRole{}, r.afterRoleChange()).
+		WatchesRawSource(source.Channel(guard.waiting, handler.EnqueueRequestsFromMapFunc(r.undecidedRequests))).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers, ReconciliationTimeout: requestTimeout,
 			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, 30*time.Second),

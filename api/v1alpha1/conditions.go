@@ -57,6 +57,12 @@ const (
 	// ReasonClockSkew: the clocks of operator and API server are too far apart to
 	// promise an end.
 	ReasonClockSkew = "ClockSkew"
+	// ReasonAdmissionNotEnforced: it is not certain that the admission policies are in
+	// force, on which it rests who asks.
+	ReasonAdmissionNotEnforced = "AdmissionNotEnforced"
+	// ReasonAdmissionGap: the request was made while the admission policies were not in
+	// force.
+	ReasonAdmissionGap = "AdmissionGap"
 	// ReasonNotGranted: Granted is False, because access was never given.
 	ReasonNotGranted = "NotGranted"
 	// ReasonApproved: Approved is True, by the people that the policy asks for.

@@ -9,7 +9,8 @@
 //	final?      ──► nothing is granted again; a binding that is left goes
 //	given?      ──► being deleted? over? binding gone or changed? policy
 //	                withdrawn? ──► end it; otherwise keep it
-//	not given?  ──► allowed? approved? is it time? do the clocks agree? ──► grant
+//	not given?  ──► proven who asks? allowed? approved? is it time? are the policies
+//	                in force, and do the clocks agree? ──► grant
 //
 // A RoleBinding carries its own end (v1alpha1.ExpiresAtAnnotation), and is the
 // first trace of a grant: status follows it. Between the two an operator can be

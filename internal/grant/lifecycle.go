@@ -75,6 +75,9 @@ func undecided(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Obs
 	if back := returned(req, seen.Decisions); back != nil {
 		return Step{Action: Nothing, Outcome: withdrawn(back)}, nil
 	}
+	if gap := seen.Admission.gap(req.CreationTimestamp); gap != nil {
+		return unproven(gap), nil
+	}
 	d, err := judge.Decide()
 	if err != nil {
 		return Step{}, err
@@ -108,7 +111,7 @@ func allowed(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen
 	if refusal := untimely(now, req, d); refusal != "" {
 		return refuse(v1alpha1.ReasonDenied, refusal, d.Policy)
 	}
-	tally := d.Count(req, seen.Decisions, approveBy(req, d))
+	tally := d.Count(req, seen.Admission.provenDecisions(seen.Decisions), approveBy(req, d))
 	if !tally.Met() {
 		return awaitApproval(now, req, d, tally)
 	}
@@ -129,6 +132,9 @@ func allowed(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen
 		ExpiresAt: metav1.NewTime(expiry(req, d, grantedAt)),
 	}
 	outcome := granted(d, g, tally)
+	if !seen.Admission.Enforced {
+		return unenforced(now, seen.Admission, outcome)
+	}
 	if skew := seen.Skew.Abs(); skew > MaxSkew {
 		return Step{Action: Nothing, After: now.Add(MaxSkew / 2), Outcome: instead(v1alpha1.ReasonClockSkew, fmt.Sprintf(
 			"the clocks of operator and API server are %s apart, and at most %s is safe: set them (NTP); nothing is granted until then",

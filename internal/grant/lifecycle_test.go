@@ -19,6 +19,7 @@ import (
 
 var (
 	noon     = time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	inForce  = Admission{Enforced: true}
 	settings = Settings{MaxDuration: 24 * time.Hour, Retention: 30 * 24 * time.Hour}
 	allows   = policy.Decision{
 		Verdict: policy.Allowed, Duration: 10 * time.Minute,
@@ -37,7 +38,7 @@ func request() *v1alpha1.AccessRequest {
 func active(t *testing.T) (*v1alpha1.AccessRequest, *rbacv1.RoleBinding) {
 	t.Helper()
 	req := request()
-	step := next(t, noon, req, allows, Observed{})
+	step := next(t, noon, req, allows, Observed{Admission: inForce})
 	if step.Action != Create {
 		t.Fatalf("action = %s, want Create", step.Action)
 	}
@@ -80,7 +81,7 @@ func TestUndecidedRequest(t *testing.T) {
 		after    time.Time
 	}{
 		"allowed: granted": {
-			decision: allows, action: Create, state: v1alpha1.StateActive, reason: v1alpha1.ReasonGranted, after: noon.Add(10*time.Minute + backstop),
+			decision: allows, seen: Observed{Admission: inForce}, action: Create, state: v1alpha1.StateActive, reason: v1alpha1.ReasonGranted, after: noon.Add(10*time.Minute + backstop),
 		},
 		"a zero decision is never a yes": {decision: policy.Decision{}, reason: "error"},
 		"denied: final, and nothing is created": {
@@ -108,15 +109,15 @@ func TestUndecidedRequest(t *testing.T) {
 			state: v1alpha1.StateScheduled, reason: v1alpha1.ReasonScheduled, after: noon.Add(time.Second),
 		},
 		"at notBefore: granted": {
-			decision: allows, change: notBefore(noon), action: Create,
+			decision: allows, seen: Observed{Admission: inForce}, change: notBefore(noon), action: Create,
 			state: v1alpha1.StateActive, reason: v1alpha1.ReasonGranted, after: noon.Add(10*time.Minute + backstop),
 		},
 		"clocks 30s apart: granted": {
-			decision: allows, seen: Observed{Skew: -MaxSkew}, action: Create,
+			decision: allows, seen: Observed{Admission: inForce, Skew: -MaxSkew}, action: Create,
 			state: v1alpha1.StateActive, reason: v1alpha1.ReasonGranted, after: noon.Add(10*time.Minute + backstop),
 		},
 		"clocks more than 30s apart: not granted": {
-			decision: allows, seen: Observed{Skew: -MaxSkew - time.Second}, action: Nothing,
+			decision: allows, seen: Observed{Admission: inForce, Skew: -MaxSkew - time.Second}, action: Nothing,
 			state: v1alpha1.StateFailed, reason: v1alpha1.ReasonClockSkew, after: noon.Add(MaxSkew / 2),
 		},
 		"being deleted: nothing": {decision: allows, change: deleted, action: Nothing},
@@ -185,7 +186,7 @@ func TestRecordedGrant(t *testing.T) {
 			if tc.binding != nil {
 				tc.binding(b)
 			}
-			seen := Observed{Binding: b}
+			seen := Observed{Admission: inForce, Binding: b}
 			if tc.gone {
 				seen.Binding = nil
 			}
@@ -228,7 +229,7 @@ func TestUnrecordedGrant(t *testing.T) {
 			if tc.binding != nil {
 				tc.binding(b)
 			}
-			step := next(t, tc.now, req, tc.decision, Observed{Binding: b})
+			step := next(t, tc.now, req, tc.decision, Observed{Admission: inForce, Binding: b})
 			check(t, step, tc.action, tc.state, tc.reason)
 			if tc.reason == v1alpha1.ReasonGranted && !step.Outcome.Grant.ExpiresAt.Time.Equal(end) {
 				t.Errorf("expiresAt = %s, want that of the binding, %s", step.Outcome.Grant.ExpiresAt, end)
@@ -242,10 +243,10 @@ func TestFinalRequest(t *testing.T) {
 		t.Run(string(state)+" is never granted again, and loses a binding that is left", func(t *testing.T) {
 			req, b := active(t)
 			req.Status.State = state
-			check(t, next(t, noon, req, allows, Observed{}), Nothing, "", "")
-			check(t, next(t, noon, req, allows, Observed{Binding: b}), Delete, "", "")
+			check(t, next(t, noon, req, allows, Observed{Admission: inForce}), Nothing, "", "")
+			check(t, next(t, noon, req, allows, Observed{Admission: inForce, Binding: b}), Delete, "", "")
 			b.Labels[v1alpha1.RequestUIDLabel] = "somebody-else"
-			check(t, next(t, noon, req, allows, Observed{Binding: b}), Nothing, "", "")
+			check(t, next(t, noon, req, allows, Observed{Admission: inForce, Binding: b}), Nothing, "", "")
 		})
 	}
 }
@@ -261,15 +262,15 @@ func TestRetention(t *testing.T) {
 		return req
 	}
 	due := noon.Add(settings.Retention)
-	check(t, next(t, due.Add(-time.Second), ended(nil), allows, Observed{}), Nothing, "", "")
-	check(t, next(t, due, ended(nil), allows, Observed{}), Forget, "", "")
+	check(t, next(t, due.Add(-time.Second), ended(nil), allows, Observed{Admission: inForce}), Nothing, "", "")
+	check(t, next(t, due, ended(nil), allows, Observed{Admission: inForce}), Forget, "", "")
 	for _, mark := range gitOpsMarks {
 		labelled := ended(func(r *v1alpha1.AccessRequest) { r.Labels = map[string]string{mark: "x"} })
-		check(t, next(t, due, labelled, allows, Observed{}), Nothing, "", "")
+		check(t, next(t, due, labelled, allows, Observed{Admission: inForce}), Nothing, "", "")
 		annotated := ended(func(r *v1alpha1.AccessRequest) { r.Annotations = map[string]string{mark: "x"} })
-		check(t, next(t, due, annotated, allows, Observed{}), Nothing, "", "")
+		check(t, next(t, due, annotated, allows, Observed{Admission: inForce}), Nothing, "", "")
 	}
-	step, err := Next(due, ended(nil), judge(allows), Observed{}, Settings{MaxDuration: 24 * time.Hour})
+	step, err := Next(due, ended(nil), judge(allows), Observed{Admission: inForce}, Settings{MaxDuration: 24 * time.Hour})
 	if err != nil || step.Action != Nothing {
 		t.Errorf("retention 0 keeps requests: got %s, %v", step.Action, err)
 	}
@@ -282,15 +283,15 @@ func TestNothingAboutPoliciesDelaysAnEnd(t *testing.T) {
 		Objections: func(v1alpha1.Grant) ([]string, error) { return nil, errors.New("no policies") },
 	}
 	req, b := active(t)
-	step, err := Next(noon.Add(10*time.Minute), req, broken, Observed{Binding: b}, settings)
+	step, err := Next(noon.Add(10*time.Minute), req, broken, Observed{Admission: inForce, Binding: b}, settings)
 	if err != nil || step.Action != Delete {
 		t.Errorf("at the deadline: %s, %v", step.Action, err)
 	}
 	b.Subjects[0].Name = "eve"
-	if step, err = Next(noon, req, broken, Observed{Binding: b}, settings); err != nil || step.Action != Delete {
+	if step, err = Next(noon, req, broken, Observed{Admission: inForce, Binding: b}, settings); err != nil || step.Action != Delete {
 		t.Errorf("tampered: %s, %v", step.Action, err)
 	}
-	if _, err = Next(noon, request(), broken, Observed{}, settings); err == nil {
+	if _, err = Next(noon, request(), broken, Observed{Admission: inForce}, settings); err == nil {
 		t.Error("an error while deciding was taken for an answer")
 	}
 }
@@ -309,7 +310,7 @@ func TestExpiryIsTheEarlierOfDurationAndNotAfter(t *testing.T) {
 			if !tc.notAfter.IsZero() {
 				req.Spec.NotAfter = &metav1.Time{Time: tc.notAfter}
 			}
-			step := next(t, noon.Add(900*time.Millisecond), req, allows, Observed{})
+			step := next(t, noon.Add(900*time.Millisecond), req, allows, Observed{Admission: inForce})
 			if got := step.Binding.Annotations[v1alpha1.ExpiresAtAnnotation]; got != timestamp(tc.want) {
 				t.Errorf("expires-at = %s, want %s", got, timestamp(tc.want))
 			}

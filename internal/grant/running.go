@@ -114,8 +114,8 @@ func adopt(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge J
 		return Step{Action: Empty, Outcome: endedBy(now, req, g, v1alpha1.ReasonRevoked, no)}, nil
 	}
 	// It is recorded if it is exactly what would be granted now, but for its end. It
-	// was granted by clocks that agreed.
-	seen.Skew = 0
+	// was granted by clocks that agreed and under policies in force.
+	seen.Skew, seen.Admission.Enforced = 0, true
 	step, err := undecided(now, req, judge, seen)
 	if err != nil {
 		return Step{}, err

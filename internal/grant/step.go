@@ -66,6 +66,8 @@ type Observed struct {
 	// Skew is how far the operator's clock is ahead of the API server's; negative
 	// when it is behind.
 	Skew time.Duration
+	// Admission is what is known of the admission policies.
+	Admission Admission
 }
 
 // Judge answers what depends on policies. It is asked only when nothing else

@@ -44,9 +44,23 @@ func Gauges(active, overdue func() float64, skew func() time.Duration) error {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lapse_clock_skew_seconds", Help: "How far the operator's clock is ahead of the API server's."},
 			func() float64 { return skew().Seconds() }),
 	} {
+		metrics.Registry.Unregister(c) // of a manager before this one in the same process
 		if err := metrics.Registry.Register(c); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// AdmissionEnforced registers whether the admission policies are in force, as far as
+// this replica knows.
+func AdmissionEnforced(enforced func() bool) error {
+	return metrics.Registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "lapse_admission_enforced", Help: "1 while the admission policies are known to be in force; otherwise 0, and nothing is granted.",
+	}, func() float64 {
+		if enforced() {
+			return 1
+		}
+		return 0
+	}))
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -83,7 +84,7 @@ func (c *ControlPlane) AuditEvents(since AuditMark) ([]auditv1.Event, error) {
 
 // Writes returns the requests since a mark by which user meant to change an
 // object, whether they succeeded or not: see ResponseStatus for that. A dry run
-// is among them.
+// is none.
 func (c *ControlPlane) Writes(since AuditMark, user string) ([]auditv1.Event, error) {
 	events, err := c.AuditEvents(since)
 	if err != nil {
@@ -104,6 +105,6 @@ func isWrite(e auditv1.Event) bool {
 	case "authentication.k8s.io", "authorization.k8s.io":
 		return false
 	}
-	return e.ObjectRef.Subresource != "token" &&
+	return e.ObjectRef.Subresource != "token" && !strings.Contains(e.RequestURI, "dryRun=All") &&
 		slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, e.Verb)
 }

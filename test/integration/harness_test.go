@@ -24,16 +24,18 @@ import (
 	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/operator"
 )
 
 // harness is an operator whose clock and steps are the test's.
 type harness struct {
-	clock    *clocktesting.FakeClock
-	skew     time.Duration
-	events   *events.FakeRecorder
-	requests *controllers.RequestReconciler
-	expiry   *controllers.ExpiryReconciler
-	policies *controllers.PolicyReconciler
+	clock     *clocktesting.FakeClock
+	skew      time.Duration
+	admission grant.Admission
+	events    *events.FakeRecorder
+	requests  *controllers.RequestReconciler
+	expiry    *controllers.ExpiryReconciler
+	policies  *controllers.PolicyReconciler
 }
 
 // newHarness runs as the operator. Its clock begins at the real time: the API
@@ -43,9 +45,13 @@ func newHarness() *harness {
 }
 
 func newHarnessWith(c client.Client) *harness {
-	h := &harness{clock: clocktesting.NewFakeClock(time.Now()), events: events.NewFakeRecorder(1000)}
+	h := &harness{
+		clock: clocktesting.NewFakeClock(time.Now()), events: events.NewFakeRecorder(1000),
+		admission: grant.Admission{Enforced: true},
+	}
 	o := controllers.Options{
 		Clock: h.clock, Live: c, Recorder: h.events, Skew: func() time.Duration { return h.skew },
+		Namespace: operator.Namespace, Admission: func() grant.Admission { return h.admission },
 		Limits:    policy.Limits{MaxDuration: 24 * time.Hour, ReservedNamespaces: []string{"lapse-system", "kube-*"}},
 		Retention: 30 * 24 * time.Hour,
 	}

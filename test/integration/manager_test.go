@@ -11,13 +11,16 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/controllers"
+	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/operator"
@@ -72,12 +75,24 @@ var _ = Describe("A manager with a clock of its own", func() {
 // runManager runs all controllers as they are set up in the binary, for one spec.
 func runManager(ctx context.Context, clock *clocktesting.FakeClock) {
 	GinkgoHelper()
+	guard := startManager(ctx, clock, grant.SettleAfter)
+	Eventually(func() error {
+		clock.SetTime(time.Now()) // what was put in place a moment ago settles by it
+		return guard.Ready(nil)
+	}).WithContext(ctx).Should(Succeed())
+}
+
+// startManager starts the same.
+func startManager(ctx context.Context, clock clock.WithTicker, settle time.Duration) *controllers.Guard {
+	GinkgoHelper()
 	config, err := plane.ServiceAccountConfig(ctx, operator.Namespace, operator.ServiceAccount)
 	Expect(err).NotTo(HaveOccurred())
+	again := true // there was another one in an earlier spec
 	newManager := func() ctrl.Manager {
 		mgr, err := ctrl.NewManager(config, ctrl.Options{
 			Scheme: operator.Scheme(), Cache: controllers.CacheOptions(),
 			Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
+			Controller: ctrlconfig.Controller{SkipNameValidation: &again},
 		})
 		Expect(err).NotTo(HaveOccurred())
 		return mgr
@@ -85,11 +100,13 @@ func runManager(ctx context.Context, clock *clocktesting.FakeClock) {
 	ending, granting := newManager(), newManager()
 	o := controllers.Options{
 		Clock: clock, Live: granting.GetAPIReader(), Recorder: events.NewFakeRecorder(10 * idleGrants), Skew: func() time.Duration { return 0 },
-		Limits: policy.Limits{MaxDuration: 24 * time.Hour},
+		Namespace: operator.Namespace, Limits: policy.Limits{MaxDuration: 24 * time.Hour},
 	}
+	guard, err := controllers.NewGuard(o, settle)
+	Expect(err).NotTo(HaveOccurred())
 	expiry, err := controllers.SetupExpiry(ending, o)
 	Expect(err).NotTo(HaveOccurred())
-	Expect(controllers.Setup(granting, o, expiry)).To(Succeed())
+	Expect(controllers.Setup(granting, o, expiry, guard)).To(Succeed())
 	running, stop := context.WithCancel(context.Background())
 	done := make(chan error, 2)
 	for _, mgr := range []ctrl.Manager{ending, granting} {
@@ -100,6 +117,7 @@ func runManager(ctx context.Context, clock *clocktesting.FakeClock) {
 		Eventually(done).WithContext(ctx).Should(Receive(BeNil()))
 		Eventually(done).WithContext(ctx).Should(Receive(BeNil()))
 	})
+	return guard
 }
 
 // inParallel calls do for 0 to n-1 from several goroutines.

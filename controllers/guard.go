@@ -1,0 +1,231 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	toolscache "k8s.io/client-go/tools/cache"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/config/admission"
+	"github.com/lapse-dev/lapse/internal/grant"
+)
+
+const (
+	// lookInterval is how often the policies are tried though nobody changed them.
+	lookInterval = 30 * time.Second
+	// lookAgain is the same while they are not in force.
+	lookAgain = time.Second
+	// tryTimeout bounds one try.
+	tryTimeout = 5 * time.Second
+)
+
+// Guard proves that the admission policies are in force: those that are installed are
+// those that ship, and a request or decision in a false name is refused. It looks when
+// one of them changes, and every 30 s. It outlives the managers that it is set up on,
+// so that a gap is not forgotten.
+type Guard struct {
+	Options
+	shipped []*unstructured.Unstructured
+	changed chan struct{}
+
+	mu     sync.Mutex
+	record grant.AdmissionRecord
+	// waiting is told when the policies are in force again.
+	waiting chan event.GenericEvent
+}
+
+// NewGuard guards the policies of this version, which count as in force some time after
+// they were put in place: see grant.SettleAfter.
+func NewGuard(o Options, settle time.Duration) (*Guard, error) {
+	shipped, err := shippedPolicies(admission.Files)
+	if err != nil {
+		return nil, fmt.Errorf("the admission policies that ship cannot be read: %w", err)
+	}
+	return &Guard{
+		Options: o, shipped: shipped, record: grant.AdmissionRecord{Settle: settle},
+		changed: make(chan struct{}, 1), waiting: make(chan event.GenericEvent, 1),
+	}, nil
+}
+
+// Admission is what is known at this moment.
+func (g *Guard) Admission() grant.Admission {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.record.Admission(g.now())
+}
+
+// Ready says whether the policies are in force.
+func (g *Guard) Ready(*http.Request) error {
+	a := g.Admission()
+	switch {
+	case a.Enforced:
+		return nil
+	case a.Problem == "":
+		return errors.New("nobody has looked at the admission policies yet")
+	default:
+		return errors.New(a.Problem + "; nothing is granted, and access goes on ending")
+	}
+}
+
+// watch adds the guard to a manager.
+func (g *Guard) watch(mgr ctrl.Manager) error {
+	shipped, err := served(mgr.GetRESTMapper(), g.shipped)
+	if err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, obj := range shipped {
+		if seen[obj.GetKind()] {
+			continue
+		}
+		seen[obj.GetKind()] = true
+		kind := &unstructured.Unstructured{}
+		kind.SetGroupVersionKind(obj.GroupVersionKind())
+		informer, err := mgr.GetCache().GetInformer(context.Background(), kind, cache.BlockUntilSynced(false))
+		if err != nil {
+			return fmt.Errorf("watching %s: %w", obj.GetKind(), err)
+		}
+		if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+			AddFunc: func(any) { g.wake() }, UpdateFunc: func(any, any) { g.wake() }, DeleteFunc: func(any) { g.wake() },
+		}); err != nil {
+			return fmt.Errorf("watching %s: %w", obj.GetKind(), err)
+		}
+	}
+	return mgr.Add(watcher{Guard: g, installed: mgr.GetCache(), shipped: shipped, writer: mgr.GetClient()})
+}
+
+// served leaves out kinds that the API server does not have: mutating policies came
+// with Kubernetes 1.36, and only save people from naming themselves.
+func served(mapper meta.RESTMapper, shipped []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
+	var out []*unstructured.Unstructured
+	for _, obj := range shipped {
+		gvk := obj.GroupVersionKind()
+		_, err := mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+		switch {
+		case err == nil:
+			out = append(out, obj)
+		case !meta.IsNoMatchError(err) || strings.HasPrefix(gvk.Kind, "Validating"):
+			return nil, fmt.Errorf("looking for %s: %w", gvk.Kind, err)
+		}
+	}
+	return out, nil
+}
+
+// wake has the policies looked at now.
+func (g *Guard) wake() {
+	select {
+	case g.changed <- struct{}{}:
+	default: // it will be
+	}
+}
+
+// observe takes a look into account, and tells who waits.
+func (g *Guard) observe(ctx context.Context, look grant.Look) grant.Admission {
+	g.mu.Lock()
+	before := g.record.Admission(g.now())
+	g.record.Observe(g.now(), look)
+	after := g.record.Admission(g.now())
+	g.mu.Unlock()
+	if after.Enforced && !before.Enforced {
+		log.FromContext(ctx).Info("the admission policies are in force")
+		select {
+		case g.waiting <- event.GenericEvent{Object: &v1alpha1.AccessRequest{}}:
+		default: // it has not been read since
+		}
+	}
+	if !after.Enforced && after.Problem != before.Problem {
+		log.FromContext(ctx).Error(errors.New(after.Problem), "nothing is granted: put the admission policies back with kubectl apply -k config/admission; access goes on ending")
+	}
+	return after
+}
+
+// watcher is a guard on a manager.
+type watcher struct {
+	*Guard
+	installed client.Reader
+	shipped   []*unstructured.Unstructured
+	writer    client.Writer
+}
+
+// NeedLeaderElection is false: every replica may become the leader, and a gap has been
+// seen then.
+func (watcher) NeedLeaderElection() bool { return false }
+
+// Start looks until the context ends.
+func (w watcher) Start(ctx context.Context) error {
+	for {
+		pause := lookInterval
+		if !w.observe(ctx, w.look(ctx)).Enforced {
+			pause = lookAgain
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.changed:
+		case <-w.Clock.After(pause):
+		}
+	}
+}
+
+// look compares, and tries.
+func (w watcher) look(ctx context.Context) grant.Look {
+	look := compare(ctx, w.installed, w.shipped)
+	if look.Problem != "" {
+		return look
+	}
+	for name, probe := range w.probes() {
+		if problem, unsure := w.try(ctx, name, probe); problem != "" {
+			look.Problem, look.Unsure = problem, unsure
+			return look
+		}
+	}
+	return look
+}
+
+// probes are objects in a false name, by the policy that has to refuse them.
+func (w watcher) probes() map[string]client.Object {
+	const nobody, reason = "lapse:nobody", "the operator asks in a false name, to see that it is refused"
+	request, decision := &v1alpha1.AccessRequest{}, &v1alpha1.AccessDecision{}
+	for _, obj := range []client.Object{request, decision} {
+		obj.SetNamespace(w.Namespace)
+		obj.SetName("lapse-canary")
+	}
+	request.Spec = v1alpha1.AccessRequestSpec{
+		RoleRef: v1alpha1.RoleRef{Kind: v1alpha1.ClusterRoleKind, Name: "view"}, Reason: reason, Requester: &v1alpha1.Identity{Username: nobody},
+	}
+	decision.Spec = v1alpha1.AccessDecisionSpec{
+		RequestRef: v1alpha1.RequestReference{Name: "none", UID: "none"}, Verdict: v1alpha1.VerdictApprove, Comment: reason, Reviewer: &v1alpha1.Identity{Username: nobody},
+	}
+	return map[string]client.Object{"lapse-requester": request, "lapse-reviewer": decision}
+}
+
+// try says what is wrong if the policy does not refuse the probe; unsure if it could
+// not be tried. Only a refusal by that very policy is one: RBAC refuses, too.
+func (w watcher) try(ctx context.Context, policy string, probe client.Object) (problem string, unsure bool) {
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	switch err := w.writer.Create(ctx, probe, client.DryRunAll); {
+	case err == nil:
+		return fmt.Sprintf("ValidatingAdmissionPolicy %s lets false names in: kube-apiserver does not enforce it", policy), false
+	case strings.Contains(err.Error(), fmt.Sprintf("ValidatingAdmissionPolicy '%s'", policy)):
+		return "", false
+	default:
+		return fmt.Sprintf("whether ValidatingAdmissionPolicy %s refuses false names could not be tried: %s", policy, cut(err.Error(), maxNote)), true
+	}
+}

@@ -1,0 +1,208 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/controllers"
+	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/test/builders"
+)
+
+// policyKinds are those of the objects that config/admission installs.
+var policyKinds = []string{
+	"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding",
+}
+
+// installedPolicies are Lapse's on the API server.
+func installedPolicies(ctx context.Context) []unstructured.Unstructured {
+	GinkgoHelper()
+	out := make([]unstructured.Unstructured, 0, 32)
+	for _, kind := range policyKinds {
+		list := &unstructured.UnstructuredList{}
+		list.SetAPIVersion("admissionregistration.k8s.io/v1")
+		list.SetKind(kind + "List")
+		Expect(admin.List(ctx, list, client.MatchingLabels{"app.kubernetes.io/part-of": "lapse"})).To(Succeed())
+		Expect(list.Items).NotTo(BeEmpty(), kind)
+		out = append(out, list.Items...)
+	}
+	return out
+}
+
+// weaken changes a policy or binding as somebody would who wants to get past it, and
+// returns the field.
+func weaken(obj *unstructured.Unstructured) string {
+	GinkgoHelper()
+	set := func(value any, fields ...string) {
+		Expect(unstructured.SetNestedField(obj.Object, value, fields...)).To(Succeed())
+	}
+	switch obj.GetKind() {
+	case "ValidatingAdmissionPolicyBinding":
+		set([]any{"Audit"}, "spec", "validationActions")
+		return "spec.validationActions"
+	case "MutatingAdmissionPolicyBinding":
+		set(map[string]any{"matchLabels": map[string]any{"stamp": "yes"}}, "spec", "matchResources", "namespaceSelector")
+		return "spec.matchResources"
+	default:
+		set(map[string]any{"matchLabels": map[string]any{"guarded": "yes"}}, "spec", "matchConstraints", "objectSelector")
+		return "spec.matchConstraints"
+	}
+}
+
+// put gives an object on the API server the spec of another.
+func put(ctx context.Context, want *unstructured.Unstructured) {
+	GinkgoHelper()
+	now := want.DeepCopy()
+	Expect(admin.Get(ctx, client.ObjectKeyFromObject(want), now)).To(Succeed())
+	now.Object["spec"] = want.DeepCopy().Object["spec"]
+	Expect(admin.Update(ctx, now)).To(Succeed())
+}
+
+// recreate creates an object again that was deleted.
+func recreate(ctx context.Context, was *unstructured.Unstructured) {
+	GinkgoHelper()
+	fresh := &unstructured.Unstructured{Object: map[string]any{"spec": was.DeepCopy().Object["spec"]}}
+	fresh.SetGroupVersionKind(was.GroupVersionKind())
+	fresh.SetName(was.GetName())
+	fresh.SetLabels(was.GetLabels())
+	Expect(admin.Create(ctx, fresh)).To(Succeed())
+}
+
+// The managers and the clock are real here, except that policies need not settle.
+var _ = Describe("The guard of the admission policies", Ordered, func() {
+	var (
+		ns    string
+		guard *controllers.Guard
+		alice client.Client
+		n     int
+		// slowest is the longest that a change took to be noticed.
+		slowest time.Duration
+	)
+	BeforeAll(func(ctx SpecContext) {
+		ns, alice = newNamespace(ctx), user("alice")
+		newPolicy(ctx, policyFor(ns))
+		guard = startManager(ctx, clock.RealClock{}, 0)
+		Eventually(func() error { return guard.Ready(nil) }).WithContext(ctx).Should(Succeed())
+	})
+	AfterAll(func() { AddReportEntry("slowest notice", slowest.String()) })
+
+	// ask makes a request that the policy allows at once. It names the requester, as
+	// one of the objects that go stamps him.
+	ask := func(ctx context.Context, lasting time.Duration) *v1alpha1.AccessRequest {
+		GinkgoHelper()
+		n++
+		req := builders.Request(fmt.Sprint("ask-", n)).In(ns).ForClusterRole("reader").Lasting(lasting).
+			By("alice", "askers", "system:authenticated").To(builders.User("alice")).Build()
+		Expect(alice.Create(ctx, req)).To(Succeed())
+		return req
+	}
+	becomes := func(ctx context.Context, req *v1alpha1.AccessRequest, status metav1.ConditionStatus, reason string) {
+		GinkgoHelper()
+		Eventually(func(g Gomega) {
+			g.Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
+			g.Expect(req).To(beReady(status, reason))
+		}).WithContext(ctx).WithPolling(10 * time.Millisecond).Should(Succeed())
+	}
+	// refusesMeanwhile asserts that the change is noticed, and nothing granted.
+	refusesMeanwhile := func(ctx context.Context, what string) {
+		GinkgoHelper()
+		begun := time.Now()
+		Eventually(func() error { return guard.Ready(nil) }).WithContext(ctx).WithPolling(time.Millisecond).Should(MatchError(ContainSubstring(what)))
+		slowest = max(slowest, time.Since(begun))
+		req := ask(ctx, time.Minute)
+		becomes(ctx, req, metav1.ConditionFalse, v1alpha1.ReasonAdmissionGap)
+		Expect(message(req)).To(ContainSubstring(what))
+		Expect(bindingOf(ctx, req)).To(BeNil())
+	}
+	grantsAgain := func(ctx context.Context) *v1alpha1.AccessRequest {
+		GinkgoHelper()
+		Eventually(func() error { return guard.Ready(nil) }).WithContext(ctx).Should(Succeed())
+		var req *v1alpha1.AccessRequest
+		Eventually(func(g Gomega) { // one that is made in the second in which the gap ends is refused
+			req = ask(ctx, 10*time.Second)
+			becomesAnything(ctx, g, req)
+			g.Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
+		}).WithContext(ctx).Should(Succeed())
+		return req
+	}
+
+	It("notices each object that is altered or deleted, refuses requests meanwhile, and lets access end on time", func(ctx SpecContext) {
+		objects := installedPolicies(ctx)
+		for i := range objects {
+			obj := &objects[i]
+			held := grantsAgain(ctx)
+			By("altering " + obj.GetKind() + " " + obj.GetName())
+			weak := obj.DeepCopy()
+			field := weaken(weak)
+			put(ctx, weak)
+			refusesMeanwhile(ctx, fmt.Sprintf("%s %s is not what this version ships (%s)", obj.GetKind(), obj.GetName(), field))
+			put(ctx, obj)
+			grantsAgain(ctx)
+
+			By("deleting it")
+			Expect(admin.Delete(ctx, obj.DeepCopy())).To(Succeed())
+			refusesMeanwhile(ctx, obj.GetKind()+" "+obj.GetName()+" is missing")
+			if i == 0 {
+				due := held.Status.Grant.ExpiresAt.Time
+				becomes(ctx, held, metav1.ConditionTrue, v1alpha1.ReasonExpired)
+				Expect(held.Status.Grant.EndedAt.Sub(due)).To(BeNumerically("<=", time.Second))
+			}
+			recreate(ctx, obj)
+		}
+		grantsAgain(ctx)
+		Expect(slowest).To(BeNumerically("<", 60*time.Second))
+	}, SpecTimeout(5*time.Minute))
+})
+
+// becomesAnything waits until the operator has said something.
+func becomesAnything(ctx context.Context, g Gomega, req *v1alpha1.AccessRequest) {
+	g.Eventually(func() (v1alpha1.RequestState, error) {
+		err := admin.Get(ctx, client.ObjectKeyFromObject(req), req)
+		return req.Status.State, err
+	}).WithContext(ctx).WithPolling(10 * time.Millisecond).ShouldNot(BeEmpty())
+}
+
+var _ = Describe("A guard", func() {
+	It("is not satisfied by a refusal of another kind", func(ctx SpecContext) {
+		By("taking away the right to try")
+		role := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "lapse-system", Name: "canary"}}
+		Expect(admin.Delete(ctx, role)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(install(ctx)).To(Succeed()) })
+		Eventually(func() error {
+			return asOperator.Create(ctx, builders.Request("x").In("lapse-system").By("x").Build(), client.DryRunAll)
+		}).WithContext(ctx).Should(MatchError(ContainSubstring(`cannot create resource "accessrequests"`)))
+		guard := startManager(ctx, clock.RealClock{}, 0)
+		Eventually(func() error { return guard.Ready(nil) }).WithContext(ctx).
+			Should(MatchError(ContainSubstring("whether ValidatingAdmissionPolicy lapse-requester refuses false names could not be tried")))
+		Expect(guard.Admission()).To(HaveField("Enforced", false))
+	})
+
+	It("keeps a request that was there before waiting, and grants it afterwards", func(ctx SpecContext) {
+		h, ns, alice := newHarness(), newNamespace(ctx), user("alice")
+		newPolicy(ctx, policyFor(ns))
+		h.admission = grant.Admission{Problem: "ValidatingAdmissionPolicy lapse-requester is missing"}
+		req := requestIn(ns)
+		Expect(alice.Create(ctx, req)).To(Succeed())
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonAdmissionNotEnforced))
+		Expect(req).To(haveCondition(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonAdmissionNotEnforced))
+		Expect(message(req)).To(Equal("nothing is granted until it is certain that the admission policies are in force: " +
+			"ValidatingAdmissionPolicy lapse-requester is missing; a cluster admin puts them back with: kubectl apply -k config/admission"))
+		h.admission = grant.Admission{Enforced: true}
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
+	})
+})
