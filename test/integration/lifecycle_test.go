@@ -16,6 +16,7 @@ import (
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/operator"
 )
 
 var configMaps = corev1.SchemeGroupVersion.WithKind("ConfigMapList")
@@ -67,7 +68,8 @@ var _ = Describe("A request that a policy allows", func() {
 	})
 
 	It("waits for its notBefore and ends at its notAfter", func(ctx SpecContext) {
-		start := h.clock.Now().Add(time.Hour).Truncate(time.Second)
+		// Not so far ahead that the API server would not believe create-by.
+		start := h.clock.Now().Add(40 * time.Second).Truncate(time.Second)
 		req := builders.Request("window").In(ns).ForClusterRole("reader").Lasting(time.Hour).NotBefore(start).NotAfter(start.Add(time.Minute)).Build()
 		Expect(alice.Create(ctx, req)).To(Succeed())
 		h.settle(ctx, req)
@@ -206,12 +208,13 @@ var _ = Describe("A request that a policy allows", func() {
 	})
 })
 
-var _ = Describe("A binding", func() {
+var _ = Describe("A binding that nothing guards", Ordered, func() {
 	var (
 		h     *harness
 		ns    string
 		alice client.Client
 	)
+	BeforeAll(func(ctx SpecContext) { removeGuard(ctx, operator.ManagedBindingGuard) })
 	BeforeEach(func(ctx SpecContext) {
 		h, ns, alice = newHarness(), newNamespace(ctx), user("alice")
 		newPolicy(ctx, builders.Policy("p-"+ns).Allowing("reader").In(ns))
@@ -284,14 +287,6 @@ var _ = Describe("A binding", func() {
 		Expect(bindingOf(ctx, req)).To(BeNil())
 	})
 
-	It("that somebody deleted stays deleted", func(ctx SpecContext) {
-		req := h.granted(ctx, alice, builders.Request("unbound").In(ns).ForClusterRole("reader").Build())
-		Expect(admin.Delete(ctx, bindingOf(ctx, req))).To(Succeed())
-		h.settle(ctx, req)
-		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonRevoked))
-		Expect(bindingOf(ctx, req)).To(BeNil())
-	})
-
 	It("of a stranger under our name is neither adopted nor deleted", func(ctx SpecContext) {
 		req := builders.Request("stranger").In(ns).ForClusterRole("reader").Build()
 		Expect(alice.Create(ctx, req)).To(Succeed())
@@ -310,6 +305,26 @@ var _ = Describe("A binding", func() {
 		Expect(admin.Delete(ctx, stranger)).To(Succeed())
 		h.settle(ctx, req)
 		Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
+	})
+})
+
+var _ = Describe("A binding", func() {
+	var (
+		h     *harness
+		ns    string
+		alice client.Client
+	)
+	BeforeEach(func(ctx SpecContext) {
+		h, ns, alice = newHarness(), newNamespace(ctx), user("alice")
+		newPolicy(ctx, builders.Policy("p-"+ns).Allowing("reader").In(ns))
+	})
+
+	It("that somebody deleted stays deleted", func(ctx SpecContext) {
+		req := h.granted(ctx, alice, builders.Request("unbound").In(ns).ForClusterRole("reader").Build())
+		Expect(admin.Delete(ctx, bindingOf(ctx, req))).To(Succeed())
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonRevoked))
+		Expect(bindingOf(ctx, req)).To(BeNil())
 	})
 
 	It("goes when its request is gone", func(ctx SpecContext) {

@@ -109,6 +109,16 @@ func user(name string, groups ...string) client.Client {
 	return clientOf(config)
 }
 
+// removeGuard takes an admission policy away for the rest of a spec, or container.
+func removeGuard(ctx context.Context, name string) {
+	GinkgoHelper()
+	restore, err := operator.RemoveGuard(ctx, plane, name)
+	if restore != nil {
+		DeferCleanup(func(ctx SpecContext) { Expect(restore(ctx)).To(Succeed()) })
+	}
+	Expect(err).NotTo(HaveOccurred())
+}
+
 // newNamespace is a namespace for one spec.
 func newNamespace(ctx context.Context) string {
 	GinkgoHelper()

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -22,7 +21,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/controlplane"
 )
 
@@ -75,17 +73,14 @@ func Install(ctx context.Context, plane *controlplane.ControlPlane) error {
 	if err := Apply(ctx, plane, plane.AdminConfig(), "-k", "config/default"); err != nil {
 		return err
 	}
-	admin, err := Client(plane.AdminConfig())
+	p, err := newProber(ctx, plane)
 	if err != nil {
 		return err
 	}
-	var last error
-	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, installTimeout, true, func(ctx context.Context) (bool, error) {
-		last = enforced(ctx, admin)
-		return last == nil, nil
-	})
-	if err != nil {
-		return fmt.Errorf("admission is not enforced: %w", last)
+	for _, guard := range []string{"lapse-requester", ManagedBindingGuard, PersistenceGuard} {
+		if err := p.await(ctx, guard, true); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -112,22 +107,6 @@ func Apply(ctx context.Context, plane *controlplane.ControlPlane, user *rest.Con
 	})
 	if err != nil {
 		return errors.Join(err, last)
-	}
-	return nil
-}
-
-// enforced says whether a requester is stamped, and a false one refused.
-func enforced(ctx context.Context, admin client.Client) error {
-	probe := builders.Request("admission-probe").In("default").Build()
-	if err := admin.Create(ctx, probe, client.DryRunAll); err != nil {
-		return err
-	}
-	if probe.Spec.Requester == nil {
-		return fmt.Errorf("the requester is not stamped")
-	}
-	spoof := builders.Request("admission-probe").In("default").By("nobody").Build()
-	if err := admin.Create(ctx, spoof, client.DryRunAll); !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err) {
-		return fmt.Errorf("a false requester is not refused (%w)", err)
 	}
 	return nil
 }

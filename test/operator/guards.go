@@ -1,0 +1,152 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/controlplane"
+)
+
+const (
+	// ManagedBindingGuard is the policy, and its binding, that guards RoleBindings.
+	ManagedBindingGuard = "lapse-managed-binding"
+	// PersistenceGuard is the one that lets no holder of a grant make access last.
+	PersistenceGuard = "lapse-persistence"
+
+	probeName = "lapse-probe-00000000"
+	probeUID  = "00000000-0000-0000-0000-000000000000"
+)
+
+// prober asks the API server whether policies are enforced.
+type prober struct{ admin, operator client.Client }
+
+func newProber(ctx context.Context, plane *controlplane.ControlPlane) (*prober, error) {
+	config, err := plane.ServiceAccountConfig(ctx, Namespace, ServiceAccount)
+	if err != nil {
+		return nil, err
+	}
+	operator, err := Client(config)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := Client(plane.AdminConfig())
+	return &prober{admin: admin, operator: operator}, err
+}
+
+// RemoveGuard takes the binding of an admission policy away and waits until it is
+// enforced no more; restore puts it back and waits until it is enforced again.
+func RemoveGuard(ctx context.Context, plane *controlplane.ControlPlane, name string) (restore func(context.Context) error, err error) {
+	p, err := newProber(ctx, plane)
+	if err != nil {
+		return nil, err
+	}
+	binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}
+	if err := p.admin.Get(ctx, client.ObjectKey{Name: name}, binding); err != nil {
+		return nil, err
+	}
+	if err := p.admin.Delete(ctx, binding); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		again := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{Spec: binding.Spec}
+		again.Name, again.Labels, again.Annotations = binding.Name, binding.Labels, binding.Annotations
+		return errors.Join(client.IgnoreAlreadyExists(p.admin.Create(ctx, again)), p.await(ctx, name, true))
+	}, p.await(ctx, name, false)
+}
+
+// await polls until a guard is enforced, or is not, and takes traces away.
+func (p *prober) await(ctx context.Context, guard string, want bool) error {
+	probe := map[string]func(context.Context) (bool, error){
+		"lapse-requester":   p.requester,
+		ManagedBindingGuard: p.managedBinding,
+		PersistenceGuard:    p.persistence,
+	}[guard]
+	if probe == nil {
+		return fmt.Errorf("there is no probe of the guard %s", guard)
+	}
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, installTimeout, true, func(ctx context.Context) (bool, error) {
+		enforced, err := probe(ctx)
+		last = err
+		return err == nil && enforced == want, nil
+	})
+	trace := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: probeName}}
+	if err := client.IgnoreNotFound(p.admin.Delete(ctx, trace)); err != nil {
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("waiting until %s is enforced (%t): %w", guard, want, errors.Join(err, last))
+	}
+	return nil
+}
+
+// requester says whether a requester is stamped, and a false one refused.
+func (p *prober) requester(ctx context.Context) (bool, error) {
+	probe := builders.Request("admission-probe").In("default").Build()
+	if err := p.admin.Create(ctx, probe, client.DryRunAll); err != nil {
+		return false, err
+	}
+	spoof := builders.Request("admission-probe").In("default").By("nobody").Build()
+	refused, err := refusal(p.admin.Create(ctx, spoof, client.DryRunAll))
+	return refused && probe.Spec.Requester != nil, err
+}
+
+// managedBinding says whether an admin is refused a name of Lapse's.
+func (p *prober) managedBinding(ctx context.Context) (bool, error) {
+	return refusal(p.admin.Create(ctx, probeBinding(), client.DryRunAll))
+}
+
+// persistence lets the admin hold a grant in the namespace default, and says whether
+// he is refused a ServiceAccount there.
+func (p *prober) persistence(ctx context.Context) (bool, error) {
+	if err := client.IgnoreAlreadyExists(p.operator.Create(ctx, probeBinding())); err != nil {
+		return false, err
+	}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "admission-probe"}}
+	refused, err := refusal(p.admin.Create(ctx, account, client.DryRunAll))
+	if refused || err != nil {
+		return refused, err
+	}
+	// The garbage collector takes it, as nobody owns it; then this was no answer.
+	return false, p.admin.Get(ctx, client.ObjectKeyFromObject(probeBinding()), &rbacv1.RoleBinding{})
+}
+
+// refusal tells a refusal from a failure.
+func refusal(err error) (bool, error) {
+	if apierrors.IsInvalid(err) || apierrors.IsForbidden(err) {
+		return true, nil
+	}
+	return false, err
+}
+
+// probeBinding gives the admin a role that the operator holds itself.
+func probeBinding() *rbacv1.RoleBinding {
+	soon := time.Now().Add(20 * time.Second).UTC().Format(time.RFC3339)
+	return &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default", Name: probeName,
+			Labels: map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.RequestUIDLabel: probeUID},
+			Annotations: map[string]string{
+				v1alpha1.ExpiresAtAnnotation: soon, v1alpha1.CreateByAnnotation: soon, v1alpha1.RequestAnnotation: "probe",
+			},
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: "probe", UID: probeUID}},
+		},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "lapse-auditor"},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "admin"}},
+	}
+}
