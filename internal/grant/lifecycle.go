@@ -125,7 +125,7 @@ func allowed(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen
 	if err != nil {
 		return refuse(v1alpha1.ReasonDenied, err.Error(), nil)
 	}
-	grantedAt := now.Truncate(time.Second)
+	grantedAt := beginning(now, seen)
 	g := v1alpha1.Grant{
 		Binding:   BindingName(req),
 		GrantedAt: metav1.NewTime(grantedAt),
@@ -141,6 +141,24 @@ func allowed(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen
 			skew.Round(time.Second), MaxSkew), outcome)}
 	}
 	return Step{Action: Create, Binding: newBinding(req, subject, d.Policy.Name, g), Outcome: outcome, After: g.ExpiresAt.Add(backstop)}
+}
+
+// beginning is when access begins: now or, when it began already and is to be recorded,
+// when that was. Its own annotation may have been put off, so it counts no later than
+// what the API server knows of it.
+func beginning(now time.Time, seen Observed) time.Time {
+	began := now.Truncate(time.Second)
+	b := seen.Binding
+	if b == nil {
+		return began
+	}
+	if g, ok := grantOf(b); ok && g.GrantedAt.Time.Before(began) {
+		began = g.GrantedAt.Time
+	}
+	if latest := b.CreationTimestamp.Add(CreateWindow); latest.Before(began) {
+		return latest
+	}
+	return began
 }
 
 // untimely says why a request is too old to be granted, or made too early: who asked,

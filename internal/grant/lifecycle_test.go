@@ -212,14 +212,33 @@ func TestUnrecordedGrant(t *testing.T) {
 		state    v1alpha1.RequestState
 		reason   string
 	}{
-		"exactly ours: recorded":                      {now: noon.Add(time.Minute), decision: allows, action: Nothing, state: v1alpha1.StateActive, reason: v1alpha1.ReasonGranted},
-		"overdue: emptied and recorded, not deleted":  {now: end, decision: allows, action: Empty, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired},
-		"overdue and empty already: recorded":         {now: end, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Subjects = nil }, action: Empty, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired},
-		"no longer allowed: emptied and recorded":     {now: noon, decision: denies, action: Empty, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
-		"another policy allows it now: emptied":       {now: noon, decision: elsewhere, action: Empty, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
-		"other subjects: a stranger's, left alone":    {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Subjects[0].Name = "eve" }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
-		"other role: a stranger's, left alone":        {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "admin" }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
-		"later expiry: a stranger's, left alone":      {now: noon, decision: allows, binding: expiring(timestamp(end.Add(time.Second))), action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
+		"exactly ours: recorded":                     {now: noon.Add(time.Minute), decision: allows, action: Nothing, state: v1alpha1.StateActive, reason: v1alpha1.ReasonGranted},
+		"overdue: emptied and recorded, not deleted": {now: end, decision: allows, action: Empty, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired},
+		"overdue and empty already: recorded":        {now: end, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Subjects = nil }, action: Empty, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired},
+		"no longer allowed: emptied and recorded":    {now: noon, decision: denies, action: Empty, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
+		"another policy allows it now: emptied":      {now: noon, decision: elsewhere, action: Empty, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
+		"other subjects: a stranger's, left alone":   {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Subjects[0].Name = "eve" }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
+		"other role: a stranger's, left alone":       {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "admin" }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
+		"later expiry: a stranger's, left alone":     {now: noon, decision: allows, binding: expiring(timestamp(end.Add(time.Second))), action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
+		"expiry put off before it was recorded: a stranger's, left alone": {
+			now: noon.Add(time.Minute), decision: allows, binding: expiring(timestamp(end.Add(time.Second))),
+			action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict,
+		},
+		"its beginning put off as well: a stranger's, left alone": {
+			now: noon.Add(time.Minute), decision: allows, binding: func(b *rbacv1.RoleBinding) {
+				b.Annotations[v1alpha1.CreateByAnnotation] = timestamp(noon.Add(time.Minute + CreateWindow))
+				b.Annotations[v1alpha1.ExpiresAtAnnotation] = timestamp(end.Add(time.Minute))
+			},
+			action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict,
+		},
+		"emptied before its end, for a request that could not be read: its end is recorded": {
+			now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Subjects = nil },
+			action: Empty, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonRevoked,
+		},
+		"emptied because it is not allowed any more: recorded with that reason": {
+			now: noon, decision: denies, binding: func(b *rbacv1.RoleBinding) { b.Subjects = nil },
+			action: Empty, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn,
+		},
 		"no labels of ours: a stranger's, left alone": {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Labels = nil }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
 		"no expiry: a stranger's, left alone":         {now: noon, decision: allows, binding: expiring(""), action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
 	} {
@@ -233,6 +252,9 @@ func TestUnrecordedGrant(t *testing.T) {
 			check(t, step, tc.action, tc.state, tc.reason)
 			if tc.reason == v1alpha1.ReasonGranted && !step.Outcome.Grant.ExpiresAt.Time.Equal(end) {
 				t.Errorf("expiresAt = %s, want that of the binding, %s", step.Outcome.Grant.ExpiresAt, end)
+			}
+			if tc.reason == v1alpha1.ReasonGranted && !strings.HasSuffix(step.Outcome.Message, "access ends at "+timestamp(end)) {
+				t.Errorf("message = %q, want the end of the binding, %s", step.Outcome.Message, timestamp(end))
 			}
 		})
 	}

@@ -113,8 +113,8 @@ func adopt(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge J
 	if no != nil {
 		return Step{Action: Empty, Outcome: endedBy(now, req, g, v1alpha1.ReasonRevoked, no)}, nil
 	}
-	// It is recorded if it is exactly what would be granted now, but for its end. It
-	// was granted by clocks that agreed and under policies in force.
+	// It is recorded if it is exactly what would be granted, had the decision been made
+	// when it was. It was granted by clocks that agreed and under policies in force.
 	seen.Skew, seen.Admission.Enforced = 0, true
 	step, err := undecided(now, req, judge, seen)
 	if err != nil {
@@ -124,6 +124,12 @@ func adopt(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge J
 	if step.Action != Create || name != step.Outcome.Policy.Name {
 		message := fmt.Sprintf("policy %s does not allow this any more: %s", name, step.Outcome.Message)
 		return Step{Action: Empty, Outcome: ended(now, req, g, v1alpha1.ReasonPolicyWithdrawn, message)}, nil
+	}
+	if len(b.Subjects) == 0 {
+		// Asked after what else may have ended it. A replica ends access of which it
+		// cannot tell whether the request is still there.
+		message := fmt.Sprintf("the subjects were taken off RoleBinding %s before the grant was recorded", b.Name)
+		return Step{Action: Empty, Outcome: ended(now, req, g, v1alpha1.ReasonRevoked, message)}, nil
 	}
 	want.Annotations[v1alpha1.ExpiresAtAnnotation] = b.Annotations[v1alpha1.ExpiresAtAnnotation]
 	want.Annotations[v1alpha1.CreateByAnnotation] = b.Annotations[v1alpha1.CreateByAnnotation]
