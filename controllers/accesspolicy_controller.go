@@ -69,14 +69,14 @@ func risks(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]string, error) 
 		if ref.Kind != v1alpha1.ClusterRoleKind {
 			continue
 		}
-		rules, found, err := roles(ref)
+		role, found, err := roles(ref)
 		if err != nil {
 			return nil, err
 		}
 		if !found {
 			continue
 		}
-		for _, risk := range slices.Concat(policy.Dangers(ref, rules), policy.Risks(ref, rules)) {
+		for _, risk := range slices.Concat(policy.Dangers(ref, role.Rules), policy.Risks(ref, role.Rules)) {
 			out = append(out, cut(ref.Name+": "+risk, maxRisk))
 		}
 	}

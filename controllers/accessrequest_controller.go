@@ -47,6 +47,7 @@ func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ct
 	outcome, actErr := r.act(ctx, req, seen, step)
 	before := req.DeepCopy()
 	setStatus(now, req, outcome)
+	setRoleChanged(now, req, step.Role)
 	if err := r.record(ctx, before, req); err != nil {
 		return ctrl.Result{}, errors.Join(actErr, err)
 	}
@@ -97,6 +98,7 @@ func settled(now time.Time, req *v1alpha1.AccessRequest, step grant.Step) bool {
 	}
 	after := req.DeepCopy()
 	setStatus(now, after, step.Outcome)
+	setRoleChanged(now, after, step.Role)
 	return equality.Semantic.DeepEqual(req.Status, after.Status)
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/policy"
 )
 
 // maxMessage bounds the message of a condition, in bytes. The API allows 32768; but
@@ -102,6 +103,19 @@ func stalledCondition(o *grant.Outcome) metav1.Condition {
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, o.Reason, o.Message
 	}
 	return c
+}
+
+// setRoleChanged says how the role differs from what was granted, while it does; nil
+// changes nothing.
+func setRoleChanged(now time.Time, req *v1alpha1.AccessRequest, change *policy.RoleChange) {
+	if change == nil {
+		return
+	}
+	c := metav1.Condition{Type: v1alpha1.ConditionRoleChanged, Status: metav1.ConditionFalse}
+	if change.Reason != "" {
+		c.Status, c.Reason, c.Message = metav1.ConditionTrue, change.Reason, change.Message
+	}
+	setOrRemove(now, req, c)
 }
 
 // setOrRemove keeps a condition of which kstatus asks that it be there only while

@@ -18,9 +18,21 @@ import (
 // maxNote bounds the note of an Event, in bytes; the API allows 1024.
 const maxNote = 1000
 
+// announceRole tells what is new in the role of a grant, once for each new thing.
+func (r *RequestReconciler) announceRole(ctx context.Context, before, req *v1alpha1.AccessRequest) {
+	now := meta.FindStatusCondition(req.Status.Conditions, v1alpha1.ConditionRoleChanged)
+	old := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionRoleChanged)
+	if now == nil || old != nil && old.Reason == now.Reason && old.Message == now.Message {
+		return
+	}
+	r.Recorder.Eventf(req, nil, corev1.EventTypeWarning, now.Reason, "Compare", "%s", cut(now.Message, maxNote))
+	log.FromContext(ctx).Info("role changed while access is held", "uid", req.UID, "reason", now.Reason, "message", now.Message, "role", req.Spec.RoleRef)
+}
+
 // announce tells what is stored already: an Event, a log line and a count, when the
 // reason of Ready changed.
 func (r *RequestReconciler) announce(ctx context.Context, before, req *v1alpha1.AccessRequest) {
+	r.announceRole(ctx, before, req)
 	ready := meta.FindStatusCondition(req.Status.Conditions, v1alpha1.ConditionReady)
 	old := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
 	if ready == nil || old != nil && old.Reason == ready.Reason {

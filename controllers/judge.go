@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/lru"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -28,13 +29,15 @@ type judges struct {
 	writer client.Writer
 	cache  *policy.Cache
 	limits policy.Limits
+	// digests are those of roles by UID and resource version.
+	digests *lru.Cache
 }
 
 // compiledPolicies bounds how many policies are kept compiled.
 const compiledPolicies = 4096
 
 func newJudges(c client.Client, o Options) judges {
-	return judges{Reader: c, writer: c, live: o.Live, cache: policy.NewCache(compiledPolicies), limits: o.Limits}
+	return judges{Reader: c, writer: c, live: o.Live, cache: policy.NewCache(compiledPolicies), limits: o.Limits, digests: lru.New(knownDigests)}
 }
 
 // sources are where the things are read that a request is judged by.
@@ -72,6 +75,7 @@ func (j judges) of(ctx context.Context, from sources, now time.Time, req *v1alph
 		MayEnd: func(policy string, who *v1alpha1.Identity) (bool, error) {
 			return j.mayEnd(ctx, req, policy, who)
 		},
+		RoleChange: func(g v1alpha1.Grant) (policy.RoleChange, error) { return j.roleChange(ctx, req, g) },
 	}
 }
 
@@ -164,14 +168,17 @@ func (j judges) input(ctx context.Context, from sources, now time.Time, req *v1a
 
 // roles looks roles up for a request in the namespace.
 func (j judges) roles(ctx context.Context, reader client.Reader, namespace string) policy.RoleLookup {
-	return func(ref v1alpha1.RoleRef) ([]rbacv1.PolicyRule, bool, error) {
+	return func(ref v1alpha1.RoleRef) (policy.Role, bool, error) {
 		if ref.Kind == v1alpha1.ClusterRoleKind {
 			role := &rbacv1.ClusterRole{}
 			err := reader.Get(ctx, client.ObjectKey{Name: ref.Name}, role)
-			return role.Rules, err == nil, client.IgnoreNotFound(err)
+			return policy.Role{UID: role.UID, Rules: role.Rules}, err == nil, client.IgnoreNotFound(err)
 		}
 		role := &rbacv1.Role{}
 		err := j.live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, role)
-		return role.Rules, err == nil, client.IgnoreNotFound(err)
+		if err == nil {
+			j.digest(role, role.Rules) // its rules are in no cache
+		}
+		return policy.Role{UID: role.UID, Rules: role.Rules}, err == nil, client.IgnoreNotFound(err)
 	}
 }

@@ -130,6 +130,24 @@ func (r *RequestReconciler) afterRoleChange() handler.EventHandler {
 	}
 }
 
+func roleKey(kind, name string) string { return kind + "/" + name }
+
+// holdersOf finds the requests by which a role of that kind is held.
+func (r *RequestReconciler) holdersOf(kind string) handler.MapFunc {
+	return func(ctx context.Context, role client.Object) []reconcile.Request {
+		list := &v1alpha1.AccessRequestList{}
+		if err := r.List(ctx, list, client.InNamespace(role.GetNamespace()), client.MatchingFields{heldRoleField: roleKey(kind, role.GetName())}, client.UnsafeDisableDeepCopy); err != nil {
+			log.FromContext(ctx).Error(err, "listing requests; they are looked at again when they change", "role", role.GetName())
+			return nil
+		}
+		out := make([]reconcile.Request, 0, len(list.Items))
+		for i := range list.Items {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
+		return out
+	}
+}
+
 func (r *RequestReconciler) inState(ctx context.Context, which func(*v1alpha1.AccessRequest) bool, states ...v1alpha1.RequestState) []reconcile.Request {
 	var out []reconcile.Request
 	for _, state := range states {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
@@ -40,6 +41,9 @@ const (
 	stateField = "status.state"
 	// requestUIDField is the same of AccessDecision.
 	requestUIDField = "spec.requestRef.uid"
+	// heldRoleField, of AccessRequest, is in the cache alone: kind and name of the role
+	// that is held, empty while none is.
+	heldRoleField = "heldRole"
 )
 
 // Options are what the controllers share.
@@ -74,14 +78,18 @@ func CacheOptions() cache.Options {
 			&rbacv1.RoleBinding{}: {Label: labels.SelectorFromSet(labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy})},
 			// Whoever may decide may make many of them.
 			&v1alpha1.AccessDecision{}: {Transform: withoutMetadata},
+			// Every namespace has some. Only that they change is watched: metadata.
+			&rbacv1.Role{}: {Transform: withoutMetadata},
 		},
 	}
 }
 
-// withoutMetadata drops what is read of no decision.
+// withoutMetadata drops what is read of no decision and no Role.
 func withoutMetadata(obj any) (any, error) {
-	if d, ok := obj.(*v1alpha1.AccessDecision); ok {
-		d.Labels, d.Annotations, d.ManagedFields = nil, nil, nil
+	if o, ok := obj.(metav1.Object); ok {
+		o.SetLabels(nil)
+		o.SetAnnotations(nil)
+		o.SetManagedFields(nil)
 	}
 	return obj, nil
 }
@@ -112,6 +120,12 @@ func index(mgr ctrl.Manager) error {
 		{&v1alpha1.AccessRequest{}, stateField, func(obj client.Object) string {
 			return string(obj.(*v1alpha1.AccessRequest).Status.State)
 		}},
+		{&v1alpha1.AccessRequest{}, heldRoleField, func(obj client.Object) string {
+			if req := obj.(*v1alpha1.AccessRequest); req.Status.State == v1alpha1.StateActive {
+				return roleKey(req.Spec.RoleRef.Kind, req.Spec.RoleRef.Name)
+			}
+			return ""
+		}},
 		{&v1alpha1.AccessDecision{}, requestUIDField, func(obj client.Object) string {
 			return string(obj.(*v1alpha1.AccessDecision).Spec.RequestRef.UID)
 		}},
@@ -130,6 +144,8 @@ func setupRequests(mgr ctrl.Manager, r *RequestReconciler, guard *Guard) error {
 		Watches(&v1alpha1.AccessDecision{}, handler.EnqueueRequestsFromMapFunc(requestOfDecision)).
 		Watches(&v1alpha1.AccessPolicy{}, handler.EnqueueRequestsFromMapFunc(r.requestsOfPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&rbacv1.ClusterRole{}, r.afterRoleChange()).
+		Watches(&rbacv1.ClusterRole{}, handler.EnqueueRequestsFromMapFunc(r.holdersOf(v1alpha1.ClusterRoleKind))).
+		Watches(&rbacv1.Role{}, handler.EnqueueRequestsFromMapFunc(r.holdersOf(v1alpha1.RoleKind)), builder.OnlyMetadata).
 		WatchesRawSource(source.Channel(guard.waiting, handler.EnqueueRequestsFromMapFunc(r.undecidedRequests))).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers, ReconciliationTimeout: requestTimeout,

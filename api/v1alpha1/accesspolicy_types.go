@@ -93,7 +93,29 @@ type AccessPolicySpec struct {
 	// impersonate. Defaults to false.
 	// +optional
 	AllowDangerousRoles bool `json:"allowDangerousRoles,omitempty"`
+
+	// onRoleChange is what happens to access that is held when its role comes to
+	// allow more than at the time of the grant, is deleted, or is deleted and created
+	// again. Report says so on the request; Revoke ends the access. It counts as it is
+	// when the change is seen. A role that comes to allow less changes nothing.
+	// Defaults to Report.
+	// +optional
+	// +kubebuilder:default=Report
+	OnRoleChange RoleChangeAction `json:"onRoleChange,omitempty"`
 }
+
+// RoleChangeAction is what happens to access whose role changed.
+//
+// +kubebuilder:validation:Enum=Report;Revoke
+type RoleChangeAction string
+
+const (
+	// RoleChangeReport: the condition RoleChanged and an Event say what is new;
+	// access goes on.
+	RoleChangeReport RoleChangeAction = "Report"
+	// RoleChangeRevoke: access ends.
+	RoleChangeRevoke RoleChangeAction = "Revoke"
+)
 
 // NamespaceMatch selects namespaces by name, by label, or both; a namespace that
 // either of them selects is matched. Nothing set matches nothing.

@@ -119,8 +119,8 @@ type AccessRequestStatus struct {
 	// +optional
 	State RequestState `json:"state,omitempty"`
 
-	// conditions are Ready, Approved and Granted, and Reconciling and Stalled
-	// while they are true.
+	// conditions are Ready, Approved and Granted, and Reconciling, Stalled and
+	// RoleChanged while they are true.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -200,6 +200,11 @@ type Grant struct {
 	// +required
 	ExpiresAt metav1.Time `json:"expiresAt"`
 
+	// role is what the role was when access was given. Absent in grants of versions
+	// that did not keep it; such a grant is not compared with its role.
+	// +optional
+	Role *GrantedRole `json:"role,omitempty"`
+
 	// endedAt is when access did end.
 	// +optional
 	EndedAt *metav1.Time `json:"endedAt,omitempty"`
@@ -215,6 +220,32 @@ type Grant struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	EndedBy string `json:"endedBy,omitempty"`
+}
+
+// GrantedRole is a role as it was at one moment, by its effective rules: those of an
+// aggregated ClusterRole included. The order of rules, and of words in them, is of no
+// account.
+type GrantedRole struct {
+	// uid of the Role or ClusterRole. One that is deleted and created again has
+	// another.
+	// +required
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	UID types.UID `json:"uid"`
+
+	// digest of the rules: SHA-256 of their JSON, in hexadecimal.
+	// +required
+	// +kubebuilder:validation:MinLength=64
+	// +kubebuilder:validation:MaxLength=64
+	Digest string `json:"digest"`
+
+	// rules are the JSON of the rules, compressed with gzip, at most 8192 bytes. Absent
+	// when they would be larger: then any change of the digest counts as more.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=10924
+	Rules []byte `json:"rules,omitempty"`
 }
 
 // AccessRequest asks for a role in its namespace, for a time and a reason.

@@ -18,6 +18,10 @@ const (
 	ConditionApproved = "Approved"
 	// ConditionGranted says whether the subject holds the role at this moment.
 	ConditionGranted = "Granted"
+	// ConditionRoleChanged is True while the role allows what it did not allow when
+	// access was given, or is not the same object any more; absent otherwise. It stays
+	// as it was when access ends.
+	ConditionRoleChanged = "RoleChanged"
 )
 
 // Reasons of the conditions of an AccessRequest. Ready carries the one that sums
@@ -46,6 +50,9 @@ const (
 	ReasonPolicyWithdrawn = "PolicyWithdrawn"
 	// ReasonTampered: the RoleBinding was changed by somebody else, and removed.
 	ReasonTampered = "Tampered"
+	// ReasonRoleChanged: the role came to allow more, or is not the same object any
+	// more, and the policy says onRoleChange: Revoke.
+	ReasonRoleChanged = "RoleChanged"
 	// ReasonBindForbidden: the operator does not hold bind on the role.
 	ReasonBindForbidden = "BindForbidden"
 	// ReasonBindFailed: the API server refused the RoleBinding for another reason.
@@ -70,6 +77,21 @@ const (
 	// ReasonPolicyAllowed: Approved is True, by a policy that asks for no approval.
 	ReasonPolicyAllowed = "PolicyAllowed"
 )
+
+// Reasons of the condition RoleChanged of an AccessRequest, and of Events about its
+// role.
+const (
+	// ReasonRoleGrew: the role allows more than when access was given.
+	ReasonRoleGrew = "RoleGrew"
+	// ReasonRoleReplaced: the role was deleted, and created again under its name.
+	ReasonRoleReplaced = "RoleReplaced"
+	// ReasonRoleDeleted: the role does not exist any more.
+	ReasonRoleDeleted = "RoleDeleted"
+)
+
+// ReasonBindingPinned is that of an Event: access ended, and finalizers keep the
+// RoleBinding.
+const ReasonBindingPinned = "BindingPinned"
 
 // Reasons of the condition Ready of an AccessPolicy, besides ReasonRoleNotFound.
 const (

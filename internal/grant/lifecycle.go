@@ -130,6 +130,7 @@ func allowed(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen
 		Binding:   BindingName(req),
 		GrantedAt: metav1.NewTime(grantedAt),
 		ExpiresAt: metav1.NewTime(expiry(req, d, grantedAt)),
+		Role:      d.Role.Record(),
 	}
 	outcome := granted(d, g, tally)
 	if !seen.Admission.Enforced {

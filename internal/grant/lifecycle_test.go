@@ -54,6 +54,7 @@ func judge(d policy.Decision, objections ...string) Judge {
 		Decide:     func() (policy.Decision, error) { return d, nil },
 		Objections: func(v1alpha1.Grant) ([]string, error) { return objections, nil },
 		MayEnd:     func(string, *v1alpha1.Identity) (bool, error) { return false, nil },
+		RoleChange: func(v1alpha1.Grant) (policy.RoleChange, error) { return policy.RoleChange{}, nil },
 	}
 }
 
@@ -303,6 +304,9 @@ func TestNothingAboutPoliciesDelaysAnEnd(t *testing.T) {
 	broken := Judge{
 		Decide:     func() (policy.Decision, error) { return policy.Decision{}, errors.New("no policies") },
 		Objections: func(v1alpha1.Grant) ([]string, error) { return nil, errors.New("no policies") },
+		RoleChange: func(v1alpha1.Grant) (policy.RoleChange, error) {
+			return policy.RoleChange{}, errors.New("no roles")
+		},
 	}
 	req, b := active(t)
 	step, err := Next(noon.Add(10*time.Minute), req, broken, Observed{Admission: inForce, Binding: b}, settings)

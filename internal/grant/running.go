@@ -27,7 +27,17 @@ func recorded(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judg
 		message := fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding)
 		return Step{Action: Delete, Outcome: ended(now, req, g, v1alpha1.ReasonRevoked, message)}, nil
 	}
-	return Step{Action: Nothing, After: deadlineOf(req, g, seen, set).Add(backstop)}, err
+	// The role is asked about even if people and policy could not be: it may end this.
+	change, roleErr := judge.RoleChange(g)
+	if change.Revokes {
+		message := fmt.Sprintf("%s; policy %s says onRoleChange: Revoke", change.Message, policyName(req))
+		return Step{Action: Delete, Outcome: ended(now, req, g, v1alpha1.ReasonRoleChanged, message)}, nil
+	}
+	step := Step{Action: Nothing, After: deadlineOf(req, g, seen, set).Add(backstop)}
+	if roleErr == nil {
+		step.Role = &change
+	}
+	return step, errors.Join(err, roleErr)
 }
 
 // ending is why a recorded grant ends whatever policies and people say; empty if it
@@ -136,6 +146,7 @@ func adopt(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge J
 	if len(differences(b, want)) > 0 || g.ExpiresAt.After(step.Outcome.Grant.ExpiresAt.Time) {
 		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
 	}
+	g.Role = step.Outcome.Grant.Role
 	step.Outcome.Grant = &g
 	return Step{Action: Nothing, Outcome: step.Outcome, After: g.ExpiresAt.Add(backstop)}, nil
 }

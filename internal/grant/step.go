@@ -37,6 +37,9 @@ type Step struct {
 	Binding *rbacv1.RoleBinding
 	// Outcome is what status says once the act succeeded; nil leaves status alone.
 	Outcome *Outcome
+	// Role is what status says of the role of a grant that goes on: that it changed, or
+	// with an empty Reason that it did not; nil leaves that as it is.
+	Role *policy.RoleChange
 	// After is when to look again if nothing happens before; zero is never.
 	After time.Time
 }
@@ -81,6 +84,9 @@ type Judge struct {
 	// MayEnd says whether somebody who neither asked for the access nor gets it may
 	// deny or revoke it under the policy of that name.
 	MayEnd func(policy string, who *v1alpha1.Identity) (bool, error)
+	// RoleChange is how the role of a grant differs from what was granted. With an error
+	// it may differ.
+	RoleChange func(v1alpha1.Grant) (policy.RoleChange, error)
 }
 
 // Settings are those of the operator.

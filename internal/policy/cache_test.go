@@ -10,8 +10,6 @@ import (
 	"sync"
 	"testing"
 
-	rbacv1 "k8s.io/api/rbac/v1"
-
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
 
@@ -101,8 +99,8 @@ func TestCompiledIsSafeForConcurrentUse(t *testing.T) {
 }
 
 func TestProblems(t *testing.T) {
-	wild := func(v1alpha1.RoleRef) ([]rbacv1.PolicyRule, bool, error) {
-		return rulesOf([]string{"* * *", "bind core a", "bind core b", "bind core c"}), true, nil
+	wild := func(v1alpha1.RoleRef) (Role, bool, error) {
+		return Role{Rules: rulesOf([]string{"* * *", "bind core a", "bind core b", "bind core c"})}, true, nil
 	}
 	badSelector := `namespaces.selector: key: Invalid value: "-": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character`
 	for name, tc := range map[string]struct {

@@ -71,6 +71,7 @@ func TestEvaluateTellsWhatThePolicyAsksFor(t *testing.T) {
 		Verdict: Allowed, Duration: time.Hour, ApprovalTimeout: time.Hour,
 		Policy:    &v1alpha1.PolicyReference{Name: "p", UID: "uid-of-p", Generation: 1},
 		Approvals: []v1alpha1.ApprovalRule{{From: []v1alpha1.Subject{lead}, Count: 1}},
+		Role:      Role{Rules: readPods},
 	}
 	if d := judged(t, inputOf(ask().Build()), p, offer("near").From(builders.User("bob"))); !reflect.DeepEqual(d, want) {
 		t.Errorf("decision = %+v, want %+v", d, want)
@@ -96,9 +97,9 @@ func TestEvaluateKeepsNothingOfThePolicy(t *testing.T) {
 
 func TestEvaluateLooksForRolesLast(t *testing.T) {
 	wild := []rbacv1.PolicyRule{{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"get"}}}
-	book := func(ref v1alpha1.RoleRef) ([]rbacv1.PolicyRule, bool, error) {
+	book := func(ref v1alpha1.RoleRef) (Role, bool, error) {
 		if ref.Name == "wild" {
-			return wild, true, nil
+			return Role{Rules: wild}, true, nil
 		}
 		return existing("view", "edit")(ref)
 	}
@@ -219,9 +220,9 @@ func TestEvaluateLooksRolesUpOnlyWhenNothingElseIsWrong(t *testing.T) {
 	judged(t, Input{Request: ask().NotAfter(noon).Build(), Namespace: in.Namespace, Now: noon, Limits: in.Limits, Roles: unasked(t)}, offer("p"))
 
 	looked := map[v1alpha1.RoleRef]int{}
-	in.Roles = func(ref v1alpha1.RoleRef) ([]rbacv1.PolicyRule, bool, error) {
+	in.Roles = func(ref v1alpha1.RoleRef) (Role, bool, error) {
 		looked[ref]++
-		return nil, false, nil
+		return Role{}, false, nil
 	}
 	many := make([]buildable, 0, 10)
 	for i := range 10 {

@@ -46,6 +46,8 @@ type Decision struct {
 	// Missing are the roles that do not exist, the requested one first. Not empty
 	// for RoleMissing, else empty.
 	Missing []v1alpha1.RoleRef
+	// Role that is asked for, as it was judged; set for Allowed.
+	Role Role
 	// Refusals are what is wrong with the request whatever policies say.
 	Refusals []string
 	// Denials are what policies that concern the request or nearly do object to,

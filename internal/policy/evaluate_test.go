@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -253,8 +252,8 @@ func TestEvaluateDoesNotDecideWhatItCannotTell(t *testing.T) {
 	}
 }
 
-func foundButFailing(v1alpha1.RoleRef) ([]rbacv1.PolicyRule, bool, error) {
-	return readPods, true, errDown
+func foundButFailing(v1alpha1.RoleRef) (Role, bool, error) {
+	return Role{Rules: readPods}, true, errDown
 }
 
 func TestZeroCompiledAllowsNothing(t *testing.T) {

@@ -40,21 +40,21 @@ func inputOf(req *v1alpha1.AccessRequest) Input {
 
 // existing are harmless roles of either kind.
 func existing(names ...string) RoleLookup {
-	return func(ref v1alpha1.RoleRef) ([]rbacv1.PolicyRule, bool, error) {
+	return func(ref v1alpha1.RoleRef) (Role, bool, error) {
 		if slices.Contains(names, ref.Name) {
-			return readPods, true, nil
+			return Role{Rules: readPods}, true, nil
 		}
-		return nil, false, nil
+		return Role{}, false, nil
 	}
 }
 
-func failing(v1alpha1.RoleRef) ([]rbacv1.PolicyRule, bool, error) { return nil, false, errDown }
+func failing(v1alpha1.RoleRef) (Role, bool, error) { return Role{}, false, errDown }
 
 // unasked fails the test when a role is looked up.
 func unasked(t *testing.T) RoleLookup {
-	return func(ref v1alpha1.RoleRef) ([]rbacv1.PolicyRule, bool, error) {
+	return func(ref v1alpha1.RoleRef) (Role, bool, error) {
 		t.Errorf("%s was looked up", roleText(ref))
-		return readPods, true, nil
+		return Role{Rules: readPods}, true, nil
 	}
 }
 

@@ -8,14 +8,12 @@ import (
 	"fmt"
 	"strings"
 
-	rbacv1 "k8s.io/api/rbac/v1"
-
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
 
-// RoleLookup finds the rules of a role; a Role is looked up where the access is asked
-// for. found is false when there is none; an error means that it could not be told.
-type RoleLookup func(ref v1alpha1.RoleRef) (rules []rbacv1.PolicyRule, found bool, err error)
+// RoleLookup finds a role; a Role is looked up where the access is asked for. found is
+// false when there is none; an error means that it could not be told.
+type RoleLookup func(ref v1alpha1.RoleRef) (role Role, found bool, err error)
 
 // roleBook looks each role up at most once.
 type roleBook struct {
@@ -25,6 +23,7 @@ type roleBook struct {
 
 // rolePage is what is known of one role.
 type rolePage struct {
+	Role
 	found   bool
 	dangers []string
 }
@@ -36,11 +35,11 @@ func (b *roleBook) find(ref v1alpha1.RoleRef) (rolePage, error) {
 	if b.lookup == nil {
 		return rolePage{}, errors.New("roles cannot be looked up")
 	}
-	rules, found, err := b.lookup(ref)
+	role, found, err := b.lookup(ref)
 	if err != nil {
 		return rolePage{}, fmt.Errorf("looking up %s: %w", roleText(ref), err)
 	}
-	page := rolePage{found: found, dangers: Dangers(ref, rules)}
+	page := rolePage{Role: role, found: found, dangers: Dangers(ref, role.Rules)}
 	if b.pages == nil {
 		b.pages = map[v1alpha1.RoleRef]rolePage{}
 	}

@@ -167,6 +167,12 @@ func (b PolicyBuilder) WithinApprovalTimeout(d time.Duration) PolicyBuilder {
 	return b
 }
 
+// OnRoleChange sets what happens when a role that is held changes.
+func (b PolicyBuilder) OnRoleChange(action v1alpha1.RoleChangeAction) PolicyBuilder {
+	b.obj.Spec.OnRoleChange = action
+	return b
+}
+
 // Build returns the policy.
 func (b PolicyBuilder) Build() *v1alpha1.AccessPolicy { return b.obj.DeepCopy() }
 
