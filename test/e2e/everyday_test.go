@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"maps"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -13,7 +14,7 @@ import (
 )
 
 func init() {
-	for name, content := range map[string]string{
+	maps.Copy(manifests, map[string]string{
 		"statefulset":   `{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db}, spec: {serviceName: db, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: registry.example/db}]}}}}`,
 		"daemonset":     `{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: agent}, spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {serviceAccountName: app, containers: [{name: c, image: registry.example/agent}]}}}}`,
 		"networkpolicy": `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: closed}, spec: {podSelector: {}}}`,
@@ -21,9 +22,7 @@ func init() {
 		"lease":         `{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: lock}, spec: {holderIdentity: me}}`,
 		"login":         `{apiVersion: v1, kind: Secret, metadata: {name: login}, type: kubernetes.io/basic-auth, stringData: {username: u, password: p}}`,
 		"less-role":     `{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: app}, rules: [{apiGroups: [""], resources: [pods], verbs: [get]}]}`,
-	} {
-		manifests[name] = content
-	}
+	})
 }
 
 // everyday is what people do in a namespace, in this order.

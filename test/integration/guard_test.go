@@ -10,6 +10,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -20,6 +21,7 @@ import (
 	"github.com/lapse-dev/lapse/controllers"
 	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/operator"
 )
 
 // policyKinds are those of the objects that config/admission installs.
@@ -94,7 +96,9 @@ var _ = Describe("The guard of the admission policies", Ordered, func() {
 	BeforeAll(func(ctx SpecContext) {
 		ns, alice = newNamespace(ctx), user("alice")
 		newPolicy(ctx, policyFor(ns))
-		guard = startManager(ctx, clock.RealClock{}, 0)
+		config, err := plane.ServiceAccountConfig(ctx, operator.Namespace, operator.ServiceAccount)
+		Expect(err).NotTo(HaveOccurred())
+		guard = startManager(ctx, config, clock.RealClock{}, 0)
 		Eventually(func() error { return guard.Ready(nil) }).WithContext(ctx).Should(Succeed())
 	})
 	AfterAll(func() { AddReportEntry("slowest notice", slowest.String()) })
@@ -177,14 +181,13 @@ func becomesAnything(ctx context.Context, g Gomega, req *v1alpha1.AccessRequest)
 
 var _ = Describe("A guard", func() {
 	It("is not satisfied by a refusal of another kind", func(ctx SpecContext) {
-		By("taking away the right to try")
-		role := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "lapse-system", Name: "canary"}}
-		Expect(admin.Delete(ctx, role)).To(Succeed())
-		DeferCleanup(func(ctx SpecContext) { Expect(install(ctx)).To(Succeed()) })
-		Eventually(func() error {
-			return asOperator.Create(ctx, builders.Request("x").In("lapse-system").By("x").Build(), client.DryRunAll)
-		}).WithContext(ctx).Should(MatchError(ContainSubstring(`cannot create resource "accessrequests"`)))
-		guard := startManager(ctx, clock.RealClock{}, 0)
+		By("running as somebody who may all that the operator may, but not try")
+		subject := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: newNamespace(ctx), Name: "untried"}
+		Expect(admin.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: subject.Namespace, Name: subject.Name}})).To(Succeed())
+		bindCluster(ctx, subject.Name, "lapse-manager", subject)
+		config, err := plane.ServiceAccountConfig(ctx, subject.Namespace, subject.Name)
+		Expect(err).NotTo(HaveOccurred())
+		guard := startManager(ctx, config, clock.RealClock{}, 0)
 		Eventually(func() error { return guard.Ready(nil) }).WithContext(ctx).
 			Should(MatchError(ContainSubstring("whether ValidatingAdmissionPolicy lapse-requester refuses false names could not be tried")))
 		Expect(guard.Admission()).To(HaveField("Enforced", false))
