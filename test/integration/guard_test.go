@@ -10,7 +10,6 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -182,10 +181,8 @@ func becomesAnything(ctx context.Context, g Gomega, req *v1alpha1.AccessRequest)
 var _ = Describe("A guard", func() {
 	It("is not satisfied by a refusal of another kind", func(ctx SpecContext) {
 		By("running as somebody who may all that the operator may, but not try")
-		subject := rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: newNamespace(ctx), Name: "untried"}
-		Expect(admin.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: subject.Namespace, Name: subject.Name}})).To(Succeed())
-		bindCluster(ctx, subject.Name, "lapse-manager", subject)
-		config, err := plane.ServiceAccountConfig(ctx, subject.Namespace, subject.Name)
+		bindCluster(ctx, "untried", "lapse-manager", rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "untried"})
+		config, err := plane.User("untried")
 		Expect(err).NotTo(HaveOccurred())
 		guard := startManager(ctx, config, clock.RealClock{}, 0)
 		Eventually(func() error { return guard.Ready(nil) }).WithContext(ctx).
