@@ -1,0 +1,75 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package docs holds the documentation against the code.
+package docs
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const root = "../.."
+
+// A test is named in a table as "a sentence", with … for what differs, or as
+// `TestName`.
+var (
+	sentence = regexp.MustCompile(`"([^"]+)"`)
+	function = regexp.MustCompile("`(Test[A-Za-z]+)`")
+)
+
+func TestTheSecurityModelNamesTestsThatExist(t *testing.T) {
+	tests := testSources(t)
+	page, err := os.ReadFile(filepath.Join(root, "docs", "security-model.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for line := range strings.Lines(string(page)) {
+		cells := strings.Split(strings.TrimSpace(line), " | ")
+		if !strings.HasPrefix(line, "|") || len(cells) < 2 {
+			continue
+		}
+		last := cells[len(cells)-1]
+		for _, name := range function.FindAllStringSubmatch(last, -1) {
+			named++
+			if !strings.Contains(tests, "func "+name[1]+"(") {
+				t.Errorf("%s is in no test", name[1])
+			}
+		}
+		for _, name := range sentence.FindAllStringSubmatch(last, -1) {
+			named++
+			// A name may be put together: what contains it, and an entry of a table.
+			for part := range strings.SplitSeq(strings.ReplaceAll(name[1], ": ", "…"), "…") {
+				if !strings.Contains(tests, strings.TrimSpace(part)) {
+					t.Errorf("%q: no test has %q in its name", name[1], part)
+				}
+			}
+		}
+	}
+	if named < 100 {
+		t.Errorf("only %d tests are named; the page is read wrongly", named)
+	}
+}
+
+// testSources is the text of all tests but this one.
+func testSources(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, "docs_test.go") {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		all.Write(data)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all.String()
+}
