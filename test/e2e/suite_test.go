@@ -93,6 +93,16 @@ func startManager(ctx context.Context, args ...string) *operator.Manager {
 	return m
 }
 
+// removeGuard takes an admission policy away for the rest of the spec.
+func removeGuard(ctx context.Context, name string) {
+	GinkgoHelper()
+	restore, err := operator.RemoveGuard(ctx, plane, name)
+	if restore != nil {
+		DeferCleanup(func(ctx SpecContext) { Expect(restore(ctx)).To(Succeed()) })
+	}
+	Expect(err).NotTo(HaveOccurred())
+}
+
 func newNamespace(ctx context.Context) string {
 	GinkgoHelper()
 	ns := builders.Namespace("")
