@@ -26,6 +26,12 @@ var (
 	removes = []string{"create", "update", "patch", "delete", "deletecollection"}
 )
 
+const (
+	// guarded is said of what lapse-persistence refuses to the holder of a grant.
+	guarded = "; refused in the namespace of the grant while it lasts"
+	gitOps  = "have a GitOps controller apply what it says, with the rights of that controller"
+)
+
 // risk is something that a role may allow and an approver should know.
 type risk struct {
 	group     string
@@ -42,16 +48,20 @@ var risks = []risk{
 	{coreGroup, []string{"pods/ephemeralcontainers"}, []string{"update", "patch"}, "put debugging containers into running pods, with all that those pods may do"},
 	{coreGroup, []string{"pods/proxy", "services/proxy"}, []string{"create", "get", "update", "patch", "delete"}, "send requests to pods and services through the API server, past network policies"},
 	{coreGroup, []string{"secrets"}, reads, "read secrets, with the passwords and tokens in them"},
-	{coreGroup, []string{"secrets"}, writes, "write secrets; one of type service-account-token is a token of a service account that does not expire"},
-	{coreGroup, []string{"serviceaccounts/token"}, []string{"create"}, "make tokens of service accounts, which may outlive this access"},
-	{coreGroup, []string{"serviceaccounts"}, []string{"impersonate", "impersonate:serviceaccount"}, "act as service accounts, with all that those may do"},
+	{coreGroup, []string{"secrets"}, writes, "write secrets, which applications and controllers trust"},
+	{coreGroup, []string{"serviceaccounts/token"}, []string{"create"}, "make tokens of service accounts" + guarded},
+	{coreGroup, []string{"serviceaccounts"}, []string{"impersonate", "impersonate:serviceaccount"}, "act as service accounts, with all that those may do, also what is refused to the holder"},
+	{coreGroup, []string{"serviceaccounts"}, writes, "annotate service accounts, and so give pods an identity at the cloud provider that outlives this access"},
 	{coreGroup, []string{"pods", "replicationcontrollers", "podtemplates"}, writes, "start pods that use any secret and service account of the namespace, and outlive this access"},
 	{"apps", []string{"deployments", "daemonsets", "statefulsets", "replicasets"}, writes, "start pods that use any secret and service account of the namespace, and outlive this access"},
 	{"batch", []string{"jobs", "cronjobs"}, writes, "start pods that use any secret and service account of the namespace, and outlive this access"},
+	{"kustomize.toolkit.fluxcd.io", []string{"kustomizations"}, writes, gitOps},
+	{"helm.toolkit.fluxcd.io", []string{"helmreleases"}, writes, gitOps},
+	{"argoproj.io", []string{"applications", "applicationsets"}, writes, gitOps},
 	{coreGroup, []string{"persistentvolumes"}, writes, "make persistent volumes, such as ones that open the file system of a node"},
 	{coreGroup, []string{"namespaces"}, []string{"update", "patch"}, "change labels of namespaces, which decide about pod security, network policies and access policies"},
-	{rbacv1.GroupName, []string{"roles", "clusterroles"}, writes, "change roles, within the holder's own rights"},
-	{rbacv1.GroupName, []string{"rolebindings", "clusterrolebindings"}, writes, "give its own rights to others, for longer than this access"},
+	{rbacv1.GroupName, []string{"roles", "clusterroles"}, writes, "change roles, within the holder's own rights" + guarded},
+	{rbacv1.GroupName, []string{"rolebindings", "clusterrolebindings"}, writes, "give its own rights to others" + guarded},
 	{admissionGroup, []string{"validatingwebhookconfigurations", "mutatingwebhookconfigurations"}, removes, "change admission webhooks, which see and alter what others write, secrets included"},
 	{admissionGroup, []string{"validatingadmissionpolicies", "validatingadmissionpolicybindings", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings"}, removes, "change admission policies, those that hold Lapse's promises included"},
 	{coreGroup, []string{"nodes/proxy"}, []string{"create", "get", "update", "patch", "delete"}, "talk to kubelets: run commands in all pods of a node, past audit and admission"},

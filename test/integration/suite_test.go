@@ -49,6 +49,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	DeferCleanup(func() error { return plane.Stop() })
 	Expect(install(ctx)).To(Succeed())
 	admin = clientOf(plane.AdminConfig())
+	takeRights(ctx)
 
 	config, err := plane.ServiceAccountConfig(ctx, operator.Namespace, operator.ServiceAccount)
 	Expect(err).NotTo(HaveOccurred())
