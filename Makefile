@@ -51,6 +51,10 @@ generate: $(CONTROLLER_GEN) ## Generate deep copies and CRDs from api/
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 
+.PHONY: docs
+docs: controlplane ## Print anew into docs/ what the operator may do
+	UPDATE_DOCS=1 KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/integration -count=1 -ginkgo.focus 'is what the security model says'
+
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the code
 	$(GOLANGCI_LINT) fmt
@@ -80,6 +84,10 @@ bench: ## Run the benchmarks of the evaluator
 .PHONY: bench-revocation
 bench-revocation: build controlplane ## Measure 200 revocations next to plain deletions of a RoleBinding
 	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench Revocation -benchtime 1x
+
+.PHONY: bench-admission
+bench-admission: controlplane ## Measure what the admission policies cost, next to a control plane without them
+	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench Admission -benchtime 1x
 
 FUZZTIME ?= 1m
 .PHONY: fuzz
