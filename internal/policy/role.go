@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -90,13 +91,18 @@ func rulesText(rules []rbacv1.PolicyRule) []byte {
 	return text
 }
 
+// writers of gzip, each of which is most of a megabyte.
+var writers = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
+
 // packed is the text compressed, or nil if it is too large to be kept.
 func packed(text []byte) []byte {
 	if len(text) > maxRulesText {
 		return nil
 	}
 	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
+	w := writers.Get().(*gzip.Writer)
+	defer writers.Put(w)
+	w.Reset(&out)
 	_, err := w.Write(text)
 	if err = errors.Join(err, w.Close()); err != nil || out.Len() > maxStoredRules {
 		return nil

@@ -74,6 +74,40 @@ func TestCompareRole(t *testing.T) {
 	}
 }
 
+func TestDigestIsThatOfTheRulesAndNotOfTheirOrder(t *testing.T) {
+	want := role("", "get,list core,apps pods,jobs a,b", "watch core nodes").Digest()
+	for _, same := range []Role{
+		role("", "watch core nodes", "get,list core,apps pods,jobs a,b"),
+		role("", "list,get,get apps,core jobs,pods b,a", "watch core nodes", "watch core nodes"),
+		role("another", "get,list core,apps pods,jobs a,b", "watch core nodes"),
+	} {
+		if same.Digest() != want || same.Record().Digest != want {
+			t.Errorf("the digest of %+v is another", same.Rules)
+		}
+	}
+	for _, other := range []Role{
+		role(""), role("", "get,list core,apps pods,jobs a,b"), role("", "get,list core,apps pods,jobs a", "watch core nodes"),
+		role("", "get,list core,apps pods,jobs a,b", "watch core - nodes"), role("", "get,list core,apps pods,jobs a,b", "watch,core - nodes"),
+	} {
+		if other.Digest() == want {
+			t.Errorf("the digest of %+v is the same", other.Rules)
+		}
+	}
+}
+
+// BenchmarkRecord is what keeping a role like admin of Kubernetes costs a grant.
+func BenchmarkRecord(b *testing.B) {
+	lines := make([]string, 0, 60)
+	for _, word := range numbered(60) {
+		lines = append(lines, "create,delete,deletecollection,get,list,patch,update,watch "+word+".example.com "+word+"s,"+word+"s/status,"+word+"s/scale")
+	}
+	r := role("", lines...)
+	b.ReportAllocs()
+	for b.Loop() {
+		b.ReportMetric(float64(len(r.Record().Rules)), "stored-bytes")
+	}
+}
+
 func TestNewRulesAreNamedWithinBounds(t *testing.T) {
 	many := make([]string, 0, 100)
 	for i := range 100 {
