@@ -27,6 +27,8 @@ type RequestReconciler struct {
 	Options
 	client.Client
 	judges judges
+	// pinned are the bindings that were told to be.
+	pinned recentUIDs
 }
 
 // NewRequestReconciler reads through c, and past its cache through o.Live.
@@ -138,7 +140,7 @@ func (r *RequestReconciler) act(ctx context.Context, req *v1alpha1.AccessRequest
 	case grant.Create:
 		return r.create(ctx, req, step)
 	case grant.Delete:
-		return r.end(ctx, seen, step)
+		return r.end(ctx, req, seen, step)
 	case grant.Empty:
 		if err := r.binder().empty(ctx, seen.Binding); err != nil {
 			return nil, err // nothing is said to have ended that may go on
@@ -153,16 +155,20 @@ func (r *RequestReconciler) act(ctx context.Context, req *v1alpha1.AccessRequest
 
 // end deletes the binding. Status is told once nobody holds the role by it; what
 // is left of the object is seen to afterwards.
-func (r *RequestReconciler) end(ctx context.Context, seen grant.Observed, step grant.Step) (*grant.Outcome, error) {
+func (r *RequestReconciler) end(ctx context.Context, req *v1alpha1.AccessRequest, seen grant.Observed, step grant.Step) (*grant.Outcome, error) {
 	if seen.Binding == nil {
 		return step.Outcome, nil
 	}
-	gone, err := r.binder().remove(ctx, seen.Binding)
+	left, err := r.binder().remove(ctx, seen.Binding)
 	if err != nil {
 		return nil, err
 	}
-	if !gone && step.Outcome == nil {
-		return nil, fmt.Errorf("RoleBinding %s/%s has no subjects any more, but finalizers %v keep it; remove them", seen.Binding.Namespace, seen.Binding.Name, seen.Binding.Finalizers)
+	if left == nil {
+		return step.Outcome, nil
+	}
+	r.announcePinned(req, left)
+	if step.Outcome == nil {
+		return nil, fmt.Errorf("RoleBinding %s/%s has no subjects any more, but finalizers %v keep it; remove them", left.Namespace, left.Name, left.Finalizers)
 	}
 	return step.Outcome, nil
 }

@@ -5,8 +5,10 @@ package controllers
 
 import (
 	"context"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -52,6 +54,17 @@ func (r *RequestReconciler) announce(ctx context.Context, before, req *v1alpha1.
 	metrics.Outcome(ready.Reason)
 	log.FromContext(ctx).Info("request "+string(req.Status.State), "uid", req.UID,
 		"reason", ready.Reason, "message", ready.Message, "requester", requester(req), "subject", req.Spec.Subject, "role", req.Spec.RoleRef, "policy", req.Status.Policy, "grant", req.Status.Grant)
+}
+
+// announcePinned tells what keeps a binding, once and not at every attempt. Access by
+// it is over, whatever status says of that yet.
+func (r *RequestReconciler) announcePinned(req *v1alpha1.AccessRequest, left *rbacv1.RoleBinding) {
+	if !r.pinned.add(left.UID) {
+		return
+	}
+	r.Recorder.Eventf(req, nil, corev1.EventTypeWarning, v1alpha1.ReasonBindingPinned, "Unbind",
+		"nobody holds the role by RoleBinding %s any more, but finalizers keep the object: %s. Find out who set them; to remove it: kubectl -n %s patch rolebinding %s --type=merge -p '{\"metadata\":{\"finalizers\":null}}'",
+		left.Name, cut(strings.Join(left.Finalizers, ", "), maxNote/3), left.Namespace, left.Name)
 }
 
 func requester(req *v1alpha1.AccessRequest) string {

@@ -20,39 +20,40 @@ type binder struct {
 	Live client.Reader
 }
 
-// remove ends the access of a binding, as it was last seen, and deletes it. gone
-// is false when something keeps the object: then nobody holds the role by it any
-// more, and remove has to be called again. An error means that access may go on.
+// remove ends the access of a binding, as it was last seen, and deletes it. left is
+// what is still there when something keeps the object, else nil: then nobody holds the
+// role by it any more, and remove has to be called again. An error means that access
+// may go on.
 //
 // RBAC honours a RoleBinding until the object is gone, and a finalizer of anybody
 // who may patch bindings keeps it. So the subjects are taken off such a one.
-func (b binder) remove(ctx context.Context, seen *rbacv1.RoleBinding) (gone bool, err error) {
+func (b binder) remove(ctx context.Context, seen *rbacv1.RoleBinding) (left *rbacv1.RoleBinding, err error) {
 	if len(seen.Finalizers) == 0 {
 		// With the resource version matched there is still no finalizer: this
 		// deletion is whole, and needs no second look.
 		err := b.Delete(ctx, seen, client.Preconditions{UID: &seen.UID, ResourceVersion: &seen.ResourceVersion})
 		if err == nil || apierrors.IsNotFound(err) {
-			return true, nil
+			return nil, nil
 		}
 		if !apierrors.IsConflict(err) {
-			return false, fmt.Errorf("deleting RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
+			return nil, fmt.Errorf("deleting RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
 		}
 	}
 	live := &rbacv1.RoleBinding{}
 	err = b.Live.Get(ctx, client.ObjectKeyFromObject(seen), live)
 	switch {
 	case apierrors.IsNotFound(err), err == nil && live.UID != seen.UID:
-		return true, nil
+		return nil, nil
 	case err != nil:
-		return false, errors.Join(fmt.Errorf("reading RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err), b.deleteByUID(ctx, seen))
+		return nil, errors.Join(fmt.Errorf("reading RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err), b.deleteByUID(ctx, seen))
 	case live.DeletionTimestamp != nil && len(live.Subjects) == 0:
-		return false, nil // it goes by itself when what keeps it lets go
+		return live, nil // it goes by itself when what keeps it lets go
 	}
 	return b.disarm(ctx, live)
 }
 
 // disarm ends the access of a binding that may be pinned by a finalizer.
-func (b binder) disarm(ctx context.Context, live *rbacv1.RoleBinding) (gone bool, err error) {
+func (b binder) disarm(ctx context.Context, live *rbacv1.RoleBinding) (left *rbacv1.RoleBinding, err error) {
 	pinned := len(live.Finalizers) > 0
 	emptyErr := b.empty(ctx, live)
 	if pinned && apierrors.IsForbidden(emptyErr) {
@@ -61,9 +62,9 @@ func (b binder) disarm(ctx context.Context, live *rbacv1.RoleBinding) (gone bool
 	}
 	deleteErr := b.deleteByUID(ctx, live)
 	if !pinned && deleteErr == nil {
-		return true, nil
+		return nil, nil
 	}
-	return false, errors.Join(emptyErr, deleteErr)
+	return live, errors.Join(emptyErr, deleteErr)
 }
 
 // unpin takes the finalizers off, so that a deletion is whole. It is what is left

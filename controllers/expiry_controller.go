@@ -43,6 +43,9 @@ type ExpiryReconciler struct {
 	Requests func() (client.Reader, bool)
 	// Leading says whether this replica is the leader.
 	Leading func() bool
+
+	// removed are the bindings that this replica deleted.
+	removed recentUIDs
 }
 
 func (r *ExpiryReconciler) deadline(b client.Object) time.Time {
@@ -62,14 +65,14 @@ func (r *ExpiryReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctr
 	if now.Before(due) && !r.orphaned(ctx, b) {
 		return ctrl.Result{RequeueAfter: max(due.Sub(now), time.Millisecond), Priority: &expiryPriority}, nil
 	}
-	gone, err := r.end(ctx, b)
+	left, err := r.end(ctx, b, requestOf(b))
 	if err != nil {
 		return ctrl.Result{Priority: &expiryPriority}, err
 	}
 	if len(b.Subjects) > 0 {
-		r.announce(ctx, b, gone)
+		r.announce(ctx, b, left == nil)
 	}
-	if !gone {
+	if left != nil {
 		return ctrl.Result{RequeueAfter: pinnedRetry, Priority: &expiryPriority}, nil
 	}
 	return ctrl.Result{}, nil
@@ -82,32 +85,36 @@ func (r *ExpiryReconciler) announce(ctx context.Context, b *rbacv1.RoleBinding, 
 	log.FromContext(ctx).Info("access ended", "binding", b.Name, "request", b.Annotations[v1alpha1.RequestAnnotation], "deadline", r.deadline(b), "gone", gone)
 }
 
-// end takes the access away. When it is not certain that the grant is recorded, the
+// end takes the access away that a request was given by a binding; left is what is
+// still there of it, else nil. When it is not certain that the grant is recorded, the
 // binding stays without subjects until it is: it is the only trace that the request
 // was ever granted.
-func (r *ExpiryReconciler) end(ctx context.Context, b *rbacv1.RoleBinding) (gone bool, err error) {
+func (r *ExpiryReconciler) end(ctx context.Context, b *rbacv1.RoleBinding, by requestKey) (left *rbacv1.RoleBinding, err error) {
 	binder := binder{Writer: r.Client, Live: r.Live}
-	if r.recorded(ctx, b) {
-		return binder.remove(ctx, b)
+	if !r.recorded(ctx, by) {
+		if err := binder.empty(ctx, b); !apierrors.IsForbidden(err) {
+			return b, err
+		}
+		// Without bind on the role, subjects cannot be taken off; and without it the
+		// request cannot be granted again.
 	}
-	if err := binder.empty(ctx, b); !apierrors.IsForbidden(err) {
-		return false, err
+	left, err = binder.remove(ctx, b)
+	if left == nil && err == nil {
+		r.removed.add(b.UID)
 	}
-	// Without bind on the role, subjects cannot be taken off; and without it the
-	// request cannot be granted again.
-	return binder.remove(ctx, b)
+	return left, err
 }
 
-// recorded says whether the binding may go: its request knows of the grant, or is
-// gone for certain. What cannot be told is no.
-func (r *ExpiryReconciler) recorded(ctx context.Context, b *rbacv1.RoleBinding) bool {
+// recorded says whether the binding of a request may go: the request knows of the
+// grant, or is gone for certain. What cannot be told is no.
+func (r *ExpiryReconciler) recorded(ctx context.Context, by requestKey) bool {
 	if requests, synced := r.Requests(); synced {
 		req := &v1alpha1.AccessRequest{}
-		if requests.Get(ctx, requestOf(b), req) == nil && req.UID == uidOf(b) {
+		if requests.Get(ctx, by.ObjectKey, req) == nil && req.UID == by.uid {
 			return req.Status.Grant != nil || req.Status.State.Final()
 		}
 	}
-	return r.requestGone(ctx, b) == nil
+	return r.requestGone(ctx, by) == nil
 }
 
 // orphaned says whether the request of a binding is gone. What the cache has lost is
@@ -116,7 +123,7 @@ func (r *ExpiryReconciler) orphaned(ctx context.Context, b *rbacv1.RoleBinding) 
 	if !r.lost(ctx, b) {
 		return false
 	}
-	return !errors.Is(r.requestGone(ctx, b), errRequestExists)
+	return !errors.Is(r.requestGone(ctx, requestOf(b)), errRequestExists)
 }
 
 // lost says whether the cache does not know the request of a binding.
@@ -125,32 +132,43 @@ func (r *ExpiryReconciler) lost(ctx context.Context, b *rbacv1.RoleBinding) bool
 	if !synced {
 		return false
 	}
-	req := &v1alpha1.AccessRequest{}
-	return requests.Get(ctx, requestOf(b), req) != nil || req.UID != uidOf(b)
+	req, by := &v1alpha1.AccessRequest{}, requestOf(b)
+	return requests.Get(ctx, by.ObjectKey, req) != nil || req.UID != by.uid
 }
 
 var errRequestExists = errors.New("the request exists")
 
-// requestGone is nil if the API server says that the request of a binding is gone,
-// errRequestExists if it is there, and another error if it could not be told.
-func (r *ExpiryReconciler) requestGone(ctx context.Context, b *rbacv1.RoleBinding) error {
+// requestGone is nil if the API server says that a request is gone, errRequestExists if
+// it is there, and another error if it could not be told.
+func (r *ExpiryReconciler) requestGone(ctx context.Context, by requestKey) error {
+	if by.Name == "" {
+		return nil // the binding names none any more, and whoever saw to that could delete it
+	}
 	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
 	defer cancel()
 	req := &v1alpha1.AccessRequest{}
-	switch err := r.Live.Get(ctx, requestOf(b), req); {
+	switch err := r.Live.Get(ctx, by.ObjectKey, req); {
 	case apierrors.IsNotFound(err):
 		return nil
 	case err != nil:
 		return err
-	case req.UID != uidOf(b):
+	case req.UID != by.uid:
 		return nil
 	default:
 		return errRequestExists
 	}
 }
 
-func requestOf(b *rbacv1.RoleBinding) client.ObjectKey {
-	return client.ObjectKey{Namespace: b.Namespace, Name: b.Annotations[v1alpha1.RequestAnnotation]}
+// requestKey is one request, and not another one of its name.
+type requestKey struct {
+	client.ObjectKey
+	uid types.UID
 }
 
-func uidOf(b *rbacv1.RoleBinding) types.UID { return types.UID(b.Labels[v1alpha1.RequestUIDLabel]) }
+// requestOf is the request that a binding says that it belongs to.
+func requestOf(b *rbacv1.RoleBinding) requestKey {
+	return requestKey{
+		ObjectKey: client.ObjectKey{Namespace: b.Namespace, Name: b.Annotations[v1alpha1.RequestAnnotation]},
+		uid:       types.UID(b.Labels[v1alpha1.RequestUIDLabel]),
+	}
+}

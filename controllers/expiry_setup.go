@@ -60,7 +60,10 @@ func SetupExpiry(mgr ctrl.Manager, o Options) (*Expiry, error) {
 	if err := mgr.Add(sweeper{ExpiryReconciler: r, due: e.due}); err != nil {
 		return nil, err
 	}
-	if err := metrics.Gauges(r.count(anyBinding), r.count(r.overdue), o.Skew); err != nil {
+	if err := metrics.Gauges(r.count(anyBinding), r.count(r.overdue), r.count(r.pinned), o.Skew); err != nil {
+		return nil, err
+	}
+	if err := setupVanished(mgr, r); err != nil {
 		return nil, err
 	}
 	return e, ctrl.NewControllerManagedBy(mgr).Named("expiry").

@@ -70,6 +70,11 @@ func (r *ExpiryReconciler) overdue(now time.Time, b *rbacv1.RoleBinding) bool {
 	return !now.Before(r.deadline(b)) && len(b.Subjects) > 0
 }
 
+// pinned says whether finalizers keep a binding that ought to be gone.
+func (r *ExpiryReconciler) pinned(now time.Time, b *rbacv1.RoleBinding) bool {
+	return len(b.Finalizers) > 0 && (b.DeletionTimestamp != nil || !now.Before(r.deadline(b)))
+}
+
 // requestsOfBinding finds the request by all that a binding says of it: part of it
 // may have been tampered with.
 func requestsOfBinding(_ context.Context, obj client.Object) []reconcile.Request {

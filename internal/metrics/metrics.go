@@ -35,12 +35,13 @@ func Outcome(reason string) { outcomes.WithLabelValues(reason).Inc() }
 func Lateness(d time.Duration) { lateness.Observe(d.Seconds()) }
 
 // Gauges registers what is computed when it is asked for: how many managed
-// bindings there are, how many are past their deadline, and how far the clock here
-// is ahead of the API server's.
-func Gauges(active, overdue func() float64, skew func() time.Duration) error {
+// bindings there are, how many are past their deadline, how many finalizers keep, and
+// how far the clock here is ahead of the API server's.
+func Gauges(active, overdue, pinned func() float64, skew func() time.Duration) error {
 	for _, c := range []prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lapse_bindings", Help: "Managed RoleBindings."}, active),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lapse_bindings_overdue", Help: "Managed RoleBindings past their deadline; alert when it is not 0."}, overdue),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lapse_bindings_pinned", Help: "Managed RoleBindings past their deadline or being deleted that finalizers keep; nobody holds a role by those that are not overdue."}, pinned),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "lapse_clock_skew_seconds", Help: "How far the operator's clock is ahead of the API server's."},
 			func() float64 { return skew().Seconds() }),
 	} {

@@ -245,16 +245,23 @@ var _ = Describe("A binding that nothing guards", Ordered, func() {
 		b.Finalizers = []string{"example.com/pin"}
 		Expect(admin.Update(ctx, b)).To(Succeed())
 
+		h.drainEvents()
 		Expect(h.step(ctx, req)).To(Succeed())
 		expectAccess(ctx, alice, ns, false)
 		Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
 		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonTampered))
+		Expect(h.drainEvents()).To(ConsistOf(
+			"Warning BindingPinned nobody holds the role by RoleBinding "+b.Name+" any more, but finalizers keep the object: example.com/pin. Find out who set them; "+
+				"to remove it: kubectl -n "+ns+" patch rolebinding "+b.Name+` --type=merge -p '{"metadata":{"finalizers":null}}'`,
+			HavePrefix("Warning Tampered"),
+		))
 		b = bindingOf(ctx, req)
 		Expect(b.Subjects).To(BeEmpty())
 		Expect(b.DeletionTimestamp).NotTo(BeNil())
 
 		version := b.ResourceVersion
 		Expect(h.step(ctx, req)).To(MatchError(ContainSubstring("finalizers [example.com/pin] keep it")))
+		Expect(h.drainEvents()).To(BeEmpty(), "told once")
 		b = bindingOf(ctx, req)
 		Expect(b.ResourceVersion).To(Equal(version), "nothing more is to be done to it")
 		b.Finalizers = nil

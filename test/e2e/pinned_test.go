@@ -1,0 +1,91 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"regexp"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
+)
+
+var _ = Describe("A binding that a finalizer keeps", func() {
+	It("gives access to nobody, is counted, and is told once on its request", func(ctx SpecContext) {
+		ns := newNamespace(ctx)
+		newPolicy(ctx, builders.Policy("p-"+ns).Allowing("reader").In(ns))
+		gauge := startScraped(ctx, ns)
+		req := builders.Request("pinned").In(ns).ForClusterRole("reader").Lasting(time.Hour).Build()
+		Expect(alice.Create(ctx, req)).To(Succeed())
+		eventually(ctx, req, v1alpha1.ReasonGranted)
+		removeAdmission(ctx) // the guard of managed bindings refuses finalizers
+		Expect(gauge("lapse_bindings_pinned")).To(Equal("0"))
+
+		b := &rbacv1.RoleBinding{}
+		key := client.ObjectKey{Namespace: ns, Name: req.Status.Grant.Binding}
+		Expect(admin.Get(ctx, key, b)).To(Succeed())
+		b.Finalizers = []string{"example.com/pin"}
+		Expect(admin.Update(ctx, b)).To(Succeed())
+		Eventually(func() bool { return aliceReads(ctx, ns) }, 2*time.Second).WithContext(ctx).Should(BeFalse())
+		eventually(ctx, req, v1alpha1.ReasonTampered)
+		Eventually(gauge, 5*time.Second).WithContext(ctx).WithArguments("lapse_bindings_pinned").Should(Equal("1"))
+		Expect(gauge("lapse_bindings_overdue")).To(Equal("0"))
+
+		told := func() []string { return eventNotes(ctx, req, v1alpha1.ReasonBindingPinned) }
+		Eventually(told).WithContext(ctx).Should(HaveExactElements(ContainSubstring("finalizers keep the object: example.com/pin")))
+		Consistently(told, "6s").WithContext(ctx).Should(HaveLen(1), "it is tried again every 5 s at the latest")
+
+		Expect(admin.Get(ctx, key, b)).To(Succeed())
+		b.Finalizers = nil
+		Expect(admin.Update(ctx, b)).To(Succeed())
+		Eventually(func() error { return admin.Get(ctx, key, b) }).WithContext(ctx).ShouldNot(Succeed())
+		Eventually(gauge, 5*time.Second).WithContext(ctx).WithArguments("lapse_bindings_pinned").Should(Equal("0"))
+	}, SpecTimeout(time.Minute))
+})
+
+// startScraped runs a manager for the rest of the spec; gauge reads one of its metrics,
+// as a ServiceAccount that may.
+func startScraped(ctx context.Context, ns string) (gauge func(name string) string) {
+	GinkgoHelper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	Expect(err).NotTo(HaveOccurred())
+	address := listener.Addr().String()
+	Expect(listener.Close()).To(Succeed())
+	Expect(admin.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "scraper"}})).To(Succeed())
+	Expect(admin.Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "scraper-" + ns},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "lapse-metrics-reader"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: "scraper"}},
+	})).To(Succeed())
+	scraper, err := plane.ServiceAccountConfig(ctx, ns, "scraper")
+	Expect(err).NotTo(HaveOccurred())
+	startManager(ctx, "--metrics-bind-address="+address)
+	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // it makes its own certificate
+	return func(name string) string {
+		GinkgoHelper()
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+"/metrics", http.NoBody)
+		Expect(err).NotTo(HaveOccurred())
+		req.Header.Set("Authorization", "Bearer "+scraper.BearerToken)
+		res, err := https.Do(req)
+		Expect(err).NotTo(HaveOccurred())
+		body, err := io.ReadAll(res.Body)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(res.Body.Close()).To(Succeed())
+		found := regexp.MustCompile(`(?m)^` + name + ` (.*)$`).FindSubmatch(body)
+		Expect(found).To(HaveLen(2), "%s: %s", res.Status, body)
+		return string(found[1])
+	}
+}
