@@ -131,6 +131,11 @@ func TestRisks(t *testing.T) {
 		"certificate signers":       {[]string{"sign certificates.k8s.io signers"}, first("sign client certificates")},
 		"API services":              {[]string{"create apiregistration.k8s.io apiservices"}, first("route parts of the API")},
 		"endpoints":                 {[]string{"create core endpoints", "create discovery.k8s.io endpointslices"}, first("point services at addresses")},
+		"services":                  {[]string{"patch core services"}, first("take traffic")},
+		"services/status":           {[]string{"patch core services/status"}, first("take traffic")},
+		"network policies":          {[]string{"delete networking.k8s.io networkpolicies"}, first("open the network")},
+		"custom resources":          {[]string{"update apiextensions.k8s.io customresourcedefinitions"}, first("change custom resources")},
+		"trust bundles":             {[]string{"create certificates.k8s.io clustertrustbundles"}, first("change whose certificates")},
 		"access policies":           {[]string{"create lapse.dev accesspolicies"}, first("change who gets access through Lapse")},
 		"a stable order":            {[]string{"list core secrets", "create core pods/exec"}, []string{can + "run commands", can + "read secrets"}},
 		"every verb on secrets":     {[]string{"* core secrets"}, []string{can + "read secrets", can + "write secrets"}},
@@ -160,5 +165,52 @@ func TestRisks(t *testing.T) {
 	}
 	if len(all) != len(risks)-5 { // pods are started and GitOps used in three ways, endpoints written in two
 		t.Errorf("a role that may do everything has %d risks", len(all))
+	}
+}
+
+// The patterns are those of https://kubernetes.io/docs/concepts/security/rbac-good-practices/.
+func TestWhatTheGoodPracticesOfKubernetesWarnOfIsTold(t *testing.T) {
+	const group = rbacv1.GroupName
+	for pattern, tc := range map[string]struct {
+		rules []string // of an aggregated role: those of all its pieces
+		told  string
+	}{
+		"wildcard verbs":                          {[]string{"* apps deployments"}, "every verb (*) on deployments"},
+		"wildcard resources":                      {[]string{"get apps *"}, "every resource (*)"},
+		"wildcard resources in a list":            {[]string{"get core pods,*"}, "every resource (*)"},
+		"wildcard everything":                     {[]string{"* * *"}, "every verb (*)"},
+		"getting secrets":                         {[]string{"get core secrets"}, "read secrets"},
+		"listing secrets":                         {[]string{"list core secrets"}, "read secrets"},
+		"watching secrets":                        {[]string{"watch core secrets"}, "read secrets"},
+		"creating pods":                           {[]string{"create core pods"}, "start pods"},
+		"creating workloads":                      {[]string{"create apps deployments"}, "start pods"},
+		"creating cron jobs":                      {[]string{"update batch cronjobs"}, "start pods"},
+		"creating persistent volumes":             {[]string{"create core persistentvolumes"}, "persistent volumes"},
+		"proxy to nodes":                          {[]string{"get core nodes/proxy"}, "talk to kubelets"},
+		"proxy to nodes by every subresource":     {[]string{"create core */proxy"}, "talk to kubelets"},
+		"escalate":                                {[]string{"escalate " + group + " clusterroles"}, "escalate on clusterroles"},
+		"bind":                                    {[]string{"bind " + group + " roles"}, "bind on roles"},
+		"impersonating users":                     {[]string{"impersonate core users"}, "impersonate on users"},
+		"impersonating groups":                    {[]string{"impersonate core groups"}, "impersonate on groups"},
+		"impersonating service accounts":          {[]string{"impersonate core serviceaccounts"}, "act as service accounts"},
+		"asking for certificates":                 {[]string{"create certificates.k8s.io certificatesigningrequests"}, "ask for client certificates"},
+		"approving certificates":                  {[]string{"update certificates.k8s.io certificatesigningrequests/approval"}, "approve client certificates"},
+		"requesting tokens":                       {[]string{"create core serviceaccounts/token"}, "make tokens"},
+		"validating webhooks":                     {[]string{"create admissionregistration.k8s.io validatingwebhookconfigurations"}, "change admission webhooks"},
+		"mutating webhooks":                       {[]string{"update admissionregistration.k8s.io mutatingwebhookconfigurations"}, "change admission webhooks"},
+		"changing namespaces":                     {[]string{"patch core namespaces"}, "labels of namespaces"},
+		"commands in pods":                        {[]string{"create core pods/exec"}, "run commands"},
+		"debugging containers":                    {[]string{"patch core pods/ephemeralcontainers"}, "debugging containers"},
+		"giving roles to others":                  {[]string{"create " + group + " rolebindings"}, "give its own rights"},
+		"one piece of many of an aggregated role": {[]string{"get core pods", "list apps deployments", "get,escalate " + group + " roles", "get core services"}, "escalate on roles"},
+		"a group for all and a resource for one":  {[]string{"list * secrets"}, "read secrets"},
+	} {
+		t.Run(pattern, func(t *testing.T) {
+			rules := rulesOf(tc.rules)
+			told := slices.Concat(Dangers(clusterRole("r"), rules), Risks(clusterRole("r"), rules))
+			if !slices.ContainsFunc(told, func(text string) bool { return strings.Contains(text, tc.told) }) {
+				t.Errorf("told is %q, want %q", told, tc.told)
+			}
+		})
 	}
 }

@@ -72,6 +72,10 @@ var risks = []risk{
 	{"apiregistration.k8s.io", []string{"apiservices"}, removes, "route parts of the API to servers of its own, which see what others send"},
 	{coreGroup, []string{"endpoints"}, writes, "point services at addresses in other namespaces"},
 	{"discovery.k8s.io", []string{"endpointslices"}, writes, "point services at addresses in other namespaces"},
+	{coreGroup, []string{"services", "services/status"}, writes, "take traffic meant for other addresses, by external or load balancer IPs of services"},
+	{"networking.k8s.io", []string{"networkpolicies"}, removes, "open the network of pods, or close it"},
+	{"apiextensions.k8s.io", []string{"customresourcedefinitions"}, removes, "change custom resources, and have them pass through a server of its own; deleting one deletes all objects of its kind"},
+	{certificatesGroup, []string{"clustertrustbundles"}, removes, "change whose certificates pods trust"},
 	{v1alpha1.GroupVersion.Group, []string{"accesspolicies"}, removes, "change who gets access through Lapse"},
 }
 
