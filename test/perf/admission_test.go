@@ -55,7 +55,7 @@ func ratio(b *testing.B, what string, guarded, bare func(i int) error) {
 		check(b, write(i))
 		return time.Since(begun)
 	}
-	var with, without []time.Duration
+	with, without := make([]time.Duration, 0, creations), make([]time.Duration, 0, creations)
 	for i := range creations {
 		if i%2 == 0 {
 			with = append(with, timed(guarded, i))
