@@ -74,9 +74,9 @@ var _ = Describe("A policy", func() {
 			"its holder can attach to running pods, read their output and type into them",
 			"its holder can connect to any port of running pods, past network policies",
 			"its holder can read secrets, with the passwords and tokens in them",
-			"its holder can write secrets; one of type service-account-token is a token of a service account that does not expire",
-			"its holder can make tokens of service accounts, which may outlive this access",
-			"its holder can act as service accounts, with all that those may do",
+			"its holder can write secrets, which applications and controllers trust",
+			"its holder can make tokens of service accounts; refused in the namespace of the grant while it lasts",
+			"its holder can act as service accounts, with all that those may do, also what is refused to the holder",
 			"its holder can start pods that use any secret and service account of the namespace, and outlive this access",
 		}
 		of := func(role string, risks ...any) (out []any) {
@@ -86,7 +86,7 @@ var _ = Describe("A policy", func() {
 			return out
 		}
 		risks := func() []string { return policyNow(ctx, "p-"+ns).Status.Risks }
-		adminOnly := of("admin", "its holder can change roles, within the holder's own rights", "its holder can give its own rights to others, for longer than this access")
+		adminOnly := of("admin", "its holder can change roles, within the holder's own rights; refused in the namespace of the grant while it lasts", "its holder can give its own rights to others; refused in the namespace of the grant while it lasts")
 		Eventually(risks).WithContext(ctx).Should(ContainElements(append(append(of("edit", both...), of("admin", both...)...), adminOnly...)))
 		Expect(risks()).NotTo(ContainElement(HavePrefix("edit: its holder can change roles")))
 
