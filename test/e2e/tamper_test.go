@@ -161,8 +161,6 @@ var _ = Describe("A managed binding", Ordered, func() {
 			defer mu.Unlock()
 			victims[what] = v
 		})
-		// Either would refuse to let alice add a subject.
-		removeGuard(ctx, operator.PersistenceGuard)
 		removeGuard(ctx, operator.ManagedBindingGuard)
 		eachWay(func(what string) {
 			v := victims[what]

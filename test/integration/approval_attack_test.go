@@ -9,6 +9,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,9 +35,10 @@ type court struct {
 
 func newCourt(ctx SpecContext) *court {
 	GinkgoHelper()
-	mayDecide(ctx)
+	ns := newNamespace(ctx)
+	mayDecide(ctx, ns)
 	c := &court{
-		h: newHarness(), ns: newNamespace(ctx), operator: asOperator,
+		h: newHarness(), ns: ns, operator: asOperator,
 		alice: user("alice"), bob: user("bob", "leads"), dave: user("dave", "security"), carol: user("carol", "leads", "security"),
 		eve: user("eve"), aliceInLeads: user("alice", "leads"), aliceInSecurity: user("alice", "security"),
 	}
@@ -48,17 +50,30 @@ func newCourt(ctx SpecContext) *court {
 	return c
 }
 
-// mayDecide lets the group askers do everything with decisions and requests.
-func mayDecide(ctx SpecContext) {
+// mayDecide lets the group askers do everything with decisions and requests, and in a
+// namespace all ServiceAccounts, the operator's among them.
+func mayDecide(ctx SpecContext, ns string) {
 	GinkgoHelper()
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "deciders"}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{"lapse.dev"}, Resources: []string{"accessdecisions", "accessrequests", "accessrequests/status"}, Verbs: []string{"*"}},
 	}}
-	if err := admin.Create(ctx, role); apierrors.IsAlreadyExists(err) {
-		return
+	if err := admin.Create(ctx, role); !apierrors.IsAlreadyExists(err) {
+		Expect(err).NotTo(HaveOccurred())
+		bindCluster(ctx, role.Name, role.Name, rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "askers"})
 	}
-	bindCluster(ctx, "deciders", "deciders", rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "askers"},
-		rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "system:serviceaccounts"})
+	Expect(admin.Create(ctx, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: role.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "system:serviceaccounts"}},
+	})).To(Succeed())
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User: "anybody", Groups: []string{"system:serviceaccounts"},
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: ns, Verb: "create", Group: "lapse.dev", Resource: "accessdecisions"},
+	}}
+	Eventually(func(g Gomega) {
+		g.Expect(admin.Create(ctx, review)).To(Succeed())
+		g.Expect(review.Status.Allowed).To(BeTrue())
+	}).WithContext(ctx).WithPolling(5 * time.Millisecond).Should(Succeed())
 }
 
 func (c *court) ask(ctx SpecContext, as client.Client, req *v1alpha1.AccessRequest) *v1alpha1.AccessRequest {

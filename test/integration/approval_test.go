@@ -226,8 +226,8 @@ var _ = Describe("Active access", func() {
 
 var _ = Describe("Access that needed no approval", func() {
 	It("is revoked by whoever may delete the request, and by nobody else", func(ctx SpecContext) {
-		mayDecide(ctx)
 		h, ns, alice := newHarness(), newNamespace(ctx), user("alice")
+		mayDecide(ctx, ns)
 		newPolicy(ctx, policyFor(ns))
 		req := h.granted(ctx, alice, requestIn(ns))
 		config, err := plane.User("owner")
