@@ -261,6 +261,21 @@ func TestUnrecordedGrant(t *testing.T) {
 	}
 }
 
+func TestWhatIsRecordedLateEndsNoLaterThanTheCeiling(t *testing.T) {
+	req, b := active(t)
+	req.Status = v1alpha1.AccessRequestStatus{}
+	b.Annotations[v1alpha1.ExpiresAtAnnotation] = timestamp(noon.Add(48 * time.Hour))
+	ceiling := noon.Add(settings.MaxDuration)
+	step := next(t, ceiling, req, allows, Observed{Binding: b})
+	check(t, step, Empty, v1alpha1.StateExpired, v1alpha1.ReasonExpired)
+	if got := step.Outcome.Grant.ExpiresAt; !got.Time.Equal(ceiling) {
+		t.Errorf("expiresAt = %s, want the ceiling, %s", got, ceiling)
+	}
+	if want := "access ended at the operator's ceiling of 24h0m0s, at " + timestamp(ceiling); step.Outcome.Message != want {
+		t.Errorf("message = %q, want %q", step.Outcome.Message, want)
+	}
+}
+
 func TestFinalRequest(t *testing.T) {
 	for _, state := range []v1alpha1.RequestState{v1alpha1.StateExpired, v1alpha1.StateReturned, v1alpha1.StateDenied, v1alpha1.StateRevoked} {
 		t.Run(string(state)+" is never granted again, and loses a binding that is left", func(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
 
@@ -96,14 +98,20 @@ func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Ob
 	if !readable || !madeFor(b, req) {
 		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
 	}
+	promised := "access ended as promised at "
+	if latest := Deadline(b, set.MaxDuration); latest.Before(g.ExpiresAt.Time) {
+		// Nobody promised what its annotation says.
+		g.ExpiresAt = metav1.NewTime(latest)
+		promised = fmt.Sprintf("access ended at the operator's ceiling of %s, at ", set.MaxDuration)
+	}
 	end := func(reason, message string) (Step, error) {
 		return Step{Action: Empty, Outcome: ended(now, req, g, reason, message)}, nil
 	}
 	switch {
 	case req.DeletionTimestamp != nil:
 		return end(v1alpha1.ReasonRevoked, "the request is being deleted")
-	case !now.Before(Deadline(b, set.MaxDuration)):
-		return end(v1alpha1.ReasonExpired, "access ended as promised at "+timestamp(g.ExpiresAt.Time))
+	case !now.Before(g.ExpiresAt.Time):
+		return end(v1alpha1.ReasonExpired, promised+timestamp(g.ExpiresAt.Time))
 	case b.DeletionTimestamp != nil:
 		return end(v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", b.Name))
 	}
