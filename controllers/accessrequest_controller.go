@@ -75,12 +75,8 @@ func (r *RequestReconciler) decide(ctx context.Context, now time.Time, req *v1al
 	if err != nil || step.Ends() || settled(now, req, step) {
 		return step, seen, err
 	}
-	live := &v1alpha1.AccessRequest{}
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(req), live); err != nil {
-		return grant.Step{}, seen, client.IgnoreNotFound(err)
-	}
-	*req = *live
-	if seen, err = r.observe(ctx, r.Live, req); err != nil {
+	seen, gone, err := r.lookAgain(ctx, req)
+	if err != nil || gone {
 		return grant.Step{}, seen, err
 	}
 	// A refusal is for good, so it is made by all policies as they are now. A grant is
@@ -91,6 +87,27 @@ func (r *RequestReconciler) decide(ctx context.Context, now time.Time, req *v1al
 	}
 	step, err = grant.Next(now, req, r.judges.of(ctx, sources, now, req), seen, r.settings())
 	return step, seen, err
+}
+
+// lookAgain reads everything from the API server, the request into req. The binding
+// comes first, in the opposite order to what is written: status knows of a grant before
+// its binding goes, so that if there is no binding, status that is read after it knows of
+// every grant that there was.
+func (r *RequestReconciler) lookAgain(ctx context.Context, req *v1alpha1.AccessRequest) (seen grant.Observed, gone bool, err error) {
+	if seen, err = r.observe(ctx, r.Live, req); err != nil {
+		return seen, false, err
+	}
+	live := &v1alpha1.AccessRequest{}
+	err = r.Live.Get(ctx, client.ObjectKeyFromObject(req), live)
+	if err != nil || live.UID != req.UID {
+		// Another one of that name is looked at when the cache has it.
+		return seen, true, client.IgnoreNotFound(err)
+	}
+	*req = *live
+	if seen.Binding == nil && req.Status.State == v1alpha1.StateActive {
+		seen, err = r.observe(ctx, r.Live, req) // it may have been granted in between
+	}
+	return seen, false, err
 }
 
 // settled says whether a step neither does nor says anything new.
