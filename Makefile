@@ -77,6 +77,10 @@ verify: generate fmt lint ## Fail if anything generated, formatted or linted dif
 test: build controlplane ## Run all tests, on a real API server
 	KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -p 1 -timeout 20m | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
 
+.PHONY: model
+model: ## Explore millions of orders of crashes, lost answers, edits and time (two minutes)
+	go test ./test/model -run '^TestNoOrder' -full -v -count=1 -timeout 10m | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+
 .PHONY: bench
 bench: ## Run the benchmarks of the evaluator
 	go test ./internal/policy -run '^$$' -bench . -benchmem

@@ -1,0 +1,185 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package model
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/test/builders"
+)
+
+// Time goes in ticks. A grant lasts two, and the operator's ceiling is three.
+const (
+	tick     = 30 * time.Second
+	lasts    = 2
+	ceiling  = 3
+	never    = 255
+	replicas = 2
+	// slots are for the bindings of the request and of the one that is created again
+	// under its name: their names differ, since they end in the UID.
+	slots = 2
+)
+
+var start = time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+
+func at(now uint8) time.Time { return start.Add(time.Duration(now) * tick) }
+
+// ticksTo is the tick that a moment is at.
+func ticksTo(t time.Time) uint8 { return uint8(t.Sub(start) / tick) }
+
+// server is what the API server holds, and what the oracle has seen of it. Objects are
+// the ids of their versions; 0 is none.
+type server struct {
+	now         uint8
+	incarnation uint8 // of the request, whether it is there or not
+	request     id
+	bindings    [slots]id
+	made        [slots]uint8 // bindings that ever had the name
+	decisions   id
+	policy      id
+	seen        [slots]witness
+}
+
+// replica is one operator: its caches, and where its two controllers are.
+type replica struct {
+	// unsynced: the cache of requests has not caught up since the start. What grants
+	// does not run, what ends access does.
+	unsynced  bool
+	request   id
+	bindings  [slots]id
+	decisions id
+	policy    id
+
+	granting, ending trail
+	// unjust: when granting last read the request, there was a reason against it.
+	unjust bool
+	// late: since then the other replica created or recorded something.
+	late bool
+}
+
+// world is one state. What is left bounds what may still happen.
+type world struct {
+	server
+	left     budget
+	replicas [replicas]replica
+}
+
+// budget is how often each kind of trouble may still come.
+type budget struct{ crashes, faults, edits, ticks uint8 }
+
+// scenario is where an exploration begins.
+type scenario struct {
+	name      string
+	budget    budget
+	depth     int  // longest path, in steps; 0 is no bound
+	approval  bool // the policy asks for approval
+	retention time.Duration
+	edits     []edit
+	bug       bug
+	strict    bool // nothing is excused; see excuse
+}
+
+// bug is a mistake that the model makes in the place of the operator; 0 is none.
+type bug uint8
+
+const (
+	// staleView: live reads are answered by the cache.
+	staleView bug = iota + 1
+	// noLock: status is written whatever version it was made from.
+	noLock
+	// deleteUnrecorded: a binding that status does not know is deleted, not emptied.
+	deleteUnrecorded
+	// existsIsSuccess: a binding that exists already is taken for the one created.
+	existsIsSuccess
+)
+
+const (
+	requestName = "debug"
+	namespace   = "payments"
+	policyName  = "oncall"
+	requester   = "alice"
+	approver    = "carol"
+)
+
+func uidOf(incarnation uint8) types.UID {
+	return types.UID([]string{"11111111-1111-1111", "22222222-2222-2222"}[incarnation])
+}
+
+var bindingNames = [slots]string{grant.BindingName(newRequest(0, 0)), grant.BindingName(newRequest(1, 0))}
+
+func slotOf(binding string) int8 {
+	for i, name := range bindingNames {
+		if name == binding {
+			return int8(i)
+		}
+	}
+	panic("nobody has a binding of the name " + binding)
+}
+
+func newRequest(incarnation, now uint8) *v1alpha1.AccessRequest {
+	req := builders.Request(requestName).In(namespace).By(requester).Lasting(lasts * tick).Build()
+	req.UID, req.Generation, req.CreationTimestamp = uidOf(incarnation), 1, metav1.NewTime(at(now))
+	req.ResourceVersion = version(incarnation, 1)
+	req.Status.ObservedGeneration = -1
+	return req
+}
+
+func newPolicy(approval bool) *v1alpha1.AccessPolicy {
+	b := builders.Policy(policyName).In(namespace)
+	if approval {
+		b = b.ApprovedBy(builders.User(approver), builders.User(requester))
+	}
+	p := b.Build()
+	p.UID, p.Generation = "policy", 1
+	return p
+}
+
+// first is the state in which a request has just been created and nobody knows.
+func (m *machine) first() world {
+	w := world{left: m.budget}
+	w.request = m.put(newRequest(0, 0))
+	w.policy = m.put(newPolicy(m.approval))
+	w.decisions = m.put(&v1alpha1.AccessDecisionList{})
+	for i := range w.replicas {
+		w.replicas[i].policy, w.replicas[i].decisions = w.policy, w.decisions
+	}
+	return w
+}
+
+// alike orders the replicas: it makes no difference which one is which. It says
+// whether it changed them over.
+func (w *world) alike() bool {
+	if !w.replicas[1].before(&w.replicas[0]) {
+		return false
+	}
+	w.replicas[0], w.replicas[1] = w.replicas[1], w.replicas[0]
+	return true
+}
+
+func (r *replica) before(o *replica) bool {
+	a, b := r.key(), o.key()
+	for i := range a {
+		if a[i] != b[i] {
+			return a[i] < b[i]
+		}
+	}
+	return false
+}
+
+func (r *replica) key() [8]id {
+	var flags id
+	for i, set := range []bool{r.unsynced, r.unjust, r.late} {
+		if set {
+			flags |= 1 << i
+		}
+	}
+	return [...]id{
+		r.granting, r.ending, r.request, r.bindings[0], r.bindings[1], r.decisions, r.policy, flags,
+	}
+}
