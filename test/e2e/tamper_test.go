@@ -201,10 +201,20 @@ func newVictim(ctx context.Context, name string, lasting time.Duration) *victim 
 	eventually(ctx, v.req, v1alpha1.ReasonGranted)
 	v.binding = &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: v.req.Status.Grant.Binding}}
 	v.binding = v.current(ctx)
+	DeferCleanup(v.unpin)
 	Eventually(func() error {
 		return alice.List(ctx, &corev1.ConfigMapList{}, client.InNamespace(ns.Name))
 	}).WithContext(ctx).Should(Succeed())
 	return v
+}
+
+// unpin lets the binding go, if something was made to keep it.
+func (v *victim) unpin(ctx SpecContext) {
+	b := &rbacv1.RoleBinding{}
+	if err := admin.Get(ctx, client.ObjectKeyFromObject(v.binding), b); err == nil && len(b.Finalizers) > 0 {
+		b.Finalizers = nil
+		Expect(client.IgnoreNotFound(admin.Update(ctx, b))).To(Succeed())
+	}
 }
 
 func (v *victim) current(ctx context.Context) *rbacv1.RoleBinding {
