@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -120,17 +122,27 @@ rules:
 `, kind, req.Spec.RoleRef.Name, req.Spec.RoleRef.Name, v1alpha1.BindableLabel, resource, req.Spec.RoleRef.Name), meant)
 }
 
-// maxServerMessage bounds what is told of an API server's answer, in bytes.
-const maxServerMessage = 1024
+// maxForeign bounds what is told in somebody else's words, in bytes.
+const maxForeign = 1024
+
+// foreign is somebody else's text as a terminal may show it: bounded, with a mark for
+// what cannot be printed. Line breaks stay.
+func foreign(s string) string {
+	if len(s) > maxForeign {
+		s = strings.ToValidUTF8(s[:maxForeign], "") + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || unicode.IsPrint(r) {
+			return r
+		}
+		return utf8.RuneError
+	}, s)
+}
 
 // BindFailed is the outcome, in place of the grant that was meant, when the API server
 // refused the binding for a reason that is not known to mend itself.
 func BindFailed(meant *Outcome, err error) *Outcome {
-	said := err.Error()
-	if len(said) > maxServerMessage {
-		said = strings.ToValidUTF8(said[:maxServerMessage], "") + "…"
-	}
-	return instead(v1alpha1.ReasonBindFailed, "the API server refused the RoleBinding, and it is tried again: "+said, meant)
+	return instead(v1alpha1.ReasonBindFailed, "the API server refused the RoleBinding, and it is tried again: "+foreign(err.Error()), meant)
 }
 
 // instead is a failure that keeps who approved.

@@ -140,7 +140,7 @@ func adopt(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge J
 	}
 	b, want := seen.Binding, step.Binding
 	if step.Action != Create || name != step.Outcome.Policy.Name {
-		message := fmt.Sprintf("policy %s does not allow this any more: %s", name, step.Outcome.Message)
+		message := fmt.Sprintf("policy %s does not allow this any more: %s", foreign(name), step.Outcome.Message)
 		return Step{Action: Empty, Outcome: ended(now, req, g, v1alpha1.ReasonPolicyWithdrawn, message)}, nil
 	}
 	if len(b.Subjects) == 0 {
