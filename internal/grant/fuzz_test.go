@@ -63,7 +63,7 @@ func FuzzUnrecorded(f *testing.F) {
 			b.Subjects = nil
 		}
 		now := noon.Add(time.Duration(seconds) * time.Second)
-		step := next(t, now, req, allows, Observed{Binding: b})
+		step := next(t, now, req, allows, Observed{Admission: inForce, Binding: b})
 		wantLegible(t, step)
 		if step.Action == Create || step.Action == Delete {
 			t.Fatalf("action = %s", step.Action)
@@ -129,7 +129,7 @@ func FuzzDecision(f *testing.F) {
 		}
 		j := judge(allows)
 		j.MayEnd = func(_ string, who *v1alpha1.Identity) (bool, error) { return who.Username == "carol", nil }
-		step, err := Next(noon, req, j, Observed{Binding: b, Decisions: []v1alpha1.AccessDecision{d}}, settings)
+		step, err := Next(noon, req, j, Observed{Admission: inForce, Binding: b, Decisions: []v1alpha1.AccessDecision{d}}, settings)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,7 +156,7 @@ func FuzzServerMessage(f *testing.F) {
 	f.Add(strings.Repeat("ä", 600))
 	f.Add("\x1b[2J\r\n\x00\u200b\xff")
 	f.Fuzz(func(t *testing.T, text string) {
-		step := next(t, noon, request(), allows, Observed{})
+		step := next(t, noon, request(), allows, Observed{Admission: inForce})
 		o := BindFailed(step.Outcome, errors.New(text))
 		wantLegible(t, Step{Outcome: o})
 		if len(o.Message) > 1200 {
