@@ -31,8 +31,10 @@ dev: build controlplane ## Leave a cluster running and print its KUBECONFIG; Ctr
 ##### Build
 
 .PHONY: build
-build: ## Build the manager into bin/
+build: ## Build the manager and the kubectl plugin into bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/manager .
+	CGO_ENABLED=0 go build -trimpath -o bin/kubectl-lapse ./cmd/kubectl-lapse
+	install -m 755 cmd/kubectl-lapse/kubectl_complete-lapse bin/
 
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into bin/ (minutes, once)

@@ -1,0 +1,173 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
+)
+
+// ballot finds out beforehand whether somebody's word on a request counts, by the
+// code that the operator counts with. The operator decides; this only spares people a
+// decision that comes to nothing.
+type ballot struct {
+	*plugin
+	c   *cluster
+	req *v1alpha1.AccessRequest
+	me  *v1alpha1.Identity
+}
+
+// objection is why the word would not count, empty if it would. doubt is why it
+// cannot be told.
+func (b *ballot) objection(ctx context.Context, verdict v1alpha1.Verdict) (objection, doubt string, err error) {
+	if state := b.req.Status.State; state.Final() {
+		return fmt.Sprintf("%s is over (%s); nothing brings it back, ask for a new one", b.req.Name, stateText(b.req)), "", nil
+	}
+	p, doubt, err := b.policy(ctx)
+	if err != nil || doubt != "" {
+		return "", doubt, err
+	}
+	switch verdict {
+	case v1alpha1.VerdictApprove:
+		return b.approve(ctx, p)
+	case v1alpha1.VerdictDeny, v1alpha1.VerdictRevoke:
+		return b.end(ctx, p, verdict)
+	default:
+		return "", "", fmt.Errorf("unknown verdict %q", verdict)
+	}
+}
+
+// policy that the request is under.
+func (b *ballot) policy(ctx context.Context) (p *v1alpha1.AccessPolicy, doubt string, err error) {
+	ref := b.req.Status.Policy
+	if ref == nil {
+		return nil, "the operator has not put the request under a policy yet", nil
+	}
+	p = &v1alpha1.AccessPolicy{}
+	err = b.c.get(ctx, "", ref.Name, p)
+	switch {
+	case apierrors.IsForbidden(err):
+		return nil, "you may not read policy " + ref.Name, nil
+	case apierrors.IsNotFound(err):
+		return nil, "policy " + ref.Name + " is gone, and the request will be judged anew", nil
+	}
+	return p, "", err
+}
+
+func (b *ballot) approve(ctx context.Context, p *v1alpha1.AccessPolicy) (objection, doubt string, err error) {
+	rules := p.Spec.Approvals
+	switch {
+	case b.req.Status.State == v1alpha1.StateActive:
+		return fmt.Sprintf("%s is granted already", b.req.Name), "", nil
+	case len(rules) == 0:
+		return fmt.Sprintf("policy %s asks for no approval; %s: %s", p.Name, stateText(b.req), messageOf(b.req)), "", nil
+	case !policy.Reviews(rules, b.me):
+		return fmt.Sprintf("you (%s) are not among the approvers of policy %s, which asks for %s", b.me.Username, p.Name, rulesText(rules)), "", nil
+	case !p.Spec.AllowSelfApproval && policy.Involved(b.req, b.me):
+		return fmt.Sprintf("you (%s) asked for it or get it, and policy %s does not say allowSelfApproval", b.me.Username, p.Name), "", nil
+	}
+	decisions, err := decisionsOn(ctx, b.c, b.req)
+	if apierrors.IsForbidden(err) {
+		return "", "you may not read who has decided already", nil
+	}
+	if err != nil {
+		return "", "", err
+	}
+	return b.count(p, decisions), "", nil
+}
+
+// count adds the vote to those that there are, and looks whether it changes anything.
+func (b *ballot) count(p *v1alpha1.AccessPolicy, decisions []v1alpha1.AccessDecision) (objection string) {
+	timeout := time.Hour
+	if d := p.Spec.ApprovalTimeout; d != nil {
+		timeout = d.Duration
+	}
+	by := b.req.CreationTimestamp.Add(timeout)
+	now := b.clock.now()
+	if !now.Before(by) {
+		return fmt.Sprintf("%s had to be approved by %s; ask for a new one", b.req.Name, timeText(by))
+	}
+	d := policy.Decision{Approvals: p.Spec.Approvals, AllowSelfApproval: p.Spec.AllowSelfApproval}
+	before := d.Count(b.req, decisions, by)
+	for _, a := range before.Counted {
+		if a.Reviewer == b.me.Username {
+			return fmt.Sprintf("you (%s) approved it already, at %s; it %s", b.me.Username, timeText(a.Time.Time), before.Text())
+		}
+	}
+	mine := v1alpha1.AccessDecision{
+		// The last of all names, should somebody else have voted in the same second.
+		ObjectMeta: metav1.ObjectMeta{Namespace: b.req.Namespace, Name: "~", CreationTimestamp: metav1.NewTime(now)},
+		Spec: v1alpha1.AccessDecisionSpec{
+			RequestRef: v1alpha1.RequestReference{Name: b.req.Name, UID: b.req.UID},
+			Verdict:    v1alpha1.VerdictApprove, Reviewer: b.me,
+		},
+	}
+	if after := d.Count(b.req, append(decisions, mine), by); len(after.Counted) == len(before.Counted) {
+		return fmt.Sprintf("nobody is needed any more out of those for whom you stand; it %s", before.Text())
+	}
+	return ""
+}
+
+// end is about Deny and Revoke: approvers may and, under a policy without approvals,
+// whoever may delete the request. Everybody may give back what is his.
+func (b *ballot) end(ctx context.Context, p *v1alpha1.AccessPolicy, verdict v1alpha1.Verdict) (objection, doubt string, err error) {
+	switch {
+	case verdict == v1alpha1.VerdictRevoke && policy.Involved(b.req, b.me):
+		return "", "", nil
+	case len(p.Spec.Approvals) > 0 && policy.Reviews(p.Spec.Approvals, b.me):
+		return "", "", nil
+	case len(p.Spec.Approvals) > 0:
+		return fmt.Sprintf("you (%s) are not among the approvers of policy %s, who are %s", b.me.Username, p.Name, rulesText(p.Spec.Approvals)), "", nil
+	}
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: b.req.Namespace, Name: b.req.Name, Verb: "delete",
+			Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version, Resource: requestResource,
+		},
+	}}
+	if err := b.c.create(ctx, review); err != nil {
+		return "", "", err
+	}
+	if !review.Status.Allowed {
+		return fmt.Sprintf("policy %s asks for no approval, so only those who may delete the request can end it, and you (%s) may not", p.Name, b.me.Username), "", nil
+	}
+	return "", "", nil
+}
+
+// rulesText is such as: 1 of group:sre-leads, and 2 of group:security or alice.
+func rulesText(rules []v1alpha1.ApprovalRule) string {
+	texts := make([]string, 0, len(rules))
+	for _, rule := range rules {
+		from := make([]string, 0, len(rule.From))
+		for i := range rule.From {
+			from = append(from, subjectText(&rule.From[i]))
+		}
+		texts = append(texts, fmt.Sprintf("%d of %s", rule.Count, strings.Join(from, " or ")))
+	}
+	return strings.Join(texts, ", and ")
+}
+
+// decisionsOn are those on the request, without those on another of its name.
+func decisionsOn(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest) ([]v1alpha1.AccessDecision, error) {
+	list := &v1alpha1.AccessDecisionList{}
+	if err := c.list(ctx, req.Namespace, list); err != nil {
+		return nil, err
+	}
+	var on []v1alpha1.AccessDecision
+	for i := range list.Items {
+		if policy.Concerns(&list.Items[i], req) {
+			on = append(on, list.Items[i])
+		}
+	}
+	return on, nil
+}

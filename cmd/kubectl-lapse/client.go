@@ -1,0 +1,203 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+const (
+	requestResource  = "accessrequests"
+	decisionResource = "accessdecisions"
+	// operatorNamespace and operatorAccount are where and who the operator is; the
+	// admission policies know it by these names, so they are the same everywhere.
+	operatorNamespace = "lapse-system"
+	operatorAccount   = "lapse-manager"
+)
+
+// cluster is the API server. It knows the kinds that the plugin uses by itself: no
+// discovery of everything that there is, and none of the weight of a general client,
+// at each start.
+type cluster struct {
+	config *rest.Config
+	http   *http.Client
+}
+
+// object is one of the kinds that are read and written.
+type object interface {
+	runtime.Object
+	metav1.Object
+}
+
+// connect prepares a connection. It sends nothing yet.
+func (p *plugin) connect() (*cluster, error) {
+	if err := v1alpha1.AddToScheme(scheme.Scheme); err != nil {
+		return nil, err
+	}
+	config, err := p.config.ToRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
+	client, err := rest.HTTPClientFor(config)
+	return &cluster{config: config, http: client}, err
+}
+
+// of is the client and the resource for a kind, or for a list of it.
+func (c *cluster) of(obj runtime.Object) (client *rest.RESTClient, resource string, err error) {
+	kinds, _, err := scheme.Scheme.ObjectKinds(obj)
+	if err != nil {
+		return nil, "", err
+	}
+	kind := kinds[0]
+	kind.Kind = strings.TrimSuffix(kind.Kind, "List")
+	config := rest.CopyConfig(c.config)
+	version := kind.GroupVersion()
+	config.GroupVersion, config.APIPath = &version, "/apis"
+	if version.Group == "" {
+		config.APIPath = "/api"
+	}
+	plural, _ := meta.UnsafeGuessKindToResource(kind)
+	client, err = rest.RESTClientForConfigAndClient(config, c.http)
+	return client, plural.Resource, err
+}
+
+// get reads one object; one without a namespace has none.
+func (c *cluster) get(ctx context.Context, namespace, name string, into object) error {
+	client, resource, err := c.of(into)
+	if err != nil {
+		return err
+	}
+	return client.Get().NamespaceIfScoped(namespace, namespace != "").Resource(resource).Name(name).Do(ctx).Into(into)
+}
+
+// list reads the objects of a namespace, or of all.
+func (c *cluster) list(ctx context.Context, namespace string, into runtime.Object) error {
+	return c.listWhere(ctx, namespace, nil, into)
+}
+
+func (c *cluster) listWhere(ctx context.Context, namespace string, where fields.Set, into runtime.Object) error {
+	client, resource, err := c.of(into)
+	if err != nil {
+		return err
+	}
+	options := &metav1.ListOptions{FieldSelector: where.String()}
+	return client.Get().NamespaceIfScoped(namespace, namespace != "").Resource(resource).
+		VersionedParams(options, scheme.ParameterCodec).Do(ctx).Into(into)
+}
+
+// watch tells what changes from a list on.
+func (c *cluster) watch(ctx context.Context, namespace string, where fields.Set, from *v1alpha1.AccessRequestList) (watch.Interface, error) {
+	client, resource, err := c.of(from)
+	if err != nil {
+		return nil, err
+	}
+	options := &metav1.ListOptions{FieldSelector: where.String(), ResourceVersion: from.ResourceVersion, Watch: true}
+	return client.Get().NamespaceIfScoped(namespace, namespace != "").Resource(resource).
+		VersionedParams(options, scheme.ParameterCodec).Watch(ctx)
+}
+
+// create stores an object, and reads into it what was stored; with dryRun
+// metav1.DryRunAll nothing is.
+func (c *cluster) create(ctx context.Context, obj object, dryRun ...string) error {
+	client, resource, err := c.of(obj)
+	if err != nil {
+		return err
+	}
+	namespace := obj.GetNamespace()
+	return client.Post().NamespaceIfScoped(namespace, namespace != "").Resource(resource).
+		VersionedParams(&metav1.CreateOptions{DryRun: dryRun, FieldManager: "kubectl-lapse"}, scheme.ParameterCodec).
+		Body(obj).Do(ctx).Into(obj)
+}
+
+// delete deletes exactly this object, and not one that has its name later.
+func (c *cluster) delete(ctx context.Context, obj object) error {
+	client, resource, err := c.of(obj)
+	if err != nil {
+		return err
+	}
+	uid, namespace := obj.GetUID(), obj.GetNamespace()
+	return client.Delete().NamespaceIfScoped(namespace, namespace != "").Resource(resource).Name(obj.GetName()).
+		Body(&metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}}).Do(ctx).Error()
+}
+
+// wrapConfig is for every connection.
+func (p *plugin) wrapConfig(config *rest.Config) *rest.Config {
+	config.UserAgent = "kubectl-lapse/" + clientVersion()
+	config.QPS = -1 // the server has limits of its own
+	config.WarningHandler = rest.NewWarningWriter(p.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
+	config.Wrap(p.clock.wrap)
+	return config
+}
+
+// namespace is that of -n, else of the kubeconfig, else default.
+func (p *plugin) namespace() string {
+	name, _, err := p.config.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return metav1.NamespaceDefault // whatever is wrong, connect says it better
+	}
+	return name
+}
+
+// whoami is the caller, as the API server authenticated it.
+func (c *cluster) whoami(ctx context.Context) (*v1alpha1.Identity, error) {
+	review := &authenticationv1.SelfSubjectReview{}
+	if err := c.create(ctx, review); err != nil {
+		return nil, fmt.Errorf("asking the API server who you are: %w", err)
+	}
+	who := review.Status.UserInfo
+	return &v1alpha1.Identity{Username: who.Username, UID: who.UID, Groups: who.Groups}, nil
+}
+
+// serverClock is the API server's time, from the Date of its answers (RFC 9110,
+// 6.6.1): access ends by that clock, whatever the one here says.
+type serverClock struct{ ahead atomic.Int64 }
+
+// tolerated is what a Date in whole seconds and the time of an answer may hide.
+const tolerated = 2 * time.Second
+
+func (s *serverClock) wrap(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		res, err := next.RoundTrip(req)
+		if err != nil {
+			return res, err
+		}
+		if date, parseErr := http.ParseTime(res.Header.Get("Date")); parseErr == nil {
+			s.ahead.Store(int64(time.Since(date)))
+		}
+		return res, nil
+	})
+}
+
+// skew is how far the clock here is ahead of the API server's, negative when behind;
+// zero while the difference could be that of a Date in whole seconds.
+func (s *serverClock) skew() time.Duration {
+	if d := time.Duration(s.ahead.Load()); d.Abs() > tolerated {
+		return d.Round(time.Second)
+	}
+	return 0
+}
+
+// now is the API server's time.
+func (s *serverClock) now() time.Time { return time.Now().Add(-s.skew()) }
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }

@@ -1,0 +1,159 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+// settledWithin is how long the operator is given to act on a decision; it takes some
+// tens of milliseconds.
+const settledWithin = 3 * time.Second
+
+// decideOptions are those of approve, deny and revoke.
+type decideOptions struct {
+	*plugin
+	output  *output
+	verdict v1alpha1.Verdict
+	comment string
+}
+
+func (p *plugin) decideCommand(verdict v1alpha1.Verdict) *cobra.Command {
+	o := &decideOptions{plugin: p, output: newOutput("created", outputColumns), verdict: verdict}
+	verb := strings.ToLower(string(verdict))
+	cmd := &cobra.Command{
+		Use:  verb + " NAME",
+		Args: oneName,
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },
+	}
+	switch verdict {
+	case v1alpha1.VerdictApprove:
+		cmd.Short = "Approve a request"
+		cmd.Long = "Approve a request. It is refused beforehand, with the reason, when the policy would not count your word."
+		cmd.ValidArgsFunction = p.completeRequests(pending)
+	case v1alpha1.VerdictDeny:
+		cmd.Short = "Refuse a request, for good"
+		cmd.Long = "Refuse a request, whoever approves. One that was granted already ends."
+		cmd.ValidArgsFunction = p.completeRequests(pending)
+	case v1alpha1.VerdictRevoke:
+		cmd.Short = "Take access away, at once"
+		cmd.Long = "Take access away at once, or see to it that it is not given. Approvers of the policy may; under a policy without approvals, whoever may delete the request."
+		cmd.ValidArgsFunction = p.completeRequests(unfinished)
+		cmd.Use += " --reason TEXT"
+		cmd.Example = "  kubectl lapse revoke edit-x7k2p -n payments --reason \"the incident is over\""
+	}
+	if verdict == v1alpha1.VerdictRevoke {
+		cmd.Flags().StringVar(&o.comment, "reason", "", "Why, one line. Required.")
+	} else {
+		cmd.Example = fmt.Sprintf("  kubectl lapse %s admin-x7k2p -n payments --comment \"I watch the dashboards\"", verb)
+		cmd.Flags().StringVar(&o.comment, "comment", "", "What else there is to say, one line.")
+	}
+	o.output.addTo(cmd)
+	return cmd
+}
+
+func oneName(_ *cobra.Command, args []string) error {
+	switch len(args) {
+	case 0:
+		return errNoName
+	case 1:
+		return nil
+	default:
+		return fmt.Errorf("one request at a time, and not %d; a comment of several words needs quotes", len(args))
+	}
+}
+
+func (o *decideOptions) run(ctx context.Context, name string) error {
+	if o.verdict == v1alpha1.VerdictRevoke && strings.TrimSpace(o.comment) == "" {
+		return errors.New("--reason is missing: whoever loses the access reads it")
+	}
+	if _, err := o.output.printer(); err != nil {
+		return err
+	}
+	c, err := o.connect()
+	if err != nil {
+		return err
+	}
+	req := &v1alpha1.AccessRequest{}
+	if err := c.get(ctx, o.namespace(), name, req); err != nil {
+		return err
+	}
+	me, err := c.whoami(ctx)
+	if err != nil {
+		return err
+	}
+	b := &ballot{plugin: o.plugin, c: c, req: req, me: me}
+	objection, doubt, err := b.objection(ctx, o.verdict)
+	switch {
+	case err != nil:
+		return err
+	case objection != "":
+		return fmt.Errorf("nothing was decided: %s", objection)
+	case doubt != "":
+		o.say("whether your word counts could not be told: %s", doubt)
+	}
+	return o.decide(ctx, c, req, me, o.verdict, o.comment, o.output)
+}
+
+// decide creates a decision on exactly this request, and says what came of it.
+func (p *plugin) decide(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest, me *v1alpha1.Identity, verdict v1alpha1.Verdict, comment string, out *output) error {
+	d := &v1alpha1.AccessDecision{
+		ObjectMeta: metav1.ObjectMeta{Namespace: req.Namespace, GenerateName: generateName(req.Name)},
+		Spec: v1alpha1.AccessDecisionSpec{
+			RequestRef: v1alpha1.RequestReference{Name: req.Name, UID: req.UID}, Verdict: verdict, Comment: comment,
+		},
+	}
+	err := c.create(ctx, d)
+	if lacks(err, "spec.reviewer") {
+		// Below Kubernetes 1.36 nothing is stamped.
+		d.Spec.Reviewer = me
+		d.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: req.Name, UID: req.UID,
+		}}
+		err = c.create(ctx, d)
+	}
+	if err != nil {
+		return err
+	}
+	d.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AccessDecision"))
+	if err := p.print(out, d); err != nil {
+		return err
+	}
+	return p.outcome(ctx, c, req)
+}
+
+// outcome says how the request stands once the operator has acted on a decision.
+func (p *plugin) outcome(ctx context.Context, c *cluster, before *v1alpha1.AccessRequest) error {
+	waiting, cancel := context.WithTimeout(ctx, settledWithin)
+	defer cancel()
+	for seen := range p.only(waiting, c, before) {
+		if seen.last {
+			return seen.err
+		}
+		if seen.req == nil || seen.req.UID != before.UID || seen.req.ResourceVersion == before.ResourceVersion {
+			continue
+		}
+		if seen.req.Status.State == v1alpha1.StateActive {
+			p.say("%s", p.grantedText(seen.req))
+		} else {
+			p.say("%s", standText(seen.req))
+		}
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	p.say("%s did not change within %s: your word does not count for its policy, or the operator is away; see kubectl lapse why %s -n %s",
+		before.Name, durationText(settledWithin), before.Name, before.Namespace)
+	return nil
+}

@@ -1,0 +1,121 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+// health is how one check came out.
+type health string
+
+const (
+	healthy   health = "ok"
+	unhealthy health = "FAIL"
+	unchecked health = "?"
+)
+
+// diagnosis is what a check found, in words; mend is the command that mends it.
+type diagnosis struct {
+	health health
+	text   string
+	mend   string
+}
+
+// doctor is `kubectl lapse doctor`.
+type doctor struct {
+	*plugin
+	c *cluster
+}
+
+func (p *plugin) doctorCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "Check that Lapse is installed, enforced and at work",
+		Long: `Check what Lapse needs: its kinds, the admission policies (also that they are enforced,
+by a request in a false name that is not stored), the operator, its right to bind what
+policies offer, clocks, and that no access is past its time. Each failure comes with
+the command that mends it.
+
+A cluster admin can check all of it; what you may not read is marked "?". Exit codes: 0
+all well, 1 something is wrong, 3 something could not be checked.`,
+		Example: "  kubectl lapse doctor",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return p.doctor(cmd.Context()) },
+	}
+}
+
+func (p *plugin) doctor(ctx context.Context) error {
+	c, err := p.connect()
+	if err != nil {
+		return err
+	}
+	d := &doctor{plugin: p, c: c}
+	if _, err := d.serverVersion(); err != nil {
+		return err // there is nothing to check
+	}
+	failed, unknown := d.examine(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case failed > 0:
+		return &exitError{exitFailed, fmt.Sprintf("%d checks failed, %d could not be made", failed, unknown)}
+	case unknown > 0:
+		return &exitError{exitUnknown, fmt.Sprintf("%d checks could not be made; a cluster admin can make them", unknown)}
+	default:
+		p.say("all is well")
+		return nil
+	}
+}
+
+// examine makes all checks and prints what they find.
+func (d *doctor) examine(ctx context.Context) (failed, unknown int) {
+	for _, check := range []struct {
+		name string
+		run  func(context.Context) []diagnosis
+	}{
+		{"kubernetes", d.kubernetes},
+		{"kinds", d.kinds},
+		{"admission", d.admission},
+		{"canary", d.canary},
+		{"operator", d.operator},
+		{"policies", d.policies},
+		{"bind", d.bind},
+		{"clocks", d.clocks},
+		{"overdue", d.pastTheirTime},
+	} {
+		for _, found := range check.run(ctx) {
+			switch found.health {
+			case healthy:
+			case unhealthy:
+				failed++
+			case unchecked:
+				unknown++
+			default:
+				unknown++ // never taken for well
+			}
+			fmt.Fprintf(d.Out, "%-4s  %-10s  %s\n", found.health, check.name, safe(found.text))
+			if found.mend != "" {
+				fmt.Fprintf(d.Out, "%16s  mend it: %s\n", "", safe(found.mend))
+			}
+		}
+	}
+	return failed, unknown
+}
+
+func ok(format string, args ...any) []diagnosis {
+	return []diagnosis{{health: healthy, text: fmt.Sprintf(format, args...)}}
+}
+
+func bad(mend, format string, args ...any) []diagnosis {
+	return []diagnosis{{unhealthy, fmt.Sprintf(format, args...), mend}}
+}
+
+// cannotTell is for a check that could not be made, and so is not well.
+func (d *doctor) cannotTell(err error) []diagnosis {
+	return []diagnosis{{health: unchecked, text: "could not check: " + d.explain(err)}}
+}

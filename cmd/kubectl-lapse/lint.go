@@ -1,0 +1,274 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
+)
+
+// finding is what lint has to say of a policy.
+type finding struct {
+	mistake bool // else a risk
+	text    string
+}
+
+func (p *plugin) policyLintCommand() *cobra.Command {
+	var files []string
+	cmd := &cobra.Command{
+		Use:   "lint [-f FILE...]",
+		Short: "List mistakes and risks of policies",
+		Long: `List what is wrong with policies (CEL that does not compile, approvals that nobody can
+give, …) and what is risky about them. Without -f it is about those of the cluster.
+
+Exit codes: 0 no mistakes, perhaps risks; 1 mistakes.`,
+		Example: "  kubectl lapse policy lint -f policies/",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return p.lint(cmd.Context(), files) },
+	}
+	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil, "File or folder with manifests, or - for stdin; may be given again.")
+	return cmd
+}
+
+func (p *plugin) lint(ctx context.Context, files []string) error {
+	var policies []v1alpha1.AccessPolicy
+	var roles policy.RoleLookup
+	if len(files) > 0 {
+		m, err := readManifests(p.In, files)
+		if err != nil {
+			return err
+		}
+		policies = m.policies
+		roles = func(ref v1alpha1.RoleRef) ([]rbacv1.PolicyRule, bool, error) {
+			rules, _ := m.rules("", ref)
+			return rules, true, nil // what the files do not have, the cluster may
+		}
+	} else {
+		c, err := p.connect()
+		if err != nil {
+			return err
+		}
+		list := &v1alpha1.AccessPolicyList{}
+		if err := c.list(ctx, "", list); err != nil {
+			return err
+		}
+		w := &world{}
+		policies, roles = list.Items, w.lookup(ctx, c, "")
+		defer w.sayUnknown(p)
+	}
+	if len(policies) == 0 {
+		p.say("there are no policies")
+		return nil
+	}
+	mistakes := 0
+	for i := range policies {
+		findings, err := lintPolicy(&policies[i], roles)
+		if err != nil {
+			return err
+		}
+		for _, f := range findings {
+			kind := "risk   "
+			if f.mistake {
+				kind, mistakes = "mistake", mistakes+1
+			}
+			fmt.Fprintf(p.Out, "%s  %s: %s\n", kind, safe(policies[i].Name), safe(f.text))
+		}
+	}
+	if mistakes > 0 {
+		return &exitError{exitFailed, fmt.Sprintf("mistakes found: %d", mistakes)}
+	}
+	p.say("no mistakes in %d policies", len(policies))
+	return nil
+}
+
+// lintPolicy is what there is to say of one policy, mistakes first.
+func lintPolicy(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]finding, error) {
+	problems, err := policy.Compile(p).Problems(roles)
+	if err != nil {
+		return nil, err
+	}
+	var out []finding
+	for _, problem := range problems {
+		out = append(out, finding{true, problem.Message})
+	}
+	out = append(out, emptyLists(p)...)
+	out = append(out, durations(p)...)
+	out = append(out, approvals(p)...)
+	out = append(out, conditions(p)...)
+	out = append(out, powers(p)...)
+	for _, ref := range p.Spec.Roles {
+		if ref.Kind != v1alpha1.ClusterRoleKind {
+			continue // it differs by namespace
+		}
+		rules, _, err := roles(ref)
+		if err != nil {
+			return nil, err
+		}
+		for _, risk := range policy.Risks(ref, rules) {
+			out = append(out, finding{false, ref.Kind + " " + ref.Name + ": " + risk})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b finding) int {
+		switch {
+		case a.mistake == b.mistake:
+			return 0
+		case a.mistake:
+			return -1
+		default:
+			return 1
+		}
+	})
+	return out, nil
+}
+
+func emptyLists(p *v1alpha1.AccessPolicy) (out []finding) {
+	ns := p.Spec.Namespaces
+	for field, empty := range map[string]bool{
+		"requesters": len(p.Spec.Requesters) == 0,
+		"roles":      len(p.Spec.Roles) == 0,
+		"namespaces": len(ns.Names) == 0 && (ns.Selector == nil || len(ns.Selector.MatchLabels)+len(ns.Selector.MatchExpressions) == 0),
+	} {
+		if empty {
+			out = append(out, finding{true, field + " is empty, which matches nothing"})
+		}
+	}
+	slices.SortFunc(out, func(a, b finding) int { return strings.Compare(a.text, b.text) })
+	return out
+}
+
+func durations(p *v1alpha1.AccessPolicy) (out []finding) {
+	longest := p.Spec.MaxDuration.Duration
+	if longest < 10*time.Second || longest > 24*time.Hour {
+		out = append(out, finding{true, "maxDuration " + durationText(longest) + " is not between 10s and 24h"})
+	}
+	if d := p.Spec.DefaultDuration; d != nil && d.Duration > longest {
+		out = append(out, finding{true, "defaultDuration " + durationText(d.Duration) + " is longer than maxDuration " + durationText(longest)})
+	}
+	return out
+}
+
+// approvals finds those that nobody could give.
+func approvals(p *v1alpha1.AccessPolicy) (out []finding) {
+	if len(p.Spec.Approvals) == 0 {
+		return nil
+	}
+	if p.Spec.AllowSelfApproval {
+		out = append(out, finding{false, "allowSelfApproval: whoever asks may approve for himself"})
+	}
+	var people []v1alpha1.Subject
+	for i, rule := range p.Spec.Approvals {
+		if rule.Count < 1 || len(rule.From) == 0 {
+			out = append(out, finding{true, fmt.Sprintf("approvals[%d] needs somebody in from and a count of at least 1", i)})
+		}
+		people = append(people, rule.From...)
+	}
+	if slices.ContainsFunc(people, isGroup) {
+		return out // how many there are is not known here
+	}
+	if missing := short(p, people, ""); missing != "" {
+		return append(out, finding{true, "approvals can never be met: even when all that are named approve, it " + missing})
+	}
+	return append(out, unapprovable(p, people)...)
+}
+
+func isGroup(s v1alpha1.Subject) bool { return s.Kind == v1alpha1.GroupKind }
+
+// unapprovable finds requesters without whom there are not enough approvers.
+func unapprovable(p *v1alpha1.AccessPolicy, people []v1alpha1.Subject) (out []finding) {
+	if p.Spec.AllowSelfApproval {
+		return nil
+	}
+	for _, r := range p.Spec.Requesters {
+		if isGroup(r) {
+			continue
+		}
+		if missing := short(p, people, accountOf(r)); missing != "" {
+			out = append(out, finding{true, fmt.Sprintf("approvals can never be met for what %s asks, who does not count: it %s", subjectText(&r), missing)})
+		}
+	}
+	return out
+}
+
+// short is what is missing although all people have approved what requester asks;
+// empty if nothing is. It is found by the code that the operator counts with.
+func short(p *v1alpha1.AccessPolicy, people []v1alpha1.Subject, requester string) string {
+	req := &v1alpha1.AccessRequest{ObjectMeta: metav1.ObjectMeta{Name: "any", Namespace: "any", UID: "any"}}
+	req.Spec.Requester = &v1alpha1.Identity{Username: requester}
+	votes := make([]v1alpha1.AccessDecision, 0, len(people))
+	for _, s := range people {
+		votes = append(votes, v1alpha1.AccessDecision{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "any"},
+			Spec: v1alpha1.AccessDecisionSpec{
+				RequestRef: v1alpha1.RequestReference{Name: "any", UID: "any"}, Verdict: v1alpha1.VerdictApprove,
+				Reviewer: &v1alpha1.Identity{Username: accountOf(s)},
+			},
+		})
+	}
+	d := policy.Decision{Approvals: p.Spec.Approvals, AllowSelfApproval: p.Spec.AllowSelfApproval}
+	if tally := d.Count(req, votes, time.Unix(1, 0)); !tally.Met() {
+		text, _, _ := strings.Cut(tally.Text(), ";")
+		return text
+	}
+	return ""
+}
+
+// accountOf is the name with which a user or ServiceAccount is authenticated.
+func accountOf(s v1alpha1.Subject) string {
+	if s.Kind == v1alpha1.ServiceAccountKind {
+		return "system:serviceaccount:" + s.Namespace + ":" + s.Name
+	}
+	return s.Name
+}
+
+// conditions finds those that say nothing, or the same twice.
+func conditions(p *v1alpha1.AccessPolicy) (out []finding) {
+	seen := map[string]int{}
+	for i, c := range p.Spec.Conditions {
+		expression := strings.Join(strings.Fields(c.Expression), " ")
+		if first, twice := seen[expression]; twice {
+			out = append(out, finding{true, fmt.Sprintf("conditions[%d] is the same as conditions[%d]", i, first)})
+			continue
+		}
+		seen[expression] = i
+		switch expression {
+		case "false":
+			out = append(out, finding{true, fmt.Sprintf("conditions[%d] is always false, so that nothing is allowed", i)})
+		case "true":
+			out = append(out, finding{true, fmt.Sprintf("conditions[%d] is always true, and checks nothing", i)})
+		}
+	}
+	return out
+}
+
+// powers finds what gives away more than it may seem to.
+func powers(p *v1alpha1.AccessPolicy) (out []finding) {
+	if p.Spec.AllowDangerousRoles {
+		out = append(out, finding{false, "allowDangerousRoles: a holder may be able to take over the cluster"})
+	}
+	if p.Spec.Namespaces.Selector != nil {
+		out = append(out, finding{false, "namespaces.selector: whoever may label a namespace decides that access can be asked for in it"})
+	}
+	for _, g := range p.Spec.Grantees {
+		if g.Kind == v1alpha1.GroupKind {
+			out = append(out, finding{false, "grantees: all members of " + subjectText(&g) + " get the access at once"})
+		}
+	}
+	onlyAccounts := len(p.Spec.Requesters) > 0 && !slices.ContainsFunc(p.Spec.Requesters, func(s v1alpha1.Subject) bool {
+		return s.Kind != v1alpha1.ServiceAccountKind
+	})
+	if onlyAccounts && len(p.Spec.Grantees) == 0 {
+		out = append(out, finding{false, "only ServiceAccounts may ask and grantees is empty: they can ask for nobody but themselves, which a GitOps controller seldom means"})
+	}
+	return out
+}

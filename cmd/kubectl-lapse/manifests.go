@@ -1,0 +1,153 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+// manifests is what files say, without a cluster.
+type manifests struct {
+	policies     []v1alpha1.AccessPolicy
+	requests     []located
+	namespaces   map[string]*corev1.Namespace
+	clusterRoles map[string][]rbacv1.PolicyRule
+	roles        map[string][]rbacv1.PolicyRule // by namespace/name
+}
+
+// located is a request and the file that it is from.
+type located struct {
+	request v1alpha1.AccessRequest
+	file    string
+}
+
+// readManifests reads files, and all .yaml, .yml and .json in folders; - is in.
+func readManifests(in io.Reader, paths []string) (*manifests, error) {
+	m := &manifests{
+		namespaces: map[string]*corev1.Namespace{}, clusterRoles: map[string][]rbacv1.PolicyRule{}, roles: map[string][]rbacv1.PolicyRule{},
+	}
+	for _, path := range paths {
+		if path == "-" {
+			if err := m.read("stdin", in); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		files, err := filesIn(path)
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range files {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				return nil, err
+			}
+			if err := m.read(file, bytes.NewReader(data)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return m, nil
+}
+
+// filesIn is path, or the manifests below it.
+func filesIn(path string) (files []string, err error) {
+	info, err := os.Stat(path)
+	if err != nil || !info.IsDir() {
+		return []string{path}, err
+	}
+	err = filepath.WalkDir(path, func(file string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(file)) {
+			files = append(files, file)
+		}
+		return err
+	})
+	return files, err
+}
+
+// read takes the documents of one file. Kinds that say nothing here are passed over:
+// a GitOps repository is full of them.
+func (m *manifests) read(file string, in io.Reader) error {
+	reader := utilyaml.NewYAMLReader(bufio.NewReader(in))
+	for n := 1; ; n++ {
+		document, err := reader.Read()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = m.add(file, document)
+		}
+		if err != nil {
+			return fmt.Errorf("%s, document %d: %w", file, n, err)
+		}
+	}
+}
+
+func (m *manifests) add(file string, document []byte) error {
+	var kind metav1.TypeMeta
+	if err := yaml.Unmarshal(document, &kind); err != nil {
+		return err
+	}
+	version := v1alpha1.GroupVersion.String()
+	switch kind {
+	case metav1.TypeMeta{APIVersion: version, Kind: "AccessPolicy"}:
+		p, err := parse[v1alpha1.AccessPolicy](document)
+		m.policies = append(m.policies, p)
+		return err
+	case metav1.TypeMeta{APIVersion: version, Kind: "AccessRequest"}:
+		r, err := parse[v1alpha1.AccessRequest](document)
+		m.requests = append(m.requests, located{r, file})
+		return err
+	case metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}:
+		ns, err := parse[corev1.Namespace](document)
+		m.namespaces[ns.Name] = &ns
+		return err
+	case metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: v1alpha1.ClusterRoleKind}:
+		role, err := parse[rbacv1.ClusterRole](document)
+		m.clusterRoles[role.Name] = role.Rules
+		return err
+	case metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: v1alpha1.RoleKind}:
+		role, err := parse[rbacv1.Role](document)
+		m.roles[role.Namespace+"/"+role.Name] = role.Rules
+		return err
+	}
+	if strings.HasPrefix(kind.APIVersion, v1alpha1.GroupVersion.Group+"/") && kind.APIVersion != version {
+		return fmt.Errorf("apiVersion %s is not known, only %s is", kind.APIVersion, version)
+	}
+	return nil
+}
+
+// parse is strict: a field that is misspelt would otherwise be a policy that says less.
+func parse[T any](document []byte) (T, error) {
+	var into T
+	err := yaml.UnmarshalStrict(document, &into)
+	return into, err
+}
+
+// rules of a role; found is false when no file has it.
+func (m *manifests) rules(namespace string, ref v1alpha1.RoleRef) (rules []rbacv1.PolicyRule, found bool) {
+	if ref.Kind == v1alpha1.ClusterRoleKind {
+		rules, found = m.clusterRoles[ref.Name]
+	} else {
+		rules, found = m.roles[namespace+"/"+ref.Name]
+	}
+	return rules, found
+}

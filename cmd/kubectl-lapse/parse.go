@@ -1,0 +1,103 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+// parseRole takes NAME, clusterrole/NAME and role/NAME.
+func parseRole(s string) (v1alpha1.RoleRef, error) {
+	kind, name, found := strings.Cut(s, "/")
+	if !found {
+		kind, name = "clusterrole", s
+	}
+	ref := v1alpha1.RoleRef{Name: name}
+	switch strings.ToLower(kind) {
+	case "clusterrole":
+		ref.Kind = v1alpha1.ClusterRoleKind
+	case "role":
+		ref.Kind = v1alpha1.RoleKind
+	}
+	if ref.Kind == "" || ref.Name == "" {
+		return ref, fmt.Errorf("%q is not a role; write NAME for a ClusterRole, or role/NAME for a Role", s)
+	}
+	return ref, nil
+}
+
+// parseSubject takes user:NAME, group:NAME and sa:NAMESPACE/NAME; empty is nobody.
+func parseSubject(s string) (*v1alpha1.Subject, error) {
+	if s == "" {
+		return nil, nil
+	}
+	kind, name, _ := strings.Cut(s, ":")
+	subject := &v1alpha1.Subject{Name: name}
+	switch kind {
+	case "user":
+		subject.Kind = v1alpha1.UserKind
+	case "group":
+		subject.Kind = v1alpha1.GroupKind
+	case "sa":
+		subject.Kind = v1alpha1.ServiceAccountKind
+		subject.Namespace, subject.Name, _ = strings.Cut(name, "/")
+	}
+	if subject.Kind == "" || subject.Name == "" {
+		return nil, fmt.Errorf("%q is not a subject; write user:NAME, group:NAME or sa:NAMESPACE/NAME", s)
+	}
+	return subject, nil
+}
+
+// parseMoment takes a time, or a duration from now; empty is none.
+func parseMoment(flag, s string, now time.Time) (*metav1.Time, error) {
+	if s == "" {
+		return nil, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil && d > 0 {
+		return &metav1.Time{Time: now.Add(d).UTC().Truncate(time.Second)}, nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil || !t.Equal(t.Truncate(time.Second)) {
+		return nil, fmt.Errorf("%s %q is neither a time in whole seconds, such as 2026-12-01T18:00:00Z, nor a duration from now, such as 2h", flag, s)
+	}
+	return &metav1.Time{Time: t.UTC()}, nil
+}
+
+// parseTime takes a time and nothing else.
+func parseTime(flag, s string) (time.Time, error) {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return t, fmt.Errorf("%s %q is not a time such as 2026-12-01T18:00:00Z", flag, s)
+	}
+	return t, nil
+}
+
+var errNoName = errors.New("which request? kubectl lapse get lists them")
+
+// notInNames is what the name of an object cannot hold.
+var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
+
+// maxGenerated leaves room for the random end of a name, and for what the operator
+// puts around it in the name of the RoleBinding.
+const maxGenerated = 40
+
+// generateName turns the name of a role, which may hold almost anything, into the
+// beginning of the name of an object.
+func generateName(role string) string {
+	name := strings.Trim(notInNames.ReplaceAllString(strings.ToLower(role), "-"), "-")
+	if len(name) > maxGenerated {
+		name = strings.TrimRight(name[:maxGenerated], "-")
+	}
+	if name == "" {
+		name = "access"
+	}
+	return name + "-"
+}

@@ -1,0 +1,219 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
+)
+
+// expectAnnotation on a request manifest is the verdict that `policy test` expects.
+const expectAnnotation = "lapse.dev/expect"
+
+// Verdicts as expectAnnotation names them.
+const (
+	expectAllowed  = "allowed"
+	expectApproval = "needs-approval"
+	expectDenied   = "denied"
+)
+
+func (p *plugin) policyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "policy",
+		Short: "Test and lint policies, also without a cluster",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return cmd.Help()
+		},
+	}
+	cmd.AddCommand(p.policyTestCommand(), p.policyLintCommand())
+	return cmd
+}
+
+// testOptions are those of `kubectl lapse policy test`.
+type testOptions struct {
+	*plugin
+	files     []string
+	requester string
+	groups    []string
+	now       string
+}
+
+func (p *plugin) policyTestCommand() *cobra.Command {
+	o := &testOptions{plugin: p}
+	cmd := &cobra.Command{
+		Use:   "test -f FILE...",
+		Short: "Judge request manifests by policy manifests, and compare with what is expected",
+		Long: `Judge each AccessRequest in the files by the AccessPolicies in them, with the
+operator's own code and without a cluster, for the CI of a GitOps repository.
+
+What is expected stands in an annotation of the request:
+
+  lapse.dev/expect: allowed                    at once
+  lapse.dev/expect: needs-approval             when people have approved
+  lapse.dev/expect: denied
+  lapse.dev/expect: allowed by oncall-edit     and by which policy
+
+Who asks is spec.requester or, where it is left out, --requester. Namespaces and roles
+may be in the files as well; a namespace that is not has no labels, and of a role that
+is not the dangers are not checked. What the schema or admission refuses is not looked
+at: kubectl apply --dry-run=server does that.
+
+Exit codes: 0 all as expected, 1 a difference, a request without expectation included
+only if it cannot be judged.`,
+		Example: "  kubectl lapse policy test -f policies/ -f requests/ --requester alice --requester-group oncall",
+		Args:    cobra.NoArgs,
+		RunE:    func(*cobra.Command, []string) error { return o.run() },
+	}
+	f := cmd.Flags()
+	f.StringArrayVarP(&o.files, "filename", "f", nil, "File or folder with manifests, or - for stdin; may be given again.")
+	f.StringVar(&o.requester, "requester", "", "Who asks, in requests that do not say.")
+	f.StringArrayVar(&o.groups, "requester-group", nil, "Group of the user of --requester; may be given again.")
+	f.StringVar(&o.now, "now", "", "The time as of which requests are judged, such as 2026-12-01T18:00:00Z. Default: now.")
+	return cmd
+}
+
+func (o *testOptions) run() error {
+	if len(o.files) == 0 {
+		return errors.New("which files? kubectl lapse policy test -f policies/ -f requests/")
+	}
+	now := time.Now()
+	if o.now != "" {
+		var err error
+		if now, err = parseTime("--now", o.now); err != nil {
+			return err
+		}
+	}
+	m, err := readManifests(o.In, o.files)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(m.requests) == 0:
+		return fmt.Errorf("there is no AccessRequest in %s", strings.Join(o.files, ", "))
+	case len(m.policies) == 0:
+		return fmt.Errorf("there is no AccessPolicy in %s", strings.Join(o.files, ", "))
+	}
+	compiled := make([]*policy.Compiled, 0, len(m.policies))
+	for i := range m.policies {
+		compiled = append(compiled, policy.Compile(&m.policies[i]))
+	}
+	different := 0
+	t := &tester{m: m, policies: compiled, now: now, o: o, notes: map[string]bool{}}
+	for i := range m.requests {
+		line, ok := t.test(m.requests[i])
+		if !ok {
+			different++
+		}
+		fmt.Fprintln(o.Out, safeLines(line))
+	}
+	if different > 0 {
+		return fmt.Errorf("%d of %d requests are not judged as expected", different, len(m.requests))
+	}
+	return nil
+}
+
+// tester judges the requests of files.
+type tester struct {
+	m        *manifests
+	policies []*policy.Compiled
+	now      time.Time
+	o        *testOptions
+	notes    map[string]bool // said already
+}
+
+// test is the verdict on one request, and whether it is the expected one.
+func (t *tester) test(r located) (line string, ok bool) {
+	req := r.request.DeepCopy()
+	if req.Spec.Requester == nil && t.o.requester != "" {
+		req.Spec.Requester = &v1alpha1.Identity{Username: t.o.requester, Groups: t.o.groups}
+	}
+	name := fmt.Sprintf("%s: %s/%s", r.file, req.Namespace, cmp.Or(req.Name, req.GenerateName+"*"))
+	d, err := t.judge(req)
+	if err != nil {
+		return "ERROR " + name + ": " + err.Error(), false
+	}
+	verdict, by := verdictOf(d)
+	annotation := req.Annotations[expectAnnotation]
+	expected, problem := parseExpectation(annotation)
+	switch {
+	case problem != "":
+		return "ERROR " + name + ": " + problem, false
+	case expected.verdict == "":
+		return "-     " + name + ": " + verdict + ": " + d.Message(), true
+	case expected.verdict != verdict || expected.policy != "" && expected.policy != by:
+		return fmt.Sprintf("FAIL  %s: expected %s, got %s: %s", name, annotation, verdict, d.Message()), false
+	default:
+		return "ok    " + name + ": " + verdict + ": " + d.Message(), true
+	}
+}
+
+// judge answers a request by what the files say.
+func (t *tester) judge(req *v1alpha1.AccessRequest) (policy.Decision, error) {
+	w := &world{policies: t.policies, namespace: t.m.namespaces[req.Namespace], roles: t.lookup(req.Namespace)}
+	if w.namespace == nil {
+		w.namespace = &corev1.Namespace{}
+		w.namespace.Name = req.Namespace
+		t.note("namespace %s is not in the files: it was taken to have no labels", req.Namespace)
+	}
+	return w.judge(t.now, req)
+}
+
+// note says once what the verdicts rest on.
+func (t *tester) note(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); !t.notes[text] {
+		t.notes[text] = true
+		t.o.say("note: %s", text)
+	}
+}
+
+func (t *tester) lookup(namespace string) policy.RoleLookup {
+	return func(ref v1alpha1.RoleRef) ([]rbacv1.PolicyRule, bool, error) {
+		rules, found := t.m.rules(namespace, ref)
+		if !found {
+			t.note("%s %s is not in the files: whether it is dangerous was not checked", ref.Kind, ref.Name)
+		}
+		return rules, true, nil
+	}
+}
+
+func verdictOf(d policy.Decision) (verdict, by string) {
+	if d.Policy != nil {
+		by = d.Policy.Name
+	}
+	switch {
+	case d.Verdict != policy.Allowed:
+		return expectDenied, ""
+	case len(d.Approvals) > 0:
+		return expectApproval, by
+	default:
+		return expectAllowed, by
+	}
+}
+
+// expectation is what expectAnnotation says.
+type expectation struct{ verdict, policy string }
+
+func parseExpectation(s string) (e expectation, problem string) {
+	if strings.TrimSpace(s) == "" {
+		return e, ""
+	}
+	e.verdict, e.policy, _ = strings.Cut(strings.Join(strings.Fields(s), " "), " by ")
+	switch {
+	case e.verdict == expectDenied && e.policy == "", e.verdict == expectAllowed, e.verdict == expectApproval:
+		return e, ""
+	default:
+		return e, fmt.Sprintf("annotation %s is %q; write %s, %s or %s, and perhaps: by POLICY", expectAnnotation, s, expectAllowed, expectApproval, expectDenied)
+	}
+}

@@ -1,0 +1,132 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
+)
+
+// returnOptions are those of `kubectl lapse return`.
+type returnOptions struct {
+	*plugin
+	output  *output
+	comment string
+}
+
+func (p *plugin) returnCommand() *cobra.Command {
+	o := &returnOptions{plugin: p, output: newOutput("created", outputColumns)}
+	cmd := &cobra.Command{
+		Use:   "return [NAME]",
+		Short: "Give back access of your own, or withdraw what you asked for",
+		Long: `Give access back before its time is over, or withdraw a request that still waits.
+Without a name it is the only access that you hold in the namespace.`,
+		Example:           "  kubectl lapse return -n payments",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: p.completeRequests(unfinished),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.run(cmd.Context(), strings.Join(args, ""))
+		},
+	}
+	cmd.Flags().StringVar(&o.comment, "comment", "", "What else there is to say, one line.")
+	o.output.addTo(cmd)
+	return cmd
+}
+
+func (o *returnOptions) run(ctx context.Context, name string) error {
+	if _, err := o.output.printer(); err != nil {
+		return err
+	}
+	c, err := o.connect()
+	if err != nil {
+		return err
+	}
+	me, err := c.whoami(ctx)
+	if err != nil {
+		return err
+	}
+	req := &v1alpha1.AccessRequest{}
+	if name != "" {
+		err = c.get(ctx, o.namespace(), name, req)
+	} else {
+		req, err = o.choose(ctx, c, me)
+	}
+	switch {
+	case err != nil:
+		return err
+	case req.Status.State.Final():
+		return fmt.Errorf("%s is over already: %s: %s", req.Name, stateText(req), messageOf(req))
+	case !policy.Involved(req, me):
+		return fmt.Errorf("%s is not yours (%s) to give back: %s asked for it; to take it away, if you may: kubectl lapse revoke %s -n %s --reason \"why\"",
+			req.Name, me.Username, requesterOf(req), req.Name, req.Namespace)
+	}
+	return o.decide(ctx, c, req, me, v1alpha1.VerdictRevoke, o.comment, o.output)
+}
+
+func requesterOf(req *v1alpha1.AccessRequest) string {
+	if req.Spec.Requester == nil {
+		return "somebody"
+	}
+	return req.Spec.Requester.Username
+}
+
+// choose finds the access that is meant when no name was given.
+func (o *returnOptions) choose(ctx context.Context, c *cluster, me *v1alpha1.Identity) (*v1alpha1.AccessRequest, error) {
+	list := &v1alpha1.AccessRequestList{}
+	if err := c.list(ctx, o.namespace(), list); err != nil {
+		return nil, err
+	}
+	var held []*v1alpha1.AccessRequest
+	for i := range list.Items {
+		req := &list.Items[i]
+		if req.Status.State == v1alpha1.StateActive && policy.Involved(req, me) {
+			held = append(held, req)
+		}
+	}
+	switch len(held) {
+	case 0:
+		return nil, fmt.Errorf("you (%s) hold no access in namespace %s; kubectl lapse get -A --mine --active lists what you hold", me.Username, o.namespace())
+	case 1:
+		return held[0], nil
+	default:
+		return o.askWhich(held)
+	}
+}
+
+// askWhich lets a person choose; a script has to name it.
+func (o *returnOptions) askWhich(held []*v1alpha1.AccessRequest) (*v1alpha1.AccessRequest, error) {
+	names := make([]string, 0, len(held))
+	for _, req := range held {
+		names = append(names, req.Name)
+	}
+	if f, ok := o.In.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil, fmt.Errorf("you hold several accesses in namespace %s; name one of: %s", o.namespace(), strings.Join(names, ", "))
+	}
+	t := table{now: o.clock.now()}
+	for i, req := range held {
+		o.say("%d) %s  %s  %s", i+1, req.Name, roleText(req.Spec.RoleRef), t.remaining(req))
+	}
+	fmt.Fprintf(o.ErrOut, "which one? [1-%d] ", len(held))
+	answer, err := bufio.NewReader(o.In).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(answer))
+	if err != nil || n < 1 || n > len(held) {
+		return nil, errors.New("nothing was given back: that is none of the numbers")
+	}
+	return held[n-1], nil
+}

@@ -1,0 +1,114 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+// plugin is what all verbs share.
+type plugin struct {
+	genericiooptions.IOStreams
+	config *genericclioptions.ConfigFlags
+	clock  *serverClock
+}
+
+// run is the whole program; what it returns is the exit code.
+func run(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
+	p := newPlugin(streams)
+	root := p.rootCommand()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var ended *exitError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &ended):
+		if ended.message != "" {
+			p.say("%s", ended.message)
+		}
+		return ended.code
+	default:
+		p.say("error: %s", p.explain(err))
+		return exitFailed
+	}
+}
+
+func newPlugin(streams genericiooptions.IOStreams) *plugin {
+	p := &plugin{IOStreams: streams, config: genericclioptions.NewConfigFlags(true), clock: &serverClock{}}
+	p.config.WrapConfigFn = p.wrapConfig
+	return p
+}
+
+func (p *plugin) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kubectl-lapse",
+		Short: "Ask for access that ends by itself, decide on it, look at it, give it back",
+		Long: `Ask for a role in a namespace for a time and a reason, decide on what others ask
+for, see who holds what until when, and give it back.
+
+Data goes to stdout and talk to stderr. Exit codes: 0 done, or granted; 1 error;
+2 refused; 3 not known yet: still waiting at the timeout, or something could not be
+checked; 130 interrupted.`,
+		Example: `  # ask for ClusterRole edit for an hour, and wait until it is there
+  kubectl lapse request edit -n payments --for 1h --reason "INC-4211: checkout returns 500" --wait
+
+  # who holds what, and what waits for whom
+  kubectl lapse get -A`,
+		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl lapse"},
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		DisableAutoGenTag: true,
+		Args:              cobra.ArbitraryArgs,
+		RunE:              verbless,
+	}
+	root.SetOut(p.Out)
+	root.SetErr(p.ErrOut)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
+	})
+	p.config.AddFlags(root.PersistentFlags())
+	root.AddCommand(
+		p.requestCommand(), p.getCommand(), p.whyCommand(), p.canCommand(),
+		p.decideCommand(v1alpha1.VerdictApprove), p.decideCommand(v1alpha1.VerdictDeny), p.decideCommand(v1alpha1.VerdictRevoke),
+		p.returnCommand(), p.policyCommand(), p.doctorCommand(), p.reapCommand(), p.versionCommand(),
+	)
+	p.completeFlags(root)
+	return root
+}
+
+// verbless is for a command line without a verb that is known: most likely somebody
+// who wants the role that he names.
+func verbless(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+		return fmt.Errorf("%q is not a command; did you mean %s?", args[0], strings.Join(quoted(similar), " or "))
+	}
+	return fmt.Errorf(`%q is not a command; to ask for a role: kubectl lapse request %s --for 1h --reason "why"`, args[0], safe(args[0]))
+}
+
+func quoted(words []string) []string {
+	out := slices.Clone(words)
+	for i, word := range out {
+		out[i] = fmt.Sprintf("kubectl lapse %s", word)
+	}
+	return out
+}
+
+// say writes a line of talk. Nothing in it can move the cursor.
+func (p *plugin) say(format string, args ...any) {
+	fmt.Fprintln(p.ErrOut, safeLines(fmt.Sprintf(format, args...)))
+}

@@ -1,0 +1,125 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/client-go/discovery"
+)
+
+// builtVersion is set by the linker in a release.
+var builtVersion string
+
+// clientVersion is that of this binary: of the release, else of the module.
+func clientVersion() string {
+	if builtVersion != "" {
+		return builtVersion
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// versions are what `kubectl lapse version -o json` prints.
+type versions struct {
+	Client string `json:"clientVersion"`
+	// Operator is the image that runs; empty if it could not be read.
+	Operator   string `json:"operatorImage,omitempty"`
+	Kubernetes string `json:"kubernetesVersion,omitempty"`
+}
+
+func (p *plugin) versionCommand() *cobra.Command {
+	var clientOnly bool
+	var format string
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Print the versions of the plugin, the operator and Kubernetes",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if format != "" && format != outputJSON {
+				return fmt.Errorf("-o %s is not known; use json, or leave it out", format)
+			}
+			return p.version(cmd.Context(), clientOnly, format)
+		},
+	}
+	cmd.Flags().BoolVar(&clientOnly, "client", false, "Only that of the plugin; asks no server.")
+	cmd.Flags().StringVarP(&format, "output", "o", "", "json, or a text for people.")
+	return cmd
+}
+
+func (p *plugin) version(ctx context.Context, clientOnly bool, format string) error {
+	v := versions{Client: clientVersion()}
+	var doubt string
+	if !clientOnly {
+		c, err := p.connect()
+		if err != nil {
+			return err
+		}
+		server, err := p.serverVersion()
+		if err != nil {
+			return err
+		}
+		v.Kubernetes = server.GitVersion
+		if v.Operator, err = operatorImage(ctx, c); err != nil {
+			doubt = p.explain(err)
+		}
+	}
+	if format == outputJSON {
+		text, err := json.MarshalIndent(v, "", "    ")
+		if err != nil {
+			return err
+		}
+		return writeSafe(p.Out, string(text)+"\n", true)
+	}
+	fmt.Fprintf(p.Out, "Client: %s\n", safe(v.Client))
+	if clientOnly {
+		return nil
+	}
+	if doubt != "" {
+		p.say("the operator's version could not be read: %s", doubt)
+	} else {
+		fmt.Fprintf(p.Out, "Operator: %s\n", safe(v.Operator))
+	}
+	fmt.Fprintf(p.Out, "Kubernetes: %s\n", safe(v.Kubernetes))
+	return nil
+}
+
+func (p *plugin) serverVersion() (*version.Info, error) {
+	config, err := p.config.ToRESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	d, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return d.ServerVersion()
+}
+
+// operatorImage is what the Deployment of config/manager runs.
+func operatorImage(ctx context.Context, c *cluster) (string, error) {
+	d := &appsv1.Deployment{}
+	err := c.get(ctx, operatorNamespace, operatorAccount, d)
+	if apierrors.IsNotFound(err) {
+		return "", fmt.Errorf("there is no Deployment %s in namespace %s", operatorAccount, operatorNamespace)
+	}
+	if err != nil {
+		return "", err
+	}
+	for _, container := range d.Spec.Template.Spec.Containers {
+		if container.Name == "manager" {
+			return container.Image, nil
+		}
+	}
+	return "", fmt.Errorf("deployment %s has no container manager", operatorAccount)
+}

@@ -1,0 +1,223 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+func (p *plugin) whyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "why NAME",
+		Short: "Tell the whole story of a request: who asked, who decided, what came of it",
+		Long: `Tell the story of a request: who asked for what and why, how policies judged it, who
+decided, when access began, and when, how and by whom it ended.`,
+		Example:           "  kubectl lapse why edit-x7k2p -n payments",
+		Args:              oneName,
+		ValidArgsFunction: p.completeRequests(nil),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return p.why(cmd.Context(), args[0])
+		},
+	}
+}
+
+func (p *plugin) why(ctx context.Context, name string) error {
+	c, err := p.connect()
+	if err != nil {
+		return err
+	}
+	req := &v1alpha1.AccessRequest{}
+	if err := c.get(ctx, p.namespace(), name, req); err != nil {
+		return err
+	}
+	s := &story{now: p.clock.now(), req: req}
+	s.decisions, err = decisionsOn(ctx, c, req)
+	if apierrors.IsForbidden(err) {
+		s.unread = append(s.unread, "who decided what: "+p.explain(err))
+	} else if err != nil {
+		return err
+	}
+	if ref := req.Status.Policy; ref != nil {
+		s.policy = &v1alpha1.AccessPolicy{}
+		if err := c.get(ctx, "", ref.Name, s.policy); err != nil {
+			s.policy = nil
+			s.unread = append(s.unread, "policy "+ref.Name+": "+p.explain(err))
+		}
+	}
+	return s.print(p.Out)
+}
+
+// story is what there is to tell of a request.
+type story struct {
+	now       time.Time
+	req       *v1alpha1.AccessRequest
+	decisions []v1alpha1.AccessDecision
+	policy    *v1alpha1.AccessPolicy // nil if there is none, or it could not be read
+	unread    []string
+}
+
+// print tells it in the order in which it happened.
+func (s *story) print(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s in namespace %s: %s\n", safe(s.req.Name), safe(s.req.Namespace), safe(stateText(s.req)))
+	for _, chapter := range []struct {
+		title string
+		lines []string
+	}{
+		{"asked", s.asked()},
+		{"judged", s.judged()},
+		{"risks", s.risks()},
+		{"decided", s.decided()},
+		{"granted", s.granted()},
+		{"ended", s.ended()},
+		{"next", s.next()},
+		{"not read", s.unread},
+	} {
+		for i, line := range chapter.lines {
+			title := chapter.title
+			if i > 0 {
+				title = ""
+			}
+			fmt.Fprintf(&b, "%-9s %s\n", title, safe(line))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (s *story) asked() []string {
+	spec := &s.req.Spec
+	lasting := "as long as the policy says"
+	if spec.Duration != nil {
+		lasting = durationText(spec.Duration.Duration)
+	}
+	lines := []string{
+		at(s.now, s.req.CreationTimestamp) + " by " + requesterOf(s.req),
+		fmt.Sprintf("%s %s for %s, for %s", spec.RoleRef.Kind, spec.RoleRef.Name, grantee(s.req), lasting),
+	}
+	if spec.NotBefore != nil {
+		lines = append(lines, "not before "+at(s.now, *spec.NotBefore))
+	}
+	if spec.NotAfter != nil {
+		lines = append(lines, "not after "+at(s.now, *spec.NotAfter))
+	}
+	if spec.PolicyName != "" {
+		lines = append(lines, "under policy "+spec.PolicyName+" and no other")
+	}
+	return append(lines, "reason: "+spec.Reason)
+}
+
+func (s *story) judged() []string {
+	if s.req.Status.State == "" {
+		return []string{"not yet: the operator has not looked at it"}
+	}
+	if ref := s.req.Status.Policy; ref != nil {
+		line := "by policy " + ref.Name
+		if s.policy != nil && len(s.policy.Spec.Approvals) == 0 {
+			line += ", which asks for no approval"
+		} else if s.policy != nil {
+			line += ", which asks for " + rulesText(s.policy.Spec.Approvals)
+		}
+		if s.policy != nil && (s.policy.UID != ref.UID || s.policy.Generation != ref.Generation) {
+			line += "; it has changed since"
+		}
+		return []string{line}
+	}
+	// Each policy and its objections on a line of its own.
+	return strings.Split(strings.ReplaceAll(strings.ReplaceAll(messageOf(s.req), ": policy ", ":\n  policy "), "; policy ", "\n  policy "), "\n")
+}
+
+// risks are shown while somebody may have to decide.
+func (s *story) risks() []string {
+	if s.policy == nil || s.req.Status.State.Final() {
+		return nil
+	}
+	return s.policy.Status.Risks
+}
+
+func (s *story) decided() (lines []string) {
+	slices.SortStableFunc(s.decisions, func(a, b v1alpha1.AccessDecision) int {
+		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
+	})
+	listed := map[string]bool{}
+	for i := range s.decisions {
+		d := &s.decisions[i]
+		listed[d.Name] = true
+		line := fmt.Sprintf("%s %s by %s", at(s.now, d.CreationTimestamp), d.Spec.Verdict, d.Spec.Reviewer.Username)
+		if d.Spec.Verdict == v1alpha1.VerdictApprove && !s.counted(d.Name) {
+			line += " (did not count)"
+		}
+		if d.Spec.Comment != "" {
+			line += ": " + d.Spec.Comment
+		}
+		lines = append(lines, line)
+	}
+	for _, a := range s.req.Status.Approvals {
+		if !listed[a.Decision] {
+			lines = append(lines, fmt.Sprintf("%s Approve by %s (the decision is not there any more)", at(s.now, a.Time), a.Reviewer))
+		}
+	}
+	return lines
+}
+
+func (s *story) counted(decision string) bool {
+	return slices.ContainsFunc(s.req.Status.Approvals, func(a v1alpha1.Approval) bool { return a.Decision == decision })
+}
+
+func (s *story) granted() []string {
+	g := s.req.Status.Grant
+	if g == nil {
+		return nil
+	}
+	return []string{
+		at(s.now, g.GrantedAt) + ", until " + at(s.now, g.ExpiresAt),
+		"as RoleBinding " + g.Binding + ", which the audit log of the API server names",
+	}
+}
+
+func (s *story) ended() []string {
+	if !s.req.Status.State.Final() {
+		return nil
+	}
+	if s.req.Status.Grant == nil && s.req.Status.Policy == nil {
+		return nil // the judgement says it all
+	}
+	line := stateText(s.req)
+	if g := s.req.Status.Grant; g != nil && g.EndedAt != nil {
+		line = at(s.now, *g.EndedAt) + " " + line
+		if g.EndedBy != "" {
+			line += " by " + g.EndedBy
+		}
+	} else if ready := conditionOf(s.req, v1alpha1.ConditionReady); ready != nil {
+		line = at(s.now, ready.LastTransitionTime) + " " + line
+	}
+	return []string{line, messageOf(s.req)}
+}
+
+// next is what a person could do now.
+func (s *story) next() []string {
+	name := s.req.Name + " -n " + s.req.Namespace
+	switch s.req.Status.State {
+	case v1alpha1.StatePending:
+		return []string{messageOf(s.req), "kubectl lapse approve " + name}
+	case v1alpha1.StateScheduled, v1alpha1.StateFailed:
+		return strings.Split(messageOf(s.req), "\n")
+	case v1alpha1.StateActive:
+		return []string{"to give it back: kubectl lapse return " + name}
+	case v1alpha1.StateExpired, v1alpha1.StateReturned, v1alpha1.StateDenied, v1alpha1.StateRevoked:
+		return nil
+	default:
+		return []string{"kubectl lapse doctor says whether the operator runs"}
+	}
+}
