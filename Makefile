@@ -13,6 +13,9 @@ ASSETS := $(or $(KUBEBUILDER_ASSETS),$(abspath $(CONTROLPLANE)))
 CONTROLLER_GEN := bin/controller-gen
 GOLANGCI_LINT := bin/golangci-lint
 IMG ?= ghcr.io/lapse-dev/lapse:v0.1.0
+VERSION ?= v0.1.0
+PLUGIN_LDFLAGS := -s -w -X main.builtVersion=$(VERSION)
+PLUGIN_PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 .PHONY: help
 help: ## List the targets
@@ -33,8 +36,17 @@ dev: build controlplane ## Leave a cluster running and print its KUBECONFIG; Ctr
 .PHONY: build
 build: ## Build the manager and the kubectl plugin into bin/
 	CGO_ENABLED=0 go build -trimpath -o bin/manager .
-	CGO_ENABLED=0 go build -trimpath -o bin/kubectl-lapse ./cmd/kubectl-lapse
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(PLUGIN_LDFLAGS)' -o bin/kubectl-lapse ./cmd/kubectl-lapse
 	install -m 755 cmd/kubectl-lapse/kubectl_complete-lapse bin/
+
+.PHONY: plugin
+plugin: $(PLUGIN_PLATFORMS:%=plugin/%) ## Build the archives of the kubectl plugin, as hack/krew/lapse.yaml names them, into dist/
+
+plugin/%:
+	mkdir -p dist/$*
+	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) go build -trimpath -ldflags '$(PLUGIN_LDFLAGS)' -o dist/$*/ ./cmd/kubectl-lapse
+	cp cmd/kubectl-lapse/kubectl_complete-lapse LICENSE dist/$*/
+	tar -C dist/$* -czf dist/kubectl-lapse_$(*D)_$(*F).tar.gz .
 
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into bin/ (minutes, once)
@@ -49,9 +61,10 @@ image: ## Build the container image IMG
 ##### Change it
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Generate deep copies and CRDs from api/
+generate: $(CONTROLLER_GEN) ## Generate deep copies and CRDs from api/, and docs/cli.md from the plugin
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+	go test ./cmd/kubectl-lapse -count=1 -run 'TestReferenceIsUpToDate|TestTable|TestWhy' -update
 
 .PHONY: docs
 docs: controlplane ## Print anew into docs/ what the operator may do
@@ -94,6 +107,10 @@ bench-revocation: build controlplane ## Measure 200 revocations next to plain de
 .PHONY: bench-admission
 bench-admission: controlplane ## Measure what the admission policies cost, next to a control plane without them
 	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench Admission -benchtime 1x
+
+.PHONY: bench-cli
+bench-cli: build controlplane ## Measure the start of kubectl lapse get next to that of kubectl get areq
+	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench PluginStart -benchtime 1x
 
 FUZZTIME ?= 1m
 .PHONY: fuzz

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
@@ -31,6 +32,9 @@ const (
 	operatorNamespace = "lapse-system"
 	operatorAccount   = "lapse-manager"
 )
+
+// noServer is what kubectl's flags stand for when nothing names a server.
+const noServer = "http://localhost:8080"
 
 // cluster is the API server. It knows the kinds that the plugin uses by itself: no
 // discovery of everything that there is, and none of the weight of a general client,
@@ -54,6 +58,9 @@ func (p *plugin) connect() (*cluster, error) {
 	config, err := p.config.ToRESTConfig()
 	if err != nil {
 		return nil, err
+	}
+	if raw, err := p.config.ToRawKubeConfigLoader().RawConfig(); err == nil && len(raw.Clusters) == 0 && config.Host == noServer {
+		return nil, clientcmd.ErrEmptyConfig
 	}
 	config.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
 	client, err := rest.HTTPClientFor(config)

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -50,9 +49,9 @@ func (p *plugin) lint(ctx context.Context, files []string) error {
 			return err
 		}
 		policies = m.policies
-		roles = func(ref v1alpha1.RoleRef) ([]rbacv1.PolicyRule, bool, error) {
+		roles = func(ref v1alpha1.RoleRef) (policy.Role, bool, error) {
 			rules, _ := m.rules("", ref)
-			return rules, true, nil // what the files do not have, the cluster may
+			return policy.Role{Rules: rules}, true, nil // what the files do not have, the cluster may
 		}
 	} else {
 		c, err := p.connect()
@@ -111,11 +110,11 @@ func lintPolicy(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]finding, e
 		if ref.Kind != v1alpha1.ClusterRoleKind {
 			continue // it differs by namespace
 		}
-		rules, _, err := roles(ref)
+		role, _, err := roles(ref)
 		if err != nil {
 			return nil, err
 		}
-		for _, risk := range policy.Risks(ref, rules) {
+		for _, risk := range policy.Risks(ref, role.Rules) {
 			out = append(out, finding{false, ref.Kind + " " + ref.Name + ": " + risk})
 		}
 	}

@@ -66,23 +66,23 @@ func (w *world) doubt(format string, args ...any) {
 // lookup takes a role that may not be read for one that exists and is harmless, and
 // notes it: whoever asks for a role seldom may read it.
 func (w *world) lookup(ctx context.Context, c *cluster, namespace string) policy.RoleLookup {
-	return func(ref v1alpha1.RoleRef) ([]rbacv1.PolicyRule, bool, error) {
-		var rules []rbacv1.PolicyRule
+	return func(ref v1alpha1.RoleRef) (policy.Role, bool, error) {
+		var found policy.Role
 		var err error
 		if ref.Kind == v1alpha1.ClusterRoleKind {
 			role := &rbacv1.ClusterRole{}
 			err = c.get(ctx, "", ref.Name, role)
-			rules = role.Rules
+			found = policy.Role{UID: role.UID, Rules: role.Rules}
 		} else {
 			role := &rbacv1.Role{}
 			err = c.get(ctx, namespace, ref.Name, role)
-			rules = role.Rules
+			found = policy.Role{UID: role.UID, Rules: role.Rules}
 		}
 		if apierrors.IsForbidden(err) {
 			w.doubt("you may not read %s %s, so it was taken to exist and to be harmless", ref.Kind, ref.Name)
-			return nil, true, nil
+			return policy.Role{}, true, nil
 		}
-		return rules, err == nil, ignoreNotFound(err)
+		return found, err == nil, ignoreNotFound(err)
 	}
 }
 

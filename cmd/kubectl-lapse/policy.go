@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
@@ -179,12 +178,12 @@ func (t *tester) note(format string, args ...any) {
 }
 
 func (t *tester) lookup(namespace string) policy.RoleLookup {
-	return func(ref v1alpha1.RoleRef) ([]rbacv1.PolicyRule, bool, error) {
+	return func(ref v1alpha1.RoleRef) (policy.Role, bool, error) {
 		rules, found := t.m.rules(namespace, ref)
 		if !found {
 			t.note("%s %s is not in the files: whether it is dangerous was not checked", ref.Kind, ref.Name)
 		}
-		return rules, true, nil
+		return policy.Role{Rules: rules}, true, nil
 	}
 }
 

@@ -66,12 +66,14 @@ checked; 130 interrupted.`,
 
   # who holds what, and what waits for whom
   kubectl lapse get -A`,
-		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl lapse"},
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		DisableAutoGenTag: true,
-		Args:              cobra.ArbitraryArgs,
-		RunE:              verbless,
+		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl lapse"},
+		// The nearest verb is offered for one that is misspelt.
+		SuggestionsMinimumDistance: 2,
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		DisableAutoGenTag:          true,
+		Args:                       cobra.ArbitraryArgs,
+		RunE:                       verbless,
 	}
 	root.SetOut(p.Out)
 	root.SetErr(p.ErrOut)

@@ -101,7 +101,11 @@ func until(now, t time.Time) string {
 		return duration.HumanDuration(now.Sub(t)) + " ago"
 	}
 	// A second that has begun counts, so that nothing ends "in 0s" while it lasts.
-	return "in " + duration.HumanDuration(t.Sub(now).Truncate(time.Second)+time.Second)
+	left := t.Sub(now)
+	if begun := left % time.Second; begun > 0 {
+		left += time.Second - begun
+	}
+	return "in " + duration.HumanDuration(left)
 }
 
 // at is a moment and the way to it.

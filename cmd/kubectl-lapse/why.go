@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -148,7 +149,8 @@ func (s *story) risks() []string {
 
 func (s *story) decided() (lines []string) {
 	slices.SortStableFunc(s.decisions, func(a, b v1alpha1.AccessDecision) int {
-		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
+		// Within one second, in which nobody can tell, Approve is before Deny and Revoke.
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Spec.Verdict, b.Spec.Verdict), cmp.Compare(a.Name, b.Name))
 	})
 	listed := map[string]bool{}
 	for i := range s.decisions {

@@ -3,8 +3,8 @@
 
 // Command demo shows Lapse at work on a real API server. In the first act somebody who
 // may not touch a namespace asks for a role there, gets it, uses it, and loses it on
-// time. In the second, access needs two people, and is taken away by one of them. It
-// exits 0 only if all of that was seen.
+// time. In the second, access needs two people, and is taken away by one of them. They
+// use the plugin, kubectl lapse. It exits 0 only if all of that was seen.
 package main
 
 import (
@@ -28,7 +28,6 @@ import (
 const (
 	namespace = "payments"
 	request   = "accessrequest/debug-checkout"
-	manifest  = "config/samples/lapse_v1alpha1_accessrequest.yaml"
 
 	demoTimeout  = 10 * time.Minute
 	grantTimeout = 10 * time.Second
@@ -50,6 +49,14 @@ func main() {
 }
 
 func run(ctx context.Context, out io.Writer) (err error) {
+	root, err := operator.Root()
+	if err != nil {
+		return err
+	}
+	// kubectl finds its plugins on PATH.
+	if err := os.Setenv("PATH", filepath.Join(root, "bin")+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
+		return err
+	}
 	s := &stage{out: out, start: time.Now()}
 	s.say("starting etcd, kube-apiserver and kube-controller-manager")
 	if s.plane, err = controlplane.Start(ctx, controlplane.Options{ControllerManager: true}); err != nil {
@@ -122,8 +129,8 @@ func (s *stage) play(ctx context.Context) error {
 	if err := s.refused(ctx, "before asking"); err != nil {
 		return err
 	}
-	s.say("alice$ kubectl apply -f %s", manifest)
-	if err := operator.Apply(ctx, s.plane, s.alice, "-f", manifest); err != nil {
+	if err := s.lapse(ctx, "alice", s.alice, "request", "edit", "--name", "debug-checkout", "--for", "20s",
+		"--reason", "INC-4211: checkout returns 500", "--wait"); err != nil {
 		return err
 	}
 	deadline, err := s.granted(ctx)
@@ -160,12 +167,8 @@ func (s *stage) refused(ctx context.Context, when string) error {
 	return nil
 }
 
-// granted waits for the grant and returns its end.
+// granted shows what the grant says and returns its end.
 func (s *stage) granted(ctx context.Context) (time.Time, error) {
-	_, stderr, err := s.kubectl(ctx, "wait", "--for=condition=Granted", "--timeout="+grantTimeout.String(), request)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("the request was not granted: %s", stderr)
-	}
 	ready, err := s.field(ctx, request, `{.status.conditions[?(@.type=="Ready")].status}/{.status.conditions[?(@.type=="Ready")].reason}`)
 	if err != nil {
 		return time.Time{}, err
@@ -229,12 +232,21 @@ func (s *stage) expired(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the request does not say Expired: %s", stderr)
 	}
-	table, stderr, err := s.kubectl(ctx, "get", request)
-	if err != nil {
-		return fmt.Errorf("the request is gone: %s", stderr)
+	return s.lapse(ctx, "alice", s.alice, "why", "debug-checkout")
+}
+
+// lapse runs the plugin as somebody, and shows the command and what it printed.
+func (s *stage) lapse(ctx context.Context, name string, user *rest.Config, args ...string) error {
+	stdout, stderr, err := s.kubectlAs(ctx, user, append([]string{"lapse"}, args...)...)
+	line := make([]string, 0, len(args))
+	for _, arg := range args {
+		if strings.ContainsAny(arg, " ") {
+			arg = fmt.Sprintf("%q", arg)
+		}
+		line = append(line, arg)
 	}
-	s.say("alice$ kubectl get %s\n%s", request, indent(table))
-	return nil
+	s.say("%s$ kubectl lapse %s -n %s\n%s", name, strings.Join(line, " "), namespace, indent(stdout+stderr))
+	return err
 }
 
 // canI asks whether alice may create a resource.
@@ -262,8 +274,9 @@ func (s *stage) kubectl(ctx context.Context, args ...string) (stdout, stderr str
 	return s.kubectlAs(ctx, s.alice, args...)
 }
 
+// kubectlAs has -n at the end: kubectl looks for a plugin at the beginning.
 func (s *stage) kubectlAs(ctx context.Context, user *rest.Config, args ...string) (stdout, stderr string, err error) {
-	return s.plane.Kubectl(ctx, user, append([]string{"-n", namespace}, args...)...)
+	return s.plane.Kubectl(ctx, user, append(args, "-n", namespace)...)
 }
 
 func indent(table string) string {

@@ -93,6 +93,9 @@ func WriteKubeconfig(path string, config *rest.Config) error {
 	return os.WriteFile(path, data, 0o600)
 }
 
+// KubectlPath is the kubectl of the same version, for who runs it in his own way.
+func (c *ControlPlane) KubectlPath() string { return c.plane.KubectlPath }
+
 // Kubectl runs kubectl as the user of config. It sees neither the home folder
 // nor the kubeconfig of whoever runs it. PATH is kept, for plugins.
 func (c *ControlPlane) Kubectl(ctx context.Context, config *rest.Config, args ...string) (stdout, stderr string, err error) {

@@ -1,0 +1,170 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+var update = flag.Bool("update", false, "write what is seen into the golden files")
+
+// golden compares with a file, or writes it with -update.
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs; make generate writes it anew if that is meant\ngot:\n%s\nwant:\n%s", file, got, want)
+	}
+}
+
+var (
+	noon  = time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	asked = metav1.NewTime(noon.Add(-10 * time.Minute))
+)
+
+func minutes(n int) metav1.Time { return metav1.NewTime(noon.Add(time.Duration(n) * time.Minute)) }
+
+// example is a request of alice's in some state.
+func example(name string, state v1alpha1.RequestState, reason, message string) v1alpha1.AccessRequest {
+	req := v1alpha1.AccessRequest{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "payments", UID: "0a1b2c3d", CreationTimestamp: asked},
+		Spec: v1alpha1.AccessRequestSpec{
+			RoleRef:   v1alpha1.RoleRef{Kind: v1alpha1.ClusterRoleKind, Name: "edit"},
+			Subject:   &v1alpha1.Subject{Kind: v1alpha1.UserKind, Name: "alice"},
+			Duration:  &metav1.Duration{Duration: time.Hour},
+			Reason:    "INC-4211: checkout returns 500",
+			Requester: &v1alpha1.Identity{Username: "alice", Groups: []string{"oncall"}},
+		},
+		Status: v1alpha1.AccessRequestStatus{State: state},
+	}
+	if state != "" {
+		req.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: reason, Message: message, LastTransitionTime: minutes(-5)}}
+	}
+	return req
+}
+
+func under(req v1alpha1.AccessRequest, policy string, approvals ...string) v1alpha1.AccessRequest {
+	req.Status.Policy = &v1alpha1.PolicyReference{Name: policy, UID: "p", Generation: 1}
+	for i, who := range approvals {
+		req.Status.Approvals = append(req.Status.Approvals, v1alpha1.Approval{Decision: who + "-says", Reviewer: who, Time: minutes(i - 9)})
+	}
+	return req
+}
+
+func held(req v1alpha1.AccessRequest, ends int) v1alpha1.AccessRequest {
+	req.Status.Grant = &v1alpha1.Grant{Binding: "lapse-" + req.Name + "-0a1b2c3d", GrantedAt: minutes(-8), ExpiresAt: minutes(ends)}
+	return req
+}
+
+func over(req v1alpha1.AccessRequest, by string) v1alpha1.AccessRequest {
+	end := minutes(-1)
+	req.Status.Grant.EndedAt, req.Status.Grant.EndedBy, req.Status.Grant.EndReason = &end, by, reasonOf(&req)
+	return req
+}
+
+// gallery has a request in every state there is.
+func gallery() []v1alpha1.AccessRequest {
+	later := minutes(180)
+	scheduled := under(example("scheduled", v1alpha1.StateScheduled, v1alpha1.ReasonScheduled, "allowed by policy oncall-edit; access begins at 2026-12-01T15:00:00Z"), "oncall-edit")
+	scheduled.Spec.NotBefore = &later
+	account := held(under(example("account", v1alpha1.StateActive, v1alpha1.ReasonGranted, "allowed by policy ci; access ends at 2026-12-01T12:00:30Z"), "ci"), 0)
+	account.Status.Grant.ExpiresAt = metav1.NewTime(noon.Add(30 * time.Second))
+	account.Spec.RoleRef = v1alpha1.RoleRef{Kind: v1alpha1.RoleKind, Name: "migrate"}
+	account.Spec.Subject = &v1alpha1.Subject{Kind: v1alpha1.ServiceAccountKind, Namespace: "payments", Name: "migrator"}
+	account.Spec.NotAfter = &later
+	evil := example("evil", v1alpha1.StateFailed, v1alpha1.ReasonBindFailed, "the API server refused the RoleBinding: \x1b[2J\u202egnp.exe\u009b2J")
+	evil.Spec.Reason = "two\nlines\x1b[1A and \u202ereversed"
+	evil.Spec.Subject, evil.Spec.Requester.Username = nil, "eve\x07\r"
+	return []v1alpha1.AccessRequest{
+		example("new", "", "", ""),
+		under(example("pending", v1alpha1.StatePending, v1alpha1.ReasonPendingApproval, `waits for 1 of Group "security"; approved by "bob" (policy payments-admin), until 2026-12-01T12:50:00Z`), "payments-admin", "bob"),
+		under(example("unread", v1alpha1.StatePending, v1alpha1.ReasonPendingApproval, `waits for 1 of User "zoe" (policy secret), until 2026-12-01T12:50:00Z`), "secret"),
+		scheduled,
+		held(under(example("active", v1alpha1.StateActive, v1alpha1.ReasonGranted, "allowed by policy payments-admin; access ends at 2026-12-01T12:42:00Z"), "payments-admin", "bob", "dave"), 42),
+		account,
+		held(under(example("overdue", v1alpha1.StateActive, v1alpha1.ReasonGranted, "allowed by policy oncall-edit; access ends at 2026-12-01T11:57:00Z"), "oncall-edit"), -3),
+		over(held(under(example("expired", v1alpha1.StateExpired, v1alpha1.ReasonExpired, "access ended as promised at 2026-12-01T11:59:00Z"), "oncall-edit"), -1), ""),
+		over(held(under(example("returned", v1alpha1.StateReturned, v1alpha1.ReasonReturned, `given back by "alice": "done"`), "oncall-edit"), 42), "alice"),
+		over(held(under(example("revoked", v1alpha1.StateRevoked, v1alpha1.ReasonRevoked, `revoked by "bob": "the change is off"`), "payments-admin", "bob", "dave"), 42), "bob"),
+		example("refused", v1alpha1.StateDenied, v1alpha1.ReasonDenied, "no policy allows this: policy oncall-edit: duration 8h is longer than its maxDuration 4h, and the reason must begin with an incident number; policy payments-admin: roleRef ClusterRole \"edit\" is not among its roles (ClusterRole \"admin\")"),
+		under(example("late", v1alpha1.StateDenied, v1alpha1.ReasonApprovalTimedOut, "not approved within 1h0m0s"), "payments-admin", "bob"),
+		evil,
+	}
+}
+
+func TestTableShowsEveryStateForPeople(t *testing.T) {
+	for _, wide := range []bool{false, true} {
+		var b bytes.Buffer
+		shown := table{now: noon, allNamespaces: wide, wide: wide, needed: map[string]int{"payments-admin": 2, "oncall-edit": 0}}
+		if err := shown.print(&b, gallery()); err != nil {
+			t.Fatal(err)
+		}
+		golden(t, filepath.Join("testdata", map[bool]string{false: "table.golden", true: "table-wide.golden"}[wide]), b.String())
+		mustBeHarmless(t, b.String())
+	}
+}
+
+func TestWhyTellsEveryStory(t *testing.T) {
+	admin := &v1alpha1.AccessPolicy{ObjectMeta: metav1.ObjectMeta{Name: "payments-admin", UID: "p", Generation: 1}}
+	admin.Spec.Approvals = []v1alpha1.ApprovalRule{
+		{From: []v1alpha1.Subject{{Kind: v1alpha1.GroupKind, Name: "sre-leads"}, {Kind: v1alpha1.UserKind, Name: "zoe"}}, Count: 1},
+		{From: []v1alpha1.Subject{{Kind: v1alpha1.GroupKind, Name: "security"}}, Count: 1},
+	}
+	admin.Status.Risks = []string{"ClusterRole admin: its holder can read secrets, with the passwords and tokens in them"}
+	said := func(name, who string, verdict v1alpha1.Verdict, ago int, comment string) v1alpha1.AccessDecision {
+		return v1alpha1.AccessDecision{
+			ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: minutes(-ago)},
+			Spec:       v1alpha1.AccessDecisionSpec{Verdict: verdict, Comment: comment, Reviewer: &v1alpha1.Identity{Username: who}},
+		}
+	}
+	var b bytes.Buffer
+	for _, req := range gallery() {
+		s := &story{now: noon, req: &req}
+		if ref := req.Status.Policy; ref != nil && ref.Name == "payments-admin" {
+			s.policy = admin
+			s.decisions = []v1alpha1.AccessDecision{
+				said("alice-says", "alice", v1alpha1.VerdictApprove, 7, "it is me"),
+				said("bob-says", "bob", v1alpha1.VerdictApprove, 9, "go ahead, I watch the dashboards"),
+			}
+		}
+		if req.Name == "revoked" {
+			s.decisions = append(s.decisions, said("no", "bob", v1alpha1.VerdictRevoke, 1, "the change is off"))
+		}
+		if req.Name == "unread" {
+			s.unread = []string{"policy secret: you (alice) may not get accesspolicies.lapse.dev in the whole cluster"}
+		}
+		if err := s.print(&b); err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString("\n")
+	}
+	golden(t, filepath.Join("testdata", "why.golden"), b.String())
+	mustBeHarmless(t, b.String())
+}
+
+// mustBeHarmless fails if a terminal would act on anything but line breaks.
+func mustBeHarmless(t *testing.T, text string) {
+	t.Helper()
+	if text != safeLines(text) {
+		t.Errorf("there is something in this that a terminal would act upon: %q", text)
+	}
+}

@@ -1,0 +1,80 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+)
+
+// harmful are ways to move the cursor, to hide text or to turn it around.
+var harmful = []string{
+	"\x1b[2J", "\x1b]0;title\x07", "\r", "\b\b", "\x00", "\x7f", "\u009b2J", "\u0085", "\u2028", "\u202egnp.exe", "\u2066", "\u200b", "\u00ad", "\ufeff", "\U000e0041", "\xff",
+}
+
+func TestNothingHarmfulIsPrinted(t *testing.T) {
+	for _, s := range harmful {
+		for name, text := range map[string]string{"a cell": safe("a" + s + "b"), "a message": safeLines("a" + s + "b")} {
+			if strings.ContainsAny(text, "\x1b\r\b\x00\x07\x7f\u009b\u0085\u2028\u202e\u2066\u200b\u00ad\ufeff\U000e0041") || text != safeLines(text) {
+				t.Errorf("%s of %q is %q", name, s, text)
+			}
+		}
+	}
+	if got := safe("  Zoë 日本 – \n it's\tfine  "); got != "Zoë 日本 – it's fine" {
+		t.Errorf("what is harmless became %q", got)
+	}
+}
+
+func TestJSONKeepsItsMeaning(t *testing.T) {
+	for _, s := range harmful {
+		if s == "\xff" {
+			continue // is no text, and no JSON
+		}
+		raw, err := json.MarshalIndent(map[string]string{"reason": "a" + s + "b"}, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if err := writeSafe(&out, string(raw), true); err != nil {
+			t.Fatal(err)
+		}
+		if out.String() != safeLines(out.String()) {
+			t.Errorf("%q is printed as %q", s, out.String())
+		}
+		var back map[string]string
+		if err := json.Unmarshal(out.Bytes(), &back); err != nil || back["reason"] != "a"+s+"b" {
+			t.Errorf("%q came back as %q (%v)", s, back["reason"], err)
+		}
+	}
+}
+
+func TestUntil(t *testing.T) {
+	for want, d := range map[string]time.Duration{
+		"in 42m": 42 * time.Minute, "in 60m": time.Hour, "in 0s": 0, "in 1s": time.Millisecond, "in 2s": 2 * time.Second, "3m ago": -3 * time.Minute, "in 3h": 3 * time.Hour,
+	} {
+		if got := until(noon, noon.Add(d)); got != want {
+			t.Errorf("until(%s) = %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestALineThatDoesNotFitIsCutWhereItEnds(t *testing.T) {
+	for _, tc := range []struct {
+		line  string
+		width int
+		want  string
+	}{
+		{"fits", 4, "fits"},
+		{"does not fit", 8, "does no…"},
+		{"日本語", 6, "日本語"},
+		{"日本語", 5, "日…"},
+	} {
+		if got := fit(tc.line, tc.width); got != tc.want {
+			t.Errorf("fit(%q, %d) = %q, want %q", tc.line, tc.width, got, tc.want)
+		}
+	}
+}

@@ -1,0 +1,187 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/operator"
+)
+
+var _ = Describe("can", func() {
+	It("says what would become of a request, and creates nothing", func(ctx SpecContext) {
+		before := root.must(ctx, "get", "-A", "-o", "name")
+		yes := alice.lapse(ctx, "can", "edit", "--reason", "INC-1", "--for", "1h")
+		Expect(yes.code).To(Equal(codeOK))
+		Expect(yes.stdout).To(Equal("yes: alice may have ClusterRole edit in payments for 1h, at once, by policy oncall-edit\n"))
+		Expect(yes.stderr).To(ContainSubstring("note: you may not read namespace payments, so it was taken to have no labels or annotations"))
+
+		approved := root.lapse(ctx, "can", "admin", "--as-requester", "carol", "--as-requester-group", "oncall")
+		Expect(approved.code).To(Equal(codeOK))
+		Expect(approved.stdout).To(Equal("with approval: carol may have ClusterRole admin in payments for 1h, by policy payments-admin, once 1 of group:sre-leads, and 1 of group:security approved, within 1h\n"))
+		Expect(approved.stderr).To(BeEmpty())
+
+		no := root.lapse(ctx, "can", "edit", "--as-requester", "carol", "--as-requester-group", "oncall", "--for", "8h")
+		Expect(no.code).To(Equal(codeRefused))
+		Expect(no.stdout).To(ContainSubstring("  policy oncall-edit: duration 8h is longer than its maxDuration 4h, and the reason must begin with an incident number, such as INC-4211\n"))
+		Expect(root.lapse(ctx, "can", "edit", "-n", "kube-system").stdout).To(ContainSubstring(`namespace "kube-system" is reserved by the operator`))
+		Expect(root.must(ctx, "get", "-A", "-o", "name")).To(Equal(before))
+	}, SpecTimeout(30*time.Second))
+})
+
+var _ = Describe("policy test", func() {
+	It("compares verdicts with what the manifests expect, without a cluster", func(ctx SpecContext) {
+		samples, err := filepath.Abs(filepath.Join(bin, "..", "config", "samples"))
+		Expect(err).NotTo(HaveOccurred())
+		file := filepath.Join(GinkgoT().TempDir(), "request.yaml")
+		write := func(expect, requester string) {
+			GinkgoHelper()
+			Expect(os.WriteFile(file, []byte(`apiVersion: lapse.dev/v1alpha1
+kind: AccessRequest
+metadata: {name: asked, namespace: payments, annotations: {lapse.dev/expect: `+expect+`}}
+spec: {roleRef: {kind: ClusterRole, name: edit}, duration: 1h, reason: "INC-1", requester: `+requester+`}
+`), 0o600)).To(Succeed())
+		}
+		offline := func() result {
+			GinkgoHelper()
+			cmd := alice.command(ctx, "policy", "test", "-f", samples, "-f", file, "--requester", "alice", "--requester-group", "oncall")
+			cmd.Env = []string{"HOME=" + homes} // no kubeconfig
+			return finish(cmd)
+		}
+		write("allowed by oncall-edit", "{username: carol, groups: [oncall]}")
+		Expect(offline().code).To(Equal(codeOK))
+		write("denied", "{username: mallory}")
+		Expect(offline().code).To(Equal(codeOK))
+		write("needs-approval", "{username: carol, groups: [oncall]}")
+		r := offline()
+		Expect(r.code).To(Equal(codeFailed))
+		Expect(r.stdout).To(ContainSubstring("payments/asked: expected needs-approval, got allowed: policy oncall-edit allows this for 1h"))
+		Expect(r.stderr).To(ContainSubstring("note: ClusterRole edit is not in the files: whether it is dangerous was not checked"))
+		Expect(r.stderr).To(ContainSubstring("error: 1 of 3 requests are not judged as expected"))
+	}, SpecTimeout(30*time.Second))
+})
+
+var _ = Describe("policy lint", func() {
+	It("lists mistakes and risks of the cluster's policies", func(ctx SpecContext) {
+		clean := root.lapse(ctx, "policy", "lint")
+		Expect(clean.code).To(Equal(codeOK), clean.stderr)
+		Expect(clean.stdout).To(ContainSubstring("risk     payments-admin: ClusterRole admin: its holder can read secrets"))
+
+		broken := builders.Policy("broken").In(namespace).If("request.nothing", "").
+			ApprovedBy(builders.User("eve")).ApprovedBy(builders.User("eve")).Build()
+		Expect(admin.Create(ctx, broken)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, broken)).To(Succeed()) })
+		r := root.lapse(ctx, "policy", "lint")
+		Expect(r.code).To(Equal(codeFailed))
+		Expect(r.stdout).To(MatchRegexp(`(?m)^mistake  broken: conditions\[0\]: 1:8: undefined field 'nothing'`))
+		Expect(r.stdout).To(ContainSubstring(`mistake  broken: approvals can never be met: even when all that are named approve, it waits for 1 of User "eve"`))
+	}, SpecTimeout(30*time.Second))
+})
+
+var _ = Describe("doctor", func() {
+	It("finds all well, and what an admin forgot with the command that mends it", func(ctx SpecContext) {
+		Eventually(func() int { return root.lapse(ctx, "doctor").code }).WithContext(ctx).Should(Equal(codeOK))
+
+		Expect(admin.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "reader"}, Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get"}},
+		}})).To(Succeed())
+		offer := builders.Policy("readers").In(namespace).Allowing("reader").Build()
+		Expect(admin.Create(ctx, offer)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, offer)).To(Succeed()) })
+		var r result
+		Eventually(func() string { r = root.lapse(ctx, "doctor"); return r.stdout }).WithContext(ctx).Should(ContainSubstring("policies in force: 3"))
+		Expect(r.code).To(Equal(codeFailed))
+		Expect(r.stdout).To(ContainSubstring("FAIL  bind        the operator may not bind ClusterRole reader, which a policy offers\n"))
+		Expect(r.stdout).To(ContainSubstring("mend it: kubectl create clusterrole lapse-bindable-reader --verb=bind --resource=clusterroles.rbac.authorization.k8s.io --resource-name=reader && kubectl label clusterrole lapse-bindable-reader lapse.dev/bindable=true"))
+
+		Expect(root.kubectl(ctx, "create", "clusterrole", "lapse-bindable-reader", "--verb=bind",
+			"--resource=clusterroles.rbac.authorization.k8s.io", "--resource-name=reader").code).To(Equal(codeOK))
+		Expect(root.kubectl(ctx, "label", "clusterrole", "lapse-bindable-reader", "lapse.dev/bindable=true").code).To(Equal(codeOK))
+		Eventually(func() int { return root.lapse(ctx, "doctor").code }).WithContext(ctx).Should(Equal(codeOK))
+	}, SpecTimeout(time.Minute))
+
+	It("notices that admission is not enforced any more", func(ctx SpecContext) {
+		Expect(root.kubectl(ctx, "delete", "validatingadmissionpolicybinding", "lapse-requester").code).To(Equal(codeOK))
+		DeferCleanup(func(ctx SpecContext) { Expect(operator.Install(ctx, plane)).To(Succeed()) })
+		var r result
+		Eventually(func() string { r = root.lapse(ctx, "doctor"); return r.stdout }).WithContext(ctx).
+			Should(ContainSubstring("FAIL  canary      admission is NOT enforced: a request in somebody else's name would be stored"))
+		Expect(r.stdout).To(ContainSubstring("FAIL  admission   ValidatingAdmissionPolicies are missing, or not bound with Deny: lapse-requester"))
+		Expect(r.code).To(Equal(codeFailed))
+	}, SpecTimeout(time.Minute))
+
+	It("takes nothing for well that the caller may not read", func(ctx SpecContext) {
+		r := nobody.lapse(ctx, "doctor")
+		Expect(r.code).To(Equal(codeUnknown))
+		for _, check := range []string{"admission", "canary", "operator", "policies", "bind", "overdue"} {
+			Expect(r.stdout).To(MatchRegexp(`(?m)^\?     ` + check + ` +could not check: you \(nobody\) may not `))
+		}
+	}, SpecTimeout(30*time.Second))
+
+	It("finds nothing installed on a bare cluster", func(ctx SpecContext) {
+		r := enrol(bare, "root", "system:masters").lapse(ctx, "doctor")
+		Expect(r.code).To(Equal(codeFailed))
+		Expect(r.stdout).To(ContainSubstring("FAIL  kinds       not served in lapse.dev/v1alpha1: accesspolicies, accessrequests, accessdecisions\n"))
+		Expect(r.stdout).To(ContainSubstring("FAIL  operator    no operator has ever led here"))
+	}, SpecTimeout(30*time.Second))
+})
+
+var _ = Describe("reap", func() {
+	It("ends what is past its time when no operator runs, and nothing else", func(ctx SpecContext) {
+		reaper := enrol(bare, "root", "system:masters")
+		there, err := operator.Client(bare.AdminConfig())
+		Expect(err).NotTo(HaveOccurred())
+		binding := func(name, expires string) *rbacv1.RoleBinding {
+			GinkgoHelper()
+			b := &rbacv1.RoleBinding{
+				ObjectMeta: metav1.ObjectMeta{
+					Namespace: "default", Name: name,
+					Labels:      map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.RequestUIDLabel: "u"},
+					Annotations: map[string]string{v1alpha1.ExpiresAtAnnotation: expires},
+				},
+				RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
+				Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "alice"}},
+			}
+			Expect(there.Create(ctx, b)).To(Succeed())
+			return b
+		}
+		over := binding("lapse-over-0a1b2c3d", "2020-01-01T00:00:00Z")
+		running := binding("lapse-running-0a1b2c3d", time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+		stripped := binding("lapse-stripped-0a1b2c3d", "2020-01-01T00:00:00Z")
+		stripped.Labels = nil
+		Expect(there.Update(ctx, stripped)).To(Succeed())
+		stranger := binding("lapse-stranger", "2020-01-01T00:00:00Z")
+		stranger.Labels = nil
+		Expect(there.Update(ctx, stranger)).To(Succeed())
+
+		dry := reaper.lapse(ctx, "reap", "--dry-run")
+		Expect(dry.code).To(Equal(codeOK), dry.stderr)
+		Expect(dry.stdout).To(MatchRegexp(`^rolebinding.rbac.authorization.k8s.io/lapse-over-0a1b2c3d deleted \(dry run\) in default \(\S+ past its time\)\nrolebinding.rbac.authorization.k8s.io/lapse-stripped-0a1b2c3d deleted \(dry run\)`))
+		Expect(there.Get(ctx, client.ObjectKeyFromObject(over), over)).To(Succeed())
+
+		Expect(reaper.lapse(ctx, "doctor").stdout).To(ContainSubstring("FAIL  overdue     RoleBinding default/lapse-over-0a1b2c3d should have gone"))
+		Expect(reaper.must(ctx, "reap")).To(And(ContainSubstring("lapse-over-0a1b2c3d deleted in default"), Not(ContainSubstring("running")), Not(ContainSubstring("stranger"))))
+		Expect(there.Get(ctx, client.ObjectKeyFromObject(over), over)).NotTo(Succeed())
+		Expect(there.Get(ctx, client.ObjectKeyFromObject(running), running)).To(Succeed())
+		Expect(there.Get(ctx, client.ObjectKeyFromObject(stranger), stranger)).To(Succeed())
+		Expect(reaper.lapse(ctx, "reap").stderr).To(Equal("no access is past its time\n"))
+
+		pinned := binding("lapse-pinned-0a1b2c3d", "2020-01-01T00:00:00Z")
+		pinned.Finalizers = []string{"example.com/pin"}
+		Expect(there.Update(ctx, pinned)).To(Succeed())
+		r := reaper.lapse(ctx, "reap")
+		Expect(r.code).To(Equal(codeFailed))
+		Expect(r.stderr).To(ContainSubstring("finalizers keep it, and RBAC honours it until it is gone; take its subjects off: kubectl patch rolebinding -n default lapse-pinned-0a1b2c3d"))
+	}, SpecTimeout(30*time.Second))
+})
