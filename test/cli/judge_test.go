@@ -113,7 +113,12 @@ var _ = Describe("doctor", func() {
 
 	It("notices that admission is not enforced any more", func(ctx SpecContext) {
 		Expect(root.kubectl(ctx, "delete", "validatingadmissionpolicybinding", "lapse-requester").code).To(Equal(codeOK))
-		DeferCleanup(func(ctx SpecContext) { Expect(operator.Install(ctx, plane)).To(Succeed()) })
+		DeferCleanup(func(ctx SpecContext) {
+			Expect(operator.Install(ctx, plane)).To(Succeed())
+			Expect(manager.WaitReady(ctx)).To(Succeed())
+			over := time.Now().Truncate(time.Second).Add(time.Second) // objects know the second in which they were made
+			Eventually(time.Now).WithContext(ctx).Should(BeTemporally(">=", over))
+		})
 		var r result
 		Eventually(func() string { r = root.lapse(ctx, "doctor"); return r.stdout }).WithContext(ctx).
 			Should(ContainSubstring("FAIL  canary      admission is NOT enforced: a request in somebody else's name would be stored"))

@@ -47,6 +47,7 @@ var (
 
 	// alice and abby ask; abby may read no policies. bob leads, dave is of security.
 	alice, abby, bob, dave, nobody, root *person
+	manager                              *operator.Manager
 )
 
 func TestPlugin(t *testing.T) {
@@ -84,7 +85,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	dave = enrol(plane, "dave", "security")
 	nobody = enrol(plane, "nobody")
 
-	manager, err := operator.Start(ctx, plane, GinkgoWriter, "--leader-elect")
+	manager, err = operator.Start(ctx, plane, GinkgoWriter, "--leader-elect")
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() error { return manager.Stop() })
 }, NodeTimeout(3*time.Minute))
