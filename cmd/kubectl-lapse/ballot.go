@@ -34,6 +34,9 @@ func (b *ballot) objection(ctx context.Context, verdict v1alpha1.Verdict) (objec
 		return fmt.Sprintf("%s is over (%s); nothing brings it back, ask for a new one", b.req.Name, stateText(b.req)), "", nil
 	}
 	p, doubt, err := b.policy(ctx)
+	if doubt != "" && verdict == v1alpha1.VerdictApprove && policy.Involved(b.req, b.me) {
+		doubt += "; you asked for it or get it, and it counts only if the policy says allowSelfApproval"
+	}
 	if err != nil || doubt != "" {
 		return "", doubt, err
 	}

@@ -19,7 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/version"
-	"k8s.io/client-go/discovery"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/grant"
@@ -38,8 +37,8 @@ var (
 	stamps = version.MustParseGeneric("1.36")
 )
 
-func (d *doctor) kubernetes(context.Context) []diagnosis {
-	info, err := d.serverVersion()
+func (d *doctor) kubernetes(ctx context.Context) []diagnosis {
+	info, err := d.c.version(ctx)
 	if err != nil {
 		return d.cannotTell(err)
 	}
@@ -56,24 +55,14 @@ func (d *doctor) kubernetes(context.Context) []diagnosis {
 	}
 }
 
-func (d *doctor) kinds(context.Context) []diagnosis {
-	config, err := d.config.ToRESTConfig()
-	if err != nil {
-		return d.cannotTell(err)
-	}
-	disco, err := discovery.NewDiscoveryClientForConfig(config)
-	if err != nil {
-		return d.cannotTell(err)
-	}
-	served, err := disco.ServerResourcesForGroupVersion(v1alpha1.GroupVersion.String())
-	if err != nil && !apierrors.IsNotFound(err) {
+func (d *doctor) kinds(ctx context.Context) []diagnosis {
+	served := &metav1.APIResourceList{}
+	if err := ignoreNotFound(d.c.read(ctx, "/apis/"+v1alpha1.GroupVersion.String(), served)); err != nil {
 		return d.cannotTell(err)
 	}
 	missing := []string{"accesspolicies", requestResource, decisionResource}
-	if served != nil {
-		for _, resource := range served.APIResources {
-			missing = slices.DeleteFunc(missing, func(name string) bool { return name == resource.Name })
-		}
+	for _, resource := range served.APIResources {
+		missing = slices.DeleteFunc(missing, func(name string) bool { return name == resource.Name })
 	}
 	if len(missing) > 0 {
 		return bad(install, "not served in %s: %s", v1alpha1.GroupVersion, strings.Join(missing, ", "))

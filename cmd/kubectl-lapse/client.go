@@ -5,21 +5,28 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
@@ -33,15 +40,14 @@ const (
 	operatorAccount   = "lapse-manager"
 )
 
-// noServer is what kubectl's flags stand for when nothing names a server.
-const noServer = "http://localhost:8080"
-
 // cluster is the API server. It knows the kinds that the plugin uses by itself: no
 // discovery of everything that there is, and none of the weight of a general client,
 // at each start.
 type cluster struct {
-	config *rest.Config
-	http   *http.Client
+	config     *rest.Config
+	http       *http.Client
+	scheme     *runtime.Scheme
+	parameters runtime.ParameterCodec
 }
 
 // object is one of the kinds that are read and written.
@@ -52,24 +58,28 @@ type object interface {
 
 // connect prepares a connection. It sends nothing yet.
 func (p *plugin) connect() (*cluster, error) {
-	if err := v1alpha1.AddToScheme(scheme.Scheme); err != nil {
-		return nil, err
-	}
-	config, err := p.config.ToRESTConfig()
+	config, err := p.restConfig()
 	if err != nil {
 		return nil, err
 	}
-	if raw, err := p.config.ToRawKubeConfigLoader().RawConfig(); err == nil && len(raw.Clusters) == 0 && config.Host == noServer {
-		return nil, clientcmd.ErrEmptyConfig
+	c := &cluster{config: config, scheme: runtime.NewScheme()}
+	metav1.AddToGroupVersion(c.scheme, schema.GroupVersion{Version: "v1"}) // options and statuses
+	if err := kinds.AddToScheme(c.scheme); err != nil {
+		return nil, err
 	}
-	config.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
-	client, err := rest.HTTPClientFor(config)
-	return &cluster{config: config, http: client}, err
+	c.parameters = runtime.NewParameterCodec(c.scheme)
+	config.NegotiatedSerializer = serializer.NewCodecFactory(c.scheme).WithoutConversion()
+	c.http, err = rest.HTTPClientFor(config)
+	return c, err
 }
+
+// kinds are all that the plugin reads or writes.
+var kinds = runtime.NewSchemeBuilder(v1alpha1.AddToScheme, corev1.AddToScheme, rbacv1.AddToScheme, authenticationv1.AddToScheme,
+	authorizationv1.AddToScheme, coordinationv1.AddToScheme, appsv1.AddToScheme, admissionv1.AddToScheme)
 
 // of is the client and the resource for a kind, or for a list of it.
 func (c *cluster) of(obj runtime.Object) (client *rest.RESTClient, resource string, err error) {
-	kinds, _, err := scheme.Scheme.ObjectKinds(obj)
+	kinds, _, err := c.scheme.ObjectKinds(obj)
 	if err != nil {
 		return nil, "", err
 	}
@@ -107,7 +117,7 @@ func (c *cluster) listWhere(ctx context.Context, namespace string, where fields.
 	}
 	options := &metav1.ListOptions{FieldSelector: where.String()}
 	return client.Get().NamespaceIfScoped(namespace, namespace != "").Resource(resource).
-		VersionedParams(options, scheme.ParameterCodec).Do(ctx).Into(into)
+		VersionedParams(options, c.parameters).Do(ctx).Into(into)
 }
 
 // watch tells what changes from a list on.
@@ -118,7 +128,7 @@ func (c *cluster) watch(ctx context.Context, namespace string, where fields.Set,
 	}
 	options := &metav1.ListOptions{FieldSelector: where.String(), ResourceVersion: from.ResourceVersion, Watch: true}
 	return client.Get().NamespaceIfScoped(namespace, namespace != "").Resource(resource).
-		VersionedParams(options, scheme.ParameterCodec).Watch(ctx)
+		VersionedParams(options, c.parameters).Watch(ctx)
 }
 
 // create stores an object, and reads into it what was stored; with dryRun
@@ -130,8 +140,21 @@ func (c *cluster) create(ctx context.Context, obj object, dryRun ...string) erro
 	}
 	namespace := obj.GetNamespace()
 	return client.Post().NamespaceIfScoped(namespace, namespace != "").Resource(resource).
-		VersionedParams(&metav1.CreateOptions{DryRun: dryRun, FieldManager: "kubectl-lapse"}, scheme.ParameterCodec).
+		VersionedParams(&metav1.CreateOptions{DryRun: dryRun, FieldManager: "kubectl-lapse"}, c.parameters).
 		Body(obj).Do(ctx).Into(obj)
+}
+
+// read reads JSON from a path that is no object's.
+func (c *cluster) read(ctx context.Context, path string, into any) error {
+	client, _, err := c.of(&v1alpha1.AccessRequest{})
+	if err != nil {
+		return err
+	}
+	body, err := client.Get().AbsPath(path).Do(ctx).Raw()
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(body, into)
 }
 
 // delete deletes exactly this object, and not one that has its name later.
@@ -145,18 +168,9 @@ func (c *cluster) delete(ctx context.Context, obj object) error {
 		Body(&metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}}).Do(ctx).Error()
 }
 
-// wrapConfig is for every connection.
-func (p *plugin) wrapConfig(config *rest.Config) *rest.Config {
-	config.UserAgent = "kubectl-lapse/" + clientVersion()
-	config.QPS = -1 // the server has limits of its own
-	config.WarningHandler = rest.NewWarningWriter(p.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
-	config.Wrap(p.clock.wrap)
-	return config
-}
-
 // namespace is that of -n, else of the kubeconfig, else default.
 func (p *plugin) namespace() string {
-	name, _, err := p.config.ToRawKubeConfigLoader().Namespace()
+	name, _, err := p.config.load().Namespace()
 	if err != nil {
 		return metav1.NamespaceDefault // whatever is wrong, connect says it better
 	}

@@ -156,7 +156,7 @@ func (p *plugin) completeFlags(root *cobra.Command) {
 		"user":    func(c *api.Config) []string { return keys(c.AuthInfos) },
 	} {
 		register(root, flag, func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-			config, err := p.config.ToRawKubeConfigLoader().RawConfig()
+			config, err := p.config.load().RawConfig()
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveError
 			}

@@ -29,7 +29,7 @@ type decideOptions struct {
 }
 
 func (p *plugin) decideCommand(verdict v1alpha1.Verdict) *cobra.Command {
-	o := &decideOptions{plugin: p, output: newOutput("created", outputColumns), verdict: verdict}
+	o := &decideOptions{plugin: p, output: newOutput("created"), verdict: verdict}
 	verb := strings.ToLower(string(verdict))
 	cmd := &cobra.Command{
 		Use:  verb + " NAME",

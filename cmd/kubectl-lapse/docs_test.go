@@ -23,7 +23,6 @@ var inherited = regexp.MustCompile("(?s)### Options inherited from parent comman
 // writes it.
 func TestReferenceIsUpToDate(t *testing.T) {
 	root := newPlugin(genericiooptions.IOStreams{Out: io.Discard, ErrOut: io.Discard}).rootCommand()
-	root.PersistentFlags().Lookup("cache-dir").DefValue = "$HOME/.kube/cache"
 	var out bytes.Buffer
 	out.WriteString("# kubectl lapse\n\nGenerated from the commands by `make generate`; edit their texts instead.\n\n")
 	write(t, &out, root)

@@ -55,7 +55,7 @@ func (p *plugin) doctor(ctx context.Context) error {
 		return err
 	}
 	d := &doctor{plugin: p, c: c}
-	if _, err := d.serverVersion(); err != nil {
+	if _, err := c.version(ctx); err != nil {
 		return err // there is nothing to check
 	}
 	failed, unknown := d.examine(ctx)

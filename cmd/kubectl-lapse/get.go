@@ -25,7 +25,7 @@ type getOptions struct {
 }
 
 func (p *plugin) getCommand() *cobra.Command {
-	o := &getOptions{plugin: p, output: newOutput("", outputWide, outputColumns)}
+	o := &getOptions{plugin: p, output: newOutput("", outputWide)}
 	cmd := &cobra.Command{
 		Use:   "get [NAME...]",
 		Short: "List requests: who has what, until when, and what waits for whom",
@@ -168,7 +168,7 @@ func (o *getOptions) nothing() string {
 
 // table knows what the requests need. Policies are read only where a row shows it.
 func (o *getOptions) table(ctx context.Context, c *cluster, requests []v1alpha1.AccessRequest) table {
-	t := table{now: o.clock.now(), allNamespaces: o.all, wide: o.output.format() == outputWide}
+	t := table{now: o.clock.now(), allNamespaces: o.all, wide: o.output.value == outputWide}
 	for i := range requests {
 		if requests[i].Status.Policy != nil && awaited(&requests[i]) {
 			t.needed = neededBy(ctx, c)

@@ -5,8 +5,10 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"unicode/utf16"
@@ -14,57 +16,99 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/printers"
 )
 
+// Formats of -o. Those that end in = take what follows.
 const (
-	outputJSON    = "json"
-	outputWide    = "wide"
-	outputColumns = "custom-columns"
+	outputJSON     = "json"
+	outputYAML     = "yaml"
+	outputName     = "name"
+	outputWide     = "wide"
+	outputColumns  = "custom-columns"
+	outputJSONPath = "jsonpath"
+	outputTemplate = "go-template"
 )
 
-// output is the flag -o.
+var outputFormats = []string{outputColumns + "=", outputTemplate + "=", outputTemplate + "-file=", outputJSON, outputJSONPath + "=", outputJSONPath + "-as-json=", outputJSONPath + "-file=", outputName, outputYAML}
+
+// output is the flag -o, as kubectl has it, over the printers that kubectl has.
 type output struct {
-	*genericclioptions.PrintFlags
-	extra []string // formats besides those of PrintFlags
+	// operation is what was done, such as "created", said when there is no -o.
+	operation   string
+	formats     []string
+	value       string
+	managed     bool
+	missingKeys bool
 }
 
-// newOutput has an operation, such as "created", for when there is no -o.
-func newOutput(operation string, extra ...string) *output {
-	flags := genericclioptions.NewPrintFlags(operation)
-	*flags.OutputFormat = ""
-	return &output{PrintFlags: flags, extra: extra}
+func newOutput(operation string, more ...string) *output {
+	return &output{operation: operation, formats: slices.Sorted(slices.Values(append(more, outputFormats...)))}
 }
 
 func (o *output) addTo(cmd *cobra.Command) {
-	o.AddFlags(cmd)
-	f := cmd.Flag("output")
-	formats := o.formats()
-	f.Usage = "Output format. One of: " + strings.Join(formats, ", ") + "."
-	// The flag cannot be registered twice, and it is registered here alone.
-	cobra.CheckErr(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)))
+	f := cmd.Flags()
+	f.StringVarP(&o.value, "output", "o", "", "Output format. One of: "+strings.Join(o.formats, ", ")+".")
+	f.BoolVar(&o.managed, "show-managed-fields", false, "If true, keep the managedFields when printing objects in JSON or YAML format.")
+	f.BoolVar(&o.missingKeys, "allow-missing-template-keys", true, "If true, ignore any errors in templates when a field or map key is missing in the template. Only applies to golang and jsonpath output formats.")
+	register(cmd, "output", func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return offer(o.formats, typed), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	})
 }
-
-func (o *output) formats() []string {
-	formats := append(o.AllowedFormats(), o.extra...)
-	slices.Sort(formats)
-	return formats
-}
-
-func (o *output) format() string { return *o.OutputFormat }
 
 // human says whether nothing but a person is meant to read it.
-func (o *output) human() bool { return o.format() == "" || o.format() == outputWide }
+func (o *output) human() bool { return o.value == "" || o.value == outputWide }
 
-// printer for the format.
+// printer for the format. A command line that cannot be meant is an error.
 func (o *output) printer() (printers.ResourcePrinter, error) {
-	if columns, custom := strings.CutPrefix(o.format(), outputColumns); custom && slices.Contains(o.extra, outputColumns) {
-		return newColumns(strings.TrimPrefix(columns, "="))
+	format, argument, _ := strings.Cut(o.value, "=")
+	file := strings.HasSuffix(format, "-file")
+	if file {
+		content, err := os.ReadFile(argument)
+		if err != nil {
+			return nil, err
+		}
+		format, argument = strings.TrimSuffix(format, "-file"), string(content)
 	}
-	printer, err := o.ToPrinter()
-	if genericclioptions.IsNoCompatiblePrinterError(err) {
-		return nil, fmt.Errorf("-o %s is not known; use one of %s", o.format(), strings.Join(o.formats(), ", "))
+	switch format {
+	case "", outputName:
+		return &printers.NamePrinter{Operation: o.operation, ShortOutput: format == outputName}, nil
+	case outputJSON:
+		return o.whole(&printers.JSONPrinter{}), nil
+	case outputYAML:
+		return o.whole(&printers.YAMLPrinter{}), nil
+	case outputColumns:
+		return newColumns(argument)
+	case outputJSONPath, outputJSONPath + "-as-json", outputTemplate:
+		return o.template(format, argument)
+	default:
+		return nil, fmt.Errorf("-o %s is not known; use one of %s", o.value, strings.Join(o.formats, ", "))
+	}
+}
+
+// whole prints all of an object but its managed fields.
+func (o *output) whole(printer printers.ResourcePrinter) printers.ResourcePrinter {
+	if o.managed {
+		return printer
+	}
+	return &printers.OmitManagedFieldsPrinter{Delegate: printer}
+}
+
+func (o *output) template(format, text string) (printers.ResourcePrinter, error) {
+	if text == "" {
+		return nil, errors.New("-o " + format + " needs a template, such as -o jsonpath={.metadata.name}")
+	}
+	if format == outputTemplate {
+		printer, err := printers.NewGoTemplatePrinter([]byte(text))
+		if err == nil {
+			printer.AllowMissingKeys(o.missingKeys)
+		}
+		return printer, err
+	}
+	printer, err := printers.NewJSONPathPrinter(text)
+	if err == nil {
+		printer.AllowMissingKeys(o.missingKeys)
+		printer.EnableJSONOutput(format != outputJSONPath)
 	}
 	return printer, err
 }
@@ -79,12 +123,12 @@ func (p *plugin) print(o *output, obj runtime.Object) error {
 	if err := printAll(printer, o, obj, &raw); err != nil {
 		return err
 	}
-	return writeSafe(p.Out, raw.String(), o.format() == outputJSON)
+	return writeSafe(p.Out, raw.String(), o.value == outputJSON)
 }
 
 // printAll prints a list with the printer of names, which takes one at a time.
 func printAll(printer printers.ResourcePrinter, o *output, obj runtime.Object, w io.Writer) error {
-	if o.format() != "name" || !meta.IsListType(obj) {
+	if o.value != outputName || !meta.IsListType(obj) {
 		return printer.PrintObj(obj, w)
 	}
 	return meta.EachListItem(obj, func(item runtime.Object) error { return printer.PrintObj(item, w) })

@@ -33,7 +33,7 @@ type requestOptions struct {
 }
 
 func (p *plugin) requestCommand() *cobra.Command {
-	o := &requestOptions{plugin: p, output: newOutput("created", outputColumns)}
+	o := &requestOptions{plugin: p, output: newOutput("created")}
 	cmd := &cobra.Command{
 		Use:   "request ROLE --for DURATION --reason TEXT",
 		Short: "Ask for a role in a namespace, for a time and a reason",
@@ -151,7 +151,7 @@ func (o *requestOptions) run(ctx context.Context) error {
 		return err
 	}
 	if o.dryRun == "client" {
-		o.output.NamePrintFlags.Operation = "created (dry run)"
+		o.output.operation = "created (dry run)"
 		return o.print(o.output, req)
 	}
 	c, err := o.connect()
@@ -161,7 +161,7 @@ func (o *requestOptions) run(ctx context.Context) error {
 	var dryRun []string
 	if o.dryRun == "server" {
 		dryRun = append(dryRun, metav1.DryRunAll)
-		o.output.NamePrintFlags.Operation = "created (server dry run)"
+		o.output.operation = "created (server dry run)"
 	}
 	if err := ask(ctx, c, req, dryRun...); err != nil {
 		return err

@@ -28,7 +28,7 @@ type returnOptions struct {
 }
 
 func (p *plugin) returnCommand() *cobra.Command {
-	o := &returnOptions{plugin: p, output: newOutput("created", outputColumns)}
+	o := &returnOptions{plugin: p, output: newOutput("created")}
 	cmd := &cobra.Command{
 		Use:   "return [NAME]",
 		Short: "Give back access of your own, or withdraw what you asked for",

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -20,7 +19,7 @@ import (
 // plugin is what all verbs share.
 type plugin struct {
 	genericiooptions.IOStreams
-	config *genericclioptions.ConfigFlags
+	config *configFlags
 	clock  *serverClock
 }
 
@@ -46,9 +45,7 @@ func run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 }
 
 func newPlugin(streams genericiooptions.IOStreams) *plugin {
-	p := &plugin{IOStreams: streams, config: genericclioptions.NewConfigFlags(true), clock: &serverClock{}}
-	p.config.WrapConfigFn = p.wrapConfig
-	return p
+	return &plugin{IOStreams: streams, config: &configFlags{}, clock: &serverClock{}}
 }
 
 func (p *plugin) rootCommand() *cobra.Command {
@@ -80,7 +77,7 @@ checked; 130 interrupted.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	})
-	p.config.AddFlags(root.PersistentFlags())
+	p.config.addTo(root.PersistentFlags())
 	root.AddCommand(
 		p.requestCommand(), p.getCommand(), p.whyCommand(), p.canCommand(),
 		p.decideCommand(v1alpha1.VerdictApprove), p.decideCommand(v1alpha1.VerdictDeny), p.decideCommand(v1alpha1.VerdictRevoke),

@@ -13,7 +13,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/version"
-	"k8s.io/client-go/discovery"
 )
 
 // builtVersion is set by the linker in a release.
@@ -65,7 +64,7 @@ func (p *plugin) version(ctx context.Context, clientOnly bool, format string) er
 		if err != nil {
 			return err
 		}
-		server, err := p.serverVersion()
+		server, err := c.version(ctx)
 		if err != nil {
 			return err
 		}
@@ -94,16 +93,10 @@ func (p *plugin) version(ctx context.Context, clientOnly bool, format string) er
 	return nil
 }
 
-func (p *plugin) serverVersion() (*version.Info, error) {
-	config, err := p.config.ToRESTConfig()
-	if err != nil {
-		return nil, err
-	}
-	d, err := discovery.NewDiscoveryClientForConfig(config)
-	if err != nil {
-		return nil, err
-	}
-	return d.ServerVersion()
+// version of Kubernetes.
+func (c *cluster) version(ctx context.Context) (*version.Info, error) {
+	info := &version.Info{}
+	return info, c.read(ctx, "/version", info)
 }
 
 // operatorImage is what the Deployment of config/manager runs.
