@@ -13,19 +13,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestKrewManifestIsWhatKrewAsksFor fills the template in as the release bot does.
+// TestKrewManifestIsWhatKrewAsksFor reads the template as the release bot fills it in.
 func TestKrewManifestIsWhatKrewAsksFor(t *testing.T) {
-	checksum := strings.Repeat("a1", 32)
-	manifest := template.New("lapse.yaml").Funcs(template.FuncMap{"addURIAndSha": func(uri, tag string) string {
-		return "uri: " + strings.ReplaceAll(uri, "{{ .TagName }}", tag) + "\n    sha256: " + checksum
-	}})
-	if _, err := manifest.ParseFiles(filepath.Join("..", "..", "hack", "krew", "lapse.yaml")); err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	if err := manifest.Execute(&out, map[string]string{"TagName": "v0.1.0"}); err != nil {
-		t.Fatal(err)
-	}
+	const checksum = "a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1"
+	manifest := filledIn(t, checksum)
 	var plugin struct {
 		APIVersion string `json:"apiVersion"`
 		Kind       string `json:"kind"`
@@ -48,8 +39,8 @@ func TestKrewManifestIsWhatKrewAsksFor(t *testing.T) {
 			} `json:"platforms"`
 		} `json:"spec"`
 	}
-	if err := yaml.UnmarshalStrict(out.Bytes(), &plugin); err != nil {
-		t.Fatalf("%v in:\n%s", err, out.String())
+	if err := yaml.UnmarshalStrict(manifest, &plugin); err != nil {
+		t.Fatalf("%v in:\n%s", err, manifest)
 	}
 	if plugin.Kind != "Plugin" || plugin.Metadata.Name != "lapse" || plugin.Spec.Version != "v0.1.0" || len(plugin.Spec.ShortDescription) > 50 {
 		t.Errorf("krew would refuse this: %+v", plugin)
@@ -63,4 +54,20 @@ func TestKrewManifestIsWhatKrewAsksFor(t *testing.T) {
 	if len(plugin.Spec.Platforms) != 5 {
 		t.Errorf("%d platforms", len(plugin.Spec.Platforms))
 	}
+}
+
+// filledIn is the manifest of a release.
+func filledIn(t *testing.T, checksum string) []byte {
+	t.Helper()
+	manifest := template.New("lapse.yaml").Funcs(template.FuncMap{"addURIAndSha": func(uri, tag string) string {
+		return "uri: " + strings.ReplaceAll(uri, "{{ .TagName }}", tag) + "\n    sha256: " + checksum
+	}})
+	if _, err := manifest.ParseFiles(filepath.Join("..", "..", "hack", "krew", "lapse.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := manifest.Execute(&out, map[string]string{"TagName": "v0.1.0"}); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
 }

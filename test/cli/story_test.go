@@ -12,13 +12,13 @@ import (
 
 var _ = Describe("The story of access", func() {
 	It("is asked for, granted, looked at, used and given back, through kubectl alone", func(ctx SpecContext) {
-		Expect(alice.may(ctx, "create", "configmaps")).To(BeFalse())
+		Expect(alice.mayCreate(ctx, "configmaps")).To(BeFalse())
 		asked := alice.kubectl(ctx, "lapse", "request", "edit", "-n", namespace, "--name", "through-kubectl",
 			"--for", "1h", "--reason", "INC-4211: checkout returns 500", "--wait")
 		Expect(asked.code).To(Equal(codeOK), asked.stderr)
 		Expect(asked.stdout).To(Equal("accessrequest.lapse.dev/through-kubectl created\n"))
 		Expect(asked.stderr).To(MatchRegexp(`granted: alice holds ClusterRole edit in payments until 2\S+Z \(in (60|59)m`))
-		Expect(alice.may(ctx, "create", "configmaps")).To(BeTrue())
+		Expect(alice.mayCreate(ctx, "configmaps")).To(BeTrue())
 
 		held := alice.kubectl(ctx, "lapse", "get", "-n", namespace, "--mine", "--active")
 		Expect(held.stdout).To(MatchRegexp(`(?m)^through-kubectl +alice +edit +Active +in (60|59)m\S* +- +`))
@@ -27,7 +27,7 @@ var _ = Describe("The story of access", func() {
 		Expect(given.code).To(Equal(codeOK), given.stderr)
 		Expect(given.stdout).To(MatchRegexp(`^accessdecision.lapse.dev/through-kubectl-\w+ created\n$`))
 		Expect(given.stderr).To(ContainSubstring(`through-kubectl: Returned: given back by "alice"`))
-		Expect(alice.may(ctx, "create", "configmaps")).To(BeFalse())
+		Expect(alice.mayCreate(ctx, "configmaps")).To(BeFalse())
 
 		why := alice.kubectl(ctx, "lapse", "why", "-n", namespace, "through-kubectl").stdout
 		for _, line := range []string{
@@ -68,13 +68,13 @@ var _ = Describe("The story of access", func() {
 		Expect(last.code).To(Equal(codeOK), last.stderr)
 		Expect(last.stderr).To(ContainSubstring("whether your word counts could not be told: you may not read policy payments-admin"))
 		Expect(last.stderr).To(ContainSubstring("granted: alice holds ClusterRole admin in payments until"))
-		Expect(alice.may(ctx, "create", "rolebindings")).To(BeTrue())
+		Expect(alice.mayCreate(ctx, "rolebindings")).To(BeTrue())
 
 		Expect(bob.lapse(ctx, "approve", "two-people").stderr).To(ContainSubstring("two-people is granted already"))
 		taken := bob.lapse(ctx, "revoke", "two-people", "--reason", "the change is off")
 		Expect(taken.code).To(Equal(codeOK), taken.stderr)
 		Expect(taken.stderr).To(ContainSubstring(`two-people: Revoked: revoked by "bob": "the change is off"`))
-		Expect(alice.may(ctx, "create", "rolebindings")).To(BeFalse())
+		Expect(alice.mayCreate(ctx, "rolebindings")).To(BeFalse())
 		Expect(bob.lapse(ctx, "deny", "two-people").stderr).To(ContainSubstring("two-people is over (Revoked)"))
 
 		why := bob.must(ctx, "why", "two-people")

@@ -155,8 +155,7 @@ func finish(cmd *exec.Cmd) result {
 
 func exitCode(err error) int {
 	GinkgoHelper()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode()
 	}
 	Expect(err).NotTo(HaveOccurred())
@@ -188,8 +187,8 @@ func (p *person) asks(ctx context.Context, args ...string) string {
 	return name
 }
 
-// may says whether the API server lets somebody do something in payments.
-func (p *person) may(ctx context.Context, verb, resource string) bool {
+// mayCreate says whether the API server lets somebody create something in payments.
+func (p *person) mayCreate(ctx context.Context, resource string) bool {
 	GinkgoHelper()
-	return strings.TrimSpace(p.kubectl(ctx, "auth", "can-i", verb, resource, "-n", namespace).stdout) == "yes"
+	return strings.TrimSpace(p.kubectl(ctx, "auth", "can-i", "create", resource, "-n", namespace).stdout) == "yes"
 }
