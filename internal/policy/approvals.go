@@ -101,9 +101,11 @@ func (d Decision) votes(req *v1alpha1.AccessRequest, decisions []v1alpha1.Access
 }
 
 // mayApprove says whether somebody's approval may count at all: requester and
-// grantee never approve for themselves unless the policy lets them.
+// grantee never approve for themselves unless the policy lets them. Where it cannot be
+// told who they are, nobody does.
 func (d Decision) mayApprove(req *v1alpha1.AccessRequest, who *v1alpha1.Identity) bool {
-	return Reviews(d.Approvals, who) && (d.AllowSelfApproval || !Involved(req, who))
+	_, err := GrantSubject(&req.Spec)
+	return err == nil && Reviews(d.Approvals, who) && (d.AllowSelfApproval || !Involved(req, who))
 }
 
 // Concerns says whether a decision is on this request, and not on another one of the

@@ -23,7 +23,7 @@ type witness struct {
 	due      uint8  // the tick at which the binding has to end
 	stranger bool   // the binding is somebody else's
 	tampered bool   // the binding was changed by somebody else
-	edited   bool   // that was before status knew of the grant
+	edited   bool   // that was while status knew of no grant, or all was taken off while it was not active
 	stripped bool   // all was taken off the binding by which it is known
 	late     bool   // the binding came late, and was excused
 }
@@ -36,6 +36,11 @@ func (m *machine) allows(policy id) bool {
 func (m *machine) recorded(s *server, slot int8) bool {
 	req := m.request(s)
 	return req != nil && req.UID == uidOf(uint8(slot)) && (req.Status.Grant != nil || req.Status.State.Final())
+}
+
+// active says whether status says so.
+func (m *machine) active(s *server, slot int8) bool {
+	return m.recorded(s, slot) && m.request(s).Status.State == v1alpha1.StateActive
 }
 
 // unjust says whether there is a reason not to grant the request that is there.

@@ -164,7 +164,9 @@ func tamper(text string, due func(before uint8, made uint8) uint8, do func(*rbac
 			do(b)
 			return m.put(b)
 		})
-		w.stripped = len(m.binding(s, slot).Labels) == 0
+		if w.stripped = len(m.binding(s, slot).Labels) == 0; w.stripped && !m.active(s, slot) {
+			w.edited = true // nothing looks for it by its name
+		}
 		return true
 	}
 	return e
