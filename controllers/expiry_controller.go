@@ -117,17 +117,21 @@ func (r *ExpiryReconciler) recorded(ctx context.Context, by requestKey) bool {
 	return r.requestGone(ctx, by) == nil
 }
 
-// orphaned says whether the request of a binding is gone. What the cache has lost is
-// looked up again; if that fails, the request counts as gone.
+// orphaned says whether a binding is of no request: the one that it names is gone, or
+// has another binding. What the cache has lost is looked up again; if that fails, the
+// request counts as gone.
 func (r *ExpiryReconciler) orphaned(ctx context.Context, b *rbacv1.RoleBinding) bool {
 	if !r.lost(ctx, b) {
 		return false
 	}
-	return !errors.Is(r.requestGone(ctx, requestOf(b)), errRequestExists)
+	return grant.Misnamed(b) || !errors.Is(r.requestGone(ctx, requestOf(b)), errRequestExists)
 }
 
-// lost says whether the cache does not know the request of a binding.
+// lost says whether the cache knows no request of which a binding could be.
 func (r *ExpiryReconciler) lost(ctx context.Context, b *rbacv1.RoleBinding) bool {
+	if grant.Misnamed(b) {
+		return true
+	}
 	requests, synced := r.Requests()
 	if !synced {
 		return false

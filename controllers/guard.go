@@ -79,7 +79,7 @@ func (g *Guard) Ready(*http.Request) error {
 	case a.Problem == "":
 		return errors.New("nobody has looked at the admission policies yet")
 	default:
-		return errors.New(a.Problem + "; nothing is granted, and access goes on ending")
+		return errors.New(a.Problem + "; nothing is granted, and access goes on ending; " + a.Remedy)
 	}
 }
 
@@ -150,7 +150,7 @@ func (g *Guard) observe(ctx context.Context, look grant.Look) grant.Admission {
 		}
 	}
 	if !after.Enforced && after.Problem != before.Problem {
-		log.FromContext(ctx).Error(errors.New(after.Problem), "nothing is granted: put the admission policies back with kubectl apply -k config/admission; access goes on ending")
+		log.FromContext(ctx).Error(errors.New(after.Problem), "nothing is granted until it is certain that the admission policies are in force; access goes on ending", "remedy", after.Remedy)
 	}
 	return after
 }
@@ -192,6 +192,10 @@ func (w watcher) look(ctx context.Context) grant.Look {
 	for name, probe := range w.probes() {
 		if problem, unsure := w.try(ctx, name, probe); problem != "" {
 			look.Problem, look.Unsure = problem, unsure
+			if unsure {
+				look.Remedy = "let ServiceAccount lapse-manager create requests and decisions in " + w.Namespace +
+					" with dryRun=All (config/rbac), and exempt them there from webhooks and policies of your own"
+			}
 			return look
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
@@ -75,7 +76,7 @@ func CacheOptions() cache.Options {
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&rbacv1.RoleBinding{}: {Label: labels.SelectorFromSet(labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy})},
+			&rbacv1.RoleBinding{}: {Label: managedSelector()},
 			// Whoever may decide may make many of them.
 			&v1alpha1.AccessDecision{}: {Transform: withoutMetadata},
 			// Every namespace has some. Only that they change is watched: metadata.
@@ -84,12 +85,25 @@ func CacheOptions() cache.Options {
 	}
 }
 
+// managedSelector selects managed RoleBindings: admission lets nobody else use the label
+// of a request's UID, so that nobody fills the operator's memory with others.
+func managedSelector() labels.Selector {
+	selector := labels.SelectorFromSet(labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy})
+	ofRequest, err := labels.NewRequirement(v1alpha1.RequestUIDLabel, selection.Exists, nil)
+	if err != nil {
+		panic(err) // the label is a constant
+	}
+	return selector.Add(*ofRequest)
+}
+
 // withoutMetadata drops what is read of no decision and no Role.
 func withoutMetadata(obj any) (any, error) {
 	if o, ok := obj.(metav1.Object); ok {
 		o.SetLabels(nil)
 		o.SetAnnotations(nil)
 		o.SetManagedFields(nil)
+		o.SetFinalizers(nil)
+		o.SetOwnerReferences(nil)
 	}
 	return obj, nil
 }

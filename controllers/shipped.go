@@ -81,6 +81,9 @@ func setDefaults(obj *unstructured.Unstructured) {
 	}
 }
 
+// putBack is what to do about policies that are not in force.
+const putBack = "a cluster admin puts them back with: kubectl apply -k config/admission"
+
 // compare looks at the installed policies. It finds those that are missing or not what
 // they should be.
 func compare(ctx context.Context, installed client.Reader, shipped []*unstructured.Unstructured) grant.Look {
@@ -95,7 +98,7 @@ func compare(ctx context.Context, installed client.Reader, shipped []*unstructur
 			problems = append(problems, want.GetKind()+" "+want.GetName()+" is missing")
 			continue
 		case err != nil:
-			return grant.Look{Unsure: true, Problem: fmt.Sprintf("reading %s %s: %v", want.GetKind(), want.GetName(), err)}
+			return grant.Look{Unsure: true, Problem: fmt.Sprintf("reading %s %s: %v", want.GetKind(), want.GetName(), err), Remedy: "let the operator read it (config/rbac)"}
 		case got.GetDeletionTimestamp() != nil:
 			problems = append(problems, want.GetKind()+" "+want.GetName()+" is being deleted")
 		}
@@ -105,7 +108,7 @@ func compare(ctx context.Context, installed client.Reader, shipped []*unstructur
 		objects = append(objects, fmt.Sprintf("%s/%d", got.GetUID(), got.GetGeneration()))
 		look.Newest = latest(look.Newest, got.GetCreationTimestamp().Time)
 	}
-	look.Objects, look.Problem = strings.Join(objects, " "), strings.Join(problems, "; ")
+	look.Objects, look.Problem, look.Remedy = strings.Join(objects, " "), strings.Join(problems, "; "), putBack
 	return look
 }
 

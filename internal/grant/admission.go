@@ -22,6 +22,8 @@ type Admission struct {
 	// Problem is why they are not, in words; empty as long as nobody
 	// has looked.
 	Problem string
+	// Remedy is what to do about it.
+	Remedy string
 	// Gaps are the times in which they were not in force, as far as is known.
 	Gaps []Gap
 }
@@ -34,10 +36,14 @@ type Gap struct {
 	Cause string
 }
 
+// clockError is how far the time here may be ahead of the API server's without being
+// noticed.
+const clockError = 2 * time.Second
+
 // covers says whether an object of that creation time may have been made in the gap.
 // Objects know the second in which they were made.
 func (g Gap) covers(created metav1.Time) bool {
-	return !created.Time.Before(g.From.Truncate(time.Second)) && (g.Until.IsZero() || created.Time.Before(g.Until))
+	return (g.From.IsZero() || !created.Time.Before(g.From.Add(-clockError).Truncate(time.Second))) && (g.Until.IsZero() || created.Time.Before(g.Until))
 }
 
 // gap is the one in which an object may have been made; nil if there is none.
@@ -67,15 +73,17 @@ func (a Admission) provenDecisions(decisions []v1alpha1.AccessDecision) []v1alph
 
 // unproven refuses a request that may say of who made it what is not true.
 func unproven(gap *Gap) Step {
-	when := "before " + timestamp(gap.Until)
+	when := fmt.Sprintf(" between %s and %s", timestamp(gap.From), timestamp(gap.Until))
 	switch {
+	case gap.From.IsZero() && gap.Until.IsZero():
+		when = ""
+	case gap.From.IsZero():
+		when = " before " + timestamp(gap.Until)
 	case gap.Until.IsZero():
-		when = "after " + timestamp(gap.From)
-	case !gap.From.IsZero():
-		when = fmt.Sprintf("between %s and %s", timestamp(gap.From), timestamp(gap.Until))
+		when = " after " + timestamp(gap.From)
 	}
 	return refuse(v1alpha1.ReasonAdmissionGap, fmt.Sprintf(
-		"the request was made %s, when it was not certain that the admission policies were in force (%s): it is not proven who asks; create it again", when, gap.Cause), nil)
+		"the request was made%s, when it was not certain that the admission policies were in force (%s): it is not proven who asks; create it again", when, gap.Cause), nil)
 }
 
 // unenforced holds a grant back until the policies are in force.
@@ -84,8 +92,7 @@ func unenforced(now time.Time, a Admission, meant *Outcome) Step {
 		return Step{Action: Nothing, After: now.Add(time.Second)} // nobody has looked yet: that takes a moment
 	}
 	return Step{Action: Nothing, After: now.Add(RetryAfter), Outcome: instead(v1alpha1.ReasonAdmissionNotEnforced,
-		"nothing is granted until it is certain that the admission policies are in force: "+a.Problem+
-			"; a cluster admin puts them back with: kubectl apply -k config/admission", meant)}
+		"nothing is granted until it is certain that the admission policies are in force: "+a.Problem+"; "+a.Remedy, meant)}
 }
 
 // SettleAfter is the usual AdmissionRecord.Settle: kube-apiserver, of which there may be
@@ -107,6 +114,8 @@ type Look struct {
 	// Problem is what is wrong with them; empty when all are as they should be and a
 	// false requester is refused.
 	Problem string
+	// Remedy is what to do about the problem.
+	Remedy string
 	// Unsure says that nothing could be found out; Problem says why.
 	Unsure bool
 }
@@ -117,10 +126,11 @@ type AdmissionRecord struct {
 	Settle time.Duration
 
 	looked  time.Time // last look
-	good    time.Time // until then the policies were as at the last good look; at first, the first look
+	good    time.Time // the last good look; zero before the first
 	objects string    // of the last good look; empty before the first
 	broken  string    // what was found wrong since the last good look
 	problem string    // why they are not in force now
+	remedy  string    // what to do about it
 
 	settling      string // objects that wait for being settled
 	settlingSince time.Time
@@ -131,14 +141,11 @@ type AdmissionRecord struct {
 // Observe takes a look into account. now is the API server's time.
 func (r *AdmissionRecord) Observe(now time.Time, look Look) {
 	r.looked = now
-	if r.good.IsZero() {
-		r.good = now
-	}
 	switch {
 	case look.Unsure:
-		r.problem = look.Problem
+		r.problem, r.remedy = look.Problem, look.Remedy
 	case look.Problem != "":
-		r.broken, r.problem, r.settling = look.Problem, look.Problem, ""
+		r.broken, r.problem, r.remedy, r.settling = look.Problem, look.Problem, look.Remedy, ""
 	case look.Objects == r.objects && r.broken == "":
 		r.good, r.problem = now, ""
 	default:
@@ -160,13 +167,14 @@ func (r *AdmissionRecord) settle(now time.Time, look Look) {
 	}
 	settled := r.settlingSince.Add(r.Settle)
 	if now.Before(settled) {
-		r.problem = "the admission policies were put in place a moment ago, and are counted on from " + timestamp(settled) + " on"
+		r.problem, r.remedy = "the admission policies were put in place a moment ago", "they are counted on from "+timestamp(settled)+" on"
 		return
 	}
 	if first {
 		r.remember(Gap{Until: look.Newest.Add(r.Settle), Cause: "the admission policies were put in place only then"})
 	}
 	if r.broken != "" {
+		// Before the first good look nobody knows when it began.
 		r.remember(Gap{From: r.good, Until: now, Cause: r.broken})
 	}
 	r.good, r.objects, r.broken, r.problem, r.settling = now, look.Objects, "", "", ""
@@ -184,12 +192,13 @@ func (r *AdmissionRecord) remember(g Gap) {
 
 // Admission is what is known at a time of the API server.
 func (r *AdmissionRecord) Admission(now time.Time) Admission {
-	a := Admission{Problem: r.problem, Gaps: slices.Clip(r.gaps)}
+	a := Admission{Problem: r.problem, Remedy: r.remedy, Gaps: slices.Clip(r.gaps)}
 	if r.broken != "" {
 		a.Gaps = append(a.Gaps, Gap{From: r.good, Cause: r.broken})
 	}
 	if r.problem == "" && !r.looked.IsZero() && now.Sub(r.looked) > staleAfter {
 		a.Problem = "nobody has looked at the admission policies since " + timestamp(r.looked)
+		a.Remedy = "see whether the operator reaches the API server"
 	}
 	a.Enforced = a.Problem == "" && r.objects != ""
 	return a

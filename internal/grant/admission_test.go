@@ -24,9 +24,9 @@ func TestNothingIsGrantedUnlessAdmissionIsEnforced(t *testing.T) {
 	}{
 		"nobody has looked: nothing, not even said": {Admission{}, Nothing, "", "", ""},
 		"not enforced: waits, and says why": {
-			Admission{Problem: "X is missing"},
+			Admission{Problem: "X is missing", Remedy: "do this"},
 			Nothing, v1alpha1.StateFailed, v1alpha1.ReasonAdmissionNotEnforced,
-			"nothing is granted until it is certain that the admission policies are in force: X is missing; a cluster admin puts them back with: kubectl apply -k config/admission",
+			"nothing is granted until it is certain that the admission policies are in force: X is missing; do this",
 		},
 		"enforced: granted": {inForce, Create, v1alpha1.StateActive, v1alpha1.ReasonGranted, ""},
 		"made in a gap that is over: refused": {
@@ -44,8 +44,10 @@ func TestNothingIsGrantedUnlessAdmissionIsEnforced(t *testing.T) {
 		"made before there were policies: refused": {
 			gaps(Gap{Until: noon.Add(1)}), Nothing, v1alpha1.StateDenied, v1alpha1.ReasonAdmissionGap, "the request was made before 2026-12-01T12:00:00Z",
 		},
-		"made before a gap: granted":    {gaps(Gap{From: noon.Add(time.Second)}), Create, v1alpha1.StateActive, v1alpha1.ReasonGranted, ""},
-		"made when it is over: granted": {gaps(Gap{Until: noon}), Create, v1alpha1.StateActive, v1alpha1.ReasonGranted, ""},
+		"made within the error of the clocks before a gap: refused": {gaps(Gap{From: noon.Add(clockError)}), Nothing, v1alpha1.StateDenied, v1alpha1.ReasonAdmissionGap, ""},
+		"made when nobody knows since when it is one: refused":      {gaps(Gap{}), Nothing, v1alpha1.StateDenied, v1alpha1.ReasonAdmissionGap, "the request was made, when it was not certain"},
+		"made before a gap: granted":                                {gaps(Gap{From: noon.Add(clockError + time.Second)}), Create, v1alpha1.StateActive, v1alpha1.ReasonGranted, ""},
+		"made when it is over: granted":                             {gaps(Gap{Until: noon}), Create, v1alpha1.StateActive, v1alpha1.ReasonGranted, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			step := next(t, noon, request(), allows, Observed{Admission: tc.admission})
@@ -179,11 +181,11 @@ func TestAdmissionRecord(t *testing.T) {
 		l.at(time.Minute, missing)
 		want(t, l.at(2*time.Minute, unsure), false, Gap{From: noon, Cause: "a is missing"})
 	})
-	t.Run("policies that were missing at the first look: the gap begins with it", func(t *testing.T) {
+	t.Run("policies that were missing at the first look: nobody knows since when", func(t *testing.T) {
 		l := newLooks()
-		want(t, l.at(0, missing), false, Gap{From: noon, Cause: "a is missing"})
+		want(t, l.at(0, missing), false, Gap{Cause: "a is missing"})
 		l.at(time.Minute, good)
-		want(t, l.at(time.Minute+SettleAfter, good), true, Gap{From: noon, Until: noon.Add(time.Minute + SettleAfter), Cause: "a is missing"})
+		want(t, l.at(time.Minute+SettleAfter, good), true, Gap{Until: noon.Add(time.Minute + SettleAfter), Cause: "a is missing"})
 	})
 	t.Run("an old look does not count", func(t *testing.T) {
 		l := newLooks()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
@@ -21,6 +22,14 @@ func Managed(b metav1.Object) bool {
 	labels := b.GetLabels()
 	return strings.HasPrefix(b.GetName(), v1alpha1.BindingPrefix) &&
 		labels[v1alpha1.ManagedByLabel] == v1alpha1.ManagedBy && labels[v1alpha1.RequestUIDLabel] != ""
+}
+
+// Misnamed says whether a managed binding has another name than the binding of the
+// request that it says it is of: that request has one grant, and this is none.
+func Misnamed(b metav1.Object) bool {
+	req := &v1alpha1.AccessRequest{}
+	req.Name, req.UID = b.GetAnnotations()[v1alpha1.RequestAnnotation], types.UID(b.GetLabels()[v1alpha1.RequestUIDLabel])
+	return b.GetName() != BindingName(req)
 }
 
 // Deadline is when a managed binding has to be gone. One whose expiry cannot be

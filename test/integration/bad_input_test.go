@@ -5,8 +5,6 @@ package integration
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -117,18 +115,20 @@ var _ = Describe("A request that cannot be granted", func() {
 			return out
 		}
 		for limit, change := range map[string]func(*v1alpha1.AccessRequest){
-			"at most 32 labels":                 func(r *v1alpha1.AccessRequest) { r.Labels = many(33, 10) },
-			"at most 32 annotations":            func(r *v1alpha1.AccessRequest) { r.Annotations = many(33, 10) },
-			"at most 32768 characters together": func(r *v1alpha1.AccessRequest) { r.Annotations = many(2, 16385) },
-			"may hold at most 8 finalizers":     func(r *v1alpha1.AccessRequest) { r.Finalizers = slices.Sorted(maps.Keys(many(9, 1))) },
+			"at most 32 labels":                func(r *v1alpha1.AccessRequest) { r.Labels = many(33, 10) },
+			"at most 32 annotations":           func(r *v1alpha1.AccessRequest) { r.Annotations = many(33, 10) },
+			"at most 8192 characters together": func(r *v1alpha1.AccessRequest) { r.Annotations = many(2, 4097) },
+			"metadata.finalizers must be left out when an AccessRequest is created": func(r *v1alpha1.AccessRequest) { r.Finalizers = []string{"example.com/pin"} },
 		} {
 			r := requestIn(ns)
 			change(r)
 			Expect(alice.Create(ctx, r)).To(MatchError(ContainSubstring(limit)))
 		}
 		r := requestIn(ns)
-		r.Labels, r.Annotations = many(32, 10), many(32, 1000)
+		r.Labels, r.Annotations = many(32, 10), many(32, 256)
 		Expect(alice.Create(ctx, r)).To(Succeed())
+		r.Finalizers = []string{"example.com/pin"}
+		Expect(admin.Update(ctx, r)).To(MatchError(ContainSubstring("metadata.finalizers may only be removed; one would keep the access when the request is deleted while no operator runs")))
 	})
 
 	It("says what the API server said when it refuses the binding for another reason", func(ctx SpecContext) {

@@ -186,21 +186,22 @@ var _ = Describe("A guard", func() {
 		Expect(err).NotTo(HaveOccurred())
 		guard := startManager(ctx, config, clock.RealClock{}, 0)
 		Eventually(func() error { return guard.Ready(nil) }).WithContext(ctx).
-			Should(MatchError(ContainSubstring("whether ValidatingAdmissionPolicy lapse-requester refuses false names could not be tried")))
+			Should(MatchError(And(ContainSubstring("whether ValidatingAdmissionPolicy lapse-requester refuses false names could not be tried"),
+				ContainSubstring("let ServiceAccount lapse-manager create requests and decisions in lapse-system with dryRun=All"))))
 		Expect(guard.Admission()).To(HaveField("Enforced", false))
 	})
 
 	It("keeps a request that was there before waiting, and grants it afterwards", func(ctx SpecContext) {
 		h, ns, alice := newHarness(), newNamespace(ctx), user("alice")
 		newPolicy(ctx, policyFor(ns))
-		h.admission = grant.Admission{Problem: "ValidatingAdmissionPolicy lapse-requester is missing"}
+		h.admission = grant.Admission{Problem: "ValidatingAdmissionPolicy lapse-requester is missing", Remedy: "put it back"}
 		req := requestIn(ns)
 		Expect(alice.Create(ctx, req)).To(Succeed())
 		h.settle(ctx, req)
 		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonAdmissionNotEnforced))
 		Expect(req).To(haveCondition(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonAdmissionNotEnforced))
 		Expect(message(req)).To(Equal("nothing is granted until it is certain that the admission policies are in force: " +
-			"ValidatingAdmissionPolicy lapse-requester is missing; a cluster admin puts them back with: kubectl apply -k config/admission"))
+			"ValidatingAdmissionPolicy lapse-requester is missing; put it back"))
 		h.admission = grant.Admission{Enforced: true}
 		h.settle(ctx, req)
 		Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))

@@ -5,6 +5,7 @@ package integration
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -14,6 +15,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -56,6 +58,19 @@ func subject(s rbacv1.Subject) func(*rbacv1.RoleBinding) {
 
 func inUTC(d time.Duration) string { return time.Now().Add(d).UTC().Format(time.RFC3339) }
 
+var _ = Describe("The label by which the operator finds its bindings", func() {
+	It("is refused to RoleBindings of others, which it would have to keep in memory", func(ctx SpecContext) {
+		b := forged(newNamespace(ctx))
+		b.Name = "mine"
+		refused := MatchError(ContainSubstring("label lapse.dev/request-uid is for the RoleBindings of Lapse alone; leave it out"))
+		Expect(admin.Create(ctx, b.DeepCopy())).To(refused)
+		delete(b.Labels, v1alpha1.RequestUIDLabel)
+		Expect(admin.Create(ctx, b)).To(Succeed())
+		b.Labels[v1alpha1.RequestUIDLabel] = stolenUID
+		Expect(admin.Update(ctx, b)).To(refused)
+	})
+})
+
 // Whoever has the operator's token is the operator to the API server.
 var _ = Describe("A stolen token of the operator", func() {
 	It("makes what the operator can make, so that the refusals below are for what they say", func(ctx SpecContext) {
@@ -74,6 +89,7 @@ var _ = Describe("A stolen token of the operator", func() {
 		ownName      = "the operator of Lapse may write only RoleBindings whose name begins with lapse-"
 		uidInName    = "the name must end with - and the first eight characters of label lapse.dev/request-uid"
 	)
+	const wholeName = "the name must be lapse-, the name of the AccessRequest in annotation lapse.dev/request, cut to 48 characters, and -, the first eight characters of label lapse.dev/request-uid"
 	account := func(ns, name string) rbacv1.Subject {
 		return rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: name}
 	}
@@ -87,6 +103,8 @@ var _ = Describe("A stolen token of the operator", func() {
 		Entry("under another name", func(b *rbacv1.RoleBinding) { b.Name = "forged-12345678" }, ownName),
 		Entry("under a generated name", func(b *rbacv1.RoleBinding) { b.Name, b.GenerateName = "", "forged-" }, ownName),
 		Entry("under the name of another request", func(b *rbacv1.RoleBinding) { b.Name = "lapse-forged-87654321" }, uidInName),
+		Entry("under a second name of a request", func(b *rbacv1.RoleBinding) { b.Name = "lapse-more-12345678" }, wholeName),
+		Entry("under a part of the name of a request", func(b *rbacv1.RoleBinding) { b.Name = "lapse-forge-12345678" }, wholeName),
 		Entry("without an expiry", func(b *rbacv1.RoleBinding) { delete(b.Annotations, v1alpha1.ExpiresAtAnnotation) }, expiryForm),
 		Entry("without annotations", func(b *rbacv1.RoleBinding) { b.Annotations = nil }, oneOwner),
 		Entry("with an unreadable expiry", annotate(v1alpha1.ExpiresAtAnnotation, "never"), expiryForm),
@@ -118,6 +136,21 @@ var _ = Describe("A stolen token of the operator", func() {
 		Entry("of its own role", func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "lapse-manager" }, ownRoles),
 		Entry("of its own right to bind", func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "lapse-bindable" }, ownRoles),
 	)
+
+	It("holds nothing by a second binding of a request whose name is cut", func(ctx SpecContext) {
+		h, ns, alice := newHarness(), newNamespace(ctx), user("alice")
+		newPolicy(ctx, policyFor(ns))
+		req := h.granted(ctx, alice, builders.Request(strings.Repeat("a", 60)).In(ns).ForClusterRole("reader").Lasting(time.Hour).Build())
+		second := bindingOf(ctx, req)
+		second.ObjectMeta = metav1.ObjectMeta{Namespace: ns, Name: "lapse-aaa-" + string(req.UID[:8]), Labels: second.Labels, Annotations: second.Annotations, OwnerReferences: second.OwnerReferences}
+		second.Annotations[v1alpha1.CreateByAnnotation] = inUTC(10 * time.Second)
+		second.Subjects[0].Name = "eve"
+		Expect(asOperator.Create(ctx, second)).To(Succeed())
+		_, err := h.expiry.Reconcile(ctx, requestFor(second))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(admin.Get(ctx, client.ObjectKeyFromObject(second), second)).To(MatchError(apierrors.IsNotFound, "not found"))
+		Expect(bindingOf(ctx, req)).NotTo(BeNil(), "the first one is its grant")
+	})
 
 	It("binds for no longer than the ceiling, by the server's clock", func(ctx SpecContext) {
 		ns := newNamespace(ctx)
