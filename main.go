@@ -54,12 +54,20 @@ type flags struct {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "reap" {
+		exit(controllers.Reap(ctrl.SetupSignalHandler(), os.Args[2:], os.Stdout))
+	}
 	f := parse()
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&f.logging)))
-	if err := run(f); err != nil {
+	exit(run(f))
+}
+
+func exit(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "lapse:", err)
 		os.Exit(1)
 	}
+	os.Exit(0)
 }
 
 func parse() *flags {

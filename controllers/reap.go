@@ -1,0 +1,92 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+
+	"github.com/lapse-dev/lapse/internal/reap"
+)
+
+// reapTimeout is shorter than the pause between two runs of the CronJob.
+const reapTimeout = 4 * time.Minute
+
+// Reap is the command "manager reap": it ends once what is past its end, and prints a
+// line for each. The error says how many could not be ended.
+func Reap(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("manager reap", flag.ContinueOnError)
+	flags.SetOutput(out)
+	ceiling := flags.Duration("max-duration", 24*time.Hour, "The operator's --max-duration: a RoleBinding without a readable end goes that long after its creation; 10s to 24h.")
+	dryRun := flags.Bool("dry-run", false, "Delete nothing, and print what would be.")
+	config.RegisterFlags(flags)
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return nil
+		}
+		return err
+	}
+	if *ceiling < 10*time.Second || *ceiling > 24*time.Hour {
+		return fmt.Errorf("--max-duration is %s, and must be between 10s and 24h", *ceiling)
+	}
+	c, err := config.GetConfig()
+	if err != nil {
+		return fmt.Errorf("no way to reach the API server: %w; run in a cluster, or with --kubeconfig", err)
+	}
+	reaper, err := NewReaper(c, clock.RealClock{}, *ceiling)
+	if err != nil {
+		return err
+	}
+	reaper.DryRun = *dryRun
+	ctx, cancel := context.WithTimeout(ctx, reapTimeout)
+	defer cancel()
+	ended, err := reaper.Run(ctx)
+	return errors.Join(printReaped(out, ended, *dryRun), err)
+}
+
+// NewReaper goes by the API server's clock, measured with the given one.
+func NewReaper(c *rest.Config, clk clock.PassiveClock, ceiling time.Duration) (reap.Reaper, error) {
+	skew, c := NewSkew(clk), rest.CopyConfig(c)
+	c.Wrap(skew.Wrap)
+	scheme := runtime.NewScheme()
+	if err := rbacv1.AddToScheme(scheme); err != nil {
+		return reap.Reaper{}, err
+	}
+	reader, err := client.New(c, client.Options{Scheme: scheme})
+	if err != nil {
+		return reap.Reaper{}, fmt.Errorf("setting up a client: %w", err)
+	}
+	return reap.Reaper{Client: reader, Ceiling: ceiling, Now: func() time.Time { return clk.Now().Add(-skew.Ahead()) }}, nil
+}
+
+func printReaped(out io.Writer, all []reap.Binding, dryRun bool) error {
+	verb, failed := "ended", 0
+	if dryRun {
+		verb = "would end"
+	}
+	for _, b := range all {
+		line := fmt.Sprintf("%s RoleBinding %s/%s, due at %s", verb, b.Namespace, b.Name, b.Deadline.UTC().Format(time.RFC3339))
+		if b.Err != nil {
+			failed++
+			line = fmt.Sprintf("FAILED RoleBinding %s/%s, due at %s: %v", b.Namespace, b.Name, b.Deadline.UTC().Format(time.RFC3339), b.Err)
+		}
+		fmt.Fprintln(out, line)
+	}
+	fmt.Fprintf(out, "%d past their end, %d of them failed\n", len(all), failed)
+	if failed > 0 {
+		return fmt.Errorf("%d of %d RoleBindings past their end could not be ended: somebody has access that should be over; see the lines above", failed, len(all))
+	}
+	return nil
+}
