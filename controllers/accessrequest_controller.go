@@ -183,9 +183,11 @@ func (r *RequestReconciler) end(ctx context.Context, req *v1alpha1.AccessRequest
 	if left == nil {
 		return step.Outcome, nil
 	}
-	r.announcePinned(req, left)
+	if len(left.Finalizers) > 0 {
+		r.announcePinned(req, left)
+	}
 	if step.Outcome == nil {
-		return nil, fmt.Errorf("RoleBinding %s/%s has no subjects any more, but finalizers %v keep it; remove them", left.Namespace, left.Name, left.Finalizers)
+		return nil, fmt.Errorf("RoleBinding %s/%s has no subjects any more, but stays: remove its finalizers %v, and let the operator delete rolebindings", left.Namespace, left.Name, left.Finalizers)
 	}
 	return step.Outcome, nil
 }

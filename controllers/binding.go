@@ -11,6 +11,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
 // binder ends the access that RoleBindings give.
@@ -21,9 +22,9 @@ type binder struct {
 }
 
 // remove ends the access of a binding, as it was last seen, and deletes it. left is
-// what is still there when something keeps the object, else nil: then nobody holds the
-// role by it any more, and remove has to be called again. An error means that access
-// may go on.
+// what is still there when something keeps the object, or the operator may not delete
+// it, else nil: then nobody holds the role by it any more, and remove has to be called
+// again. An error means that access may go on.
 //
 // RBAC honours a RoleBinding until the object is gone, and a finalizer of anybody
 // who may patch bindings keeps it. So the subjects are taken off such a one.
@@ -35,7 +36,8 @@ func (b binder) remove(ctx context.Context, seen *rbacv1.RoleBinding) (left *rba
 		if err == nil || apierrors.IsNotFound(err) {
 			return nil, nil
 		}
-		if !apierrors.IsConflict(err) {
+		// What may not be deleted may still be emptied.
+		if !apierrors.IsConflict(err) && !apierrors.IsForbidden(err) {
 			return nil, fmt.Errorf("deleting RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
 		}
 	}
@@ -61,8 +63,12 @@ func (b binder) disarm(ctx context.Context, live *rbacv1.RoleBinding) (left *rba
 		pinned = emptyErr != nil
 	}
 	deleteErr := b.deleteByUID(ctx, live)
-	if !pinned && deleteErr == nil {
+	switch {
+	case !pinned && deleteErr == nil:
 		return nil, nil
+	case emptyErr == nil && apierrors.IsForbidden(deleteErr):
+		log.FromContext(ctx).Error(deleteErr, "nobody holds a role by it any more, but it stays until the operator may delete it")
+		return live, nil
 	}
 	return live, errors.Join(emptyErr, deleteErr)
 }

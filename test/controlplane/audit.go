@@ -4,8 +4,10 @@
 package controlplane
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,7 +22,17 @@ const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
-- level: Metadata
+%s- level: Metadata
+`
+
+// auditObjects has what is written to a few kinds logged whole, as it was asked for and
+// as it was stored. Their resource versions tell the order in which that happened.
+const auditObjects = `- level: RequestResponse
+  omitManagedFields: true
+  verbs: [create, update, patch, delete, deletecollection]
+  resources:
+  - {group: rbac.authorization.k8s.io, resources: [rolebindings]}
+  - {group: lapse.dev}
 `
 
 // AuditMark is a point in the audit log; the zero value is its start.
@@ -28,9 +40,12 @@ type AuditMark int64
 
 // configureAudit has every request written to the log before its handler
 // returns, and so before the client sees the end of the answer.
-func (c *ControlPlane) configureAudit(args *envtest.Arguments) error {
-	policy := c.path("audit-policy.yaml")
-	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
+func (c *ControlPlane) configureAudit(args *envtest.Arguments, objects bool) error {
+	policy, rules := c.path("audit-policy.yaml"), ""
+	if objects {
+		rules = auditObjects
+	}
+	if err := os.WriteFile(policy, fmt.Appendf(nil, auditPolicy, rules), 0o600); err != nil {
 		return err
 	}
 	args.Set("audit-policy-file", policy)
@@ -56,6 +71,16 @@ func (c *ControlPlane) AuditMark() (AuditMark, error) {
 
 // AuditEvents returns the events since a mark, in the order of the log.
 func (c *ControlPlane) AuditEvents(since AuditMark) ([]auditv1.Event, error) {
+	return c.auditEvents(since, func([]byte) bool { return true })
+}
+
+// AuditedWrites returns the events since a mark that Options.AuditObjects has logged
+// with their objects, in the order of the log.
+func (c *ControlPlane) AuditedWrites(since AuditMark) ([]auditv1.Event, error) {
+	return c.auditEvents(since, func(line []byte) bool { return bytes.Contains(line, []byte(`"level":"RequestResponse"`)) })
+}
+
+func (c *ControlPlane) auditEvents(since AuditMark, wanted func(line []byte) bool) ([]auditv1.Event, error) {
 	file, err := os.Open(c.AuditLog())
 	if err != nil {
 		return nil, err
@@ -64,14 +89,16 @@ func (c *ControlPlane) AuditEvents(since AuditMark) ([]auditv1.Event, error) {
 	if _, err := file.Seek(int64(since), io.SeekStart); err != nil {
 		return nil, err
 	}
-	data, err := io.ReadAll(file)
-	if err != nil {
-		return nil, err
-	}
 	var events []auditv1.Event
-	for line := range bytes.Lines(data) {
-		if !bytes.HasSuffix(line, []byte("\n")) {
-			break // it is being written
+	for lines := bufio.NewReader(file); ; {
+		line, err := lines.ReadBytes('\n')
+		switch {
+		case errors.Is(err, io.EOF):
+			return events, nil // a rest without an end is being written
+		case err != nil:
+			return nil, err
+		case !wanted(line):
+			continue
 		}
 		var event auditv1.Event
 		if err := json.Unmarshal(line, &event); err != nil {
@@ -79,7 +106,6 @@ func (c *ControlPlane) AuditEvents(since AuditMark) ([]auditv1.Event, error) {
 		}
 		events = append(events, event)
 	}
-	return events, nil
 }
 
 // Writes returns the requests since a mark by which user meant to change an

@@ -34,6 +34,9 @@ type Options struct {
 	// ControllerManager also starts kube-controller-manager, and the API
 	// server's ServiceAccount admission with it.
 	ControllerManager bool
+	// AuditObjects has the audit log hold what is written to RoleBindings and to the
+	// kinds of Lapse, not only that it is.
+	AuditObjects bool
 	// Dir holds data, certificates and the audit log. It must be empty or
 	// absent, and Stop keeps it. Default: a temporary folder, which Stop removes.
 	Dir string
@@ -145,7 +148,7 @@ func (c *ControlPlane) configure(opts Options) error {
 		args.Disable("disable-admission-plugins")
 	}
 	c.plane = &envtest.ControlPlane{Etcd: etcd, APIServer: server, KubectlPath: c.binary("kubectl")}
-	return c.configureAudit(args)
+	return c.configureAudit(args, opts.AuditObjects)
 }
 
 func (c *ControlPlane) startEtcd(context.Context) error {

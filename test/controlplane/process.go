@@ -78,6 +78,9 @@ func (p *Process) Ended() bool {
 	}
 }
 
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
 // Err is how the process ended; nil while it runs, and after a clean end.
 func (p *Process) Err() error {
 	if !p.Ended() {

@@ -260,7 +260,7 @@ var _ = Describe("A binding that nothing guards", Ordered, func() {
 		Expect(b.DeletionTimestamp).NotTo(BeNil())
 
 		version := b.ResourceVersion
-		Expect(h.step(ctx, req)).To(MatchError(ContainSubstring("finalizers [example.com/pin] keep it")))
+		Expect(h.step(ctx, req)).To(MatchError(ContainSubstring("remove its finalizers [example.com/pin]")))
 		Expect(h.drainEvents()).To(BeEmpty(), "told once")
 		b = bindingOf(ctx, req)
 		Expect(b.ResourceVersion).To(Equal(version), "nothing more is to be done to it")

@@ -69,7 +69,7 @@ var _ = Describe("The reaper, on a cluster without the kinds of Lapse", Ordered,
 		GinkgoHelper()
 		list := &rbacv1.RoleBindingList{}
 		Expect(bare.List(ctx, list, client.InNamespace(ns))).To(Succeed())
-		out := []string{}
+		out := make([]string, 0, len(list.Items))
 		for _, b := range list.Items {
 			out = append(out, b.Name)
 		}

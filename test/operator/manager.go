@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
 
 	"github.com/lapse-dev/lapse/test/controlplane"
 )
@@ -48,11 +49,17 @@ func Start(ctx context.Context, plane *controlplane.ControlPlane, out io.Writer,
 // Launch runs bin/manager with a token of its ServiceAccount. More arguments are
 // appended; logs go to out.
 func Launch(ctx context.Context, plane *controlplane.ControlPlane, out io.Writer, args ...string) (*Manager, error) {
-	root, err := Root()
+	config, err := plane.ServiceAccountConfig(ctx, Namespace, ServiceAccount)
 	if err != nil {
 		return nil, err
 	}
-	config, err := plane.ServiceAccountConfig(ctx, Namespace, ServiceAccount)
+	return LaunchAs(config, out, args...)
+}
+
+// LaunchAs runs bin/manager with a config of its ServiceAccount, which may reach the API
+// server in a roundabout way.
+func LaunchAs(config *rest.Config, out io.Writer, args ...string) (*Manager, error) {
+	root, err := Root()
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +105,9 @@ func (m *Manager) WaitReady(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Done is closed when the manager has ended.
+func (m *Manager) Done() <-chan struct{} { return m.process.Done() }
 
 // Signal sends a signal, such as SIGSTOP.
 func (m *Manager) Signal(signal syscall.Signal) error { return m.process.Signal(signal) }

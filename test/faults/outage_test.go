@@ -1,0 +1,153 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package faults
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
+)
+
+// expiring creates n grants that end between two moments, evenly, and waits for them.
+func (s *scene) expiring(ctx context.Context, n int, first, last time.Time) {
+	GinkgoHelper()
+	each(n, func(i int) {
+		end := first.Add(last.Sub(first) * time.Duration(i) / time.Duration(n)).Truncate(time.Second)
+		ask(ctx, s.request(fmt.Sprintf("e-%04d", i)).NotAfter(end))
+	})
+	s.active(ctx, n)
+	Expect(time.Now()).To(BeTemporally("<", first), "all must be granted before any ends")
+}
+
+// setup is how long it may take to grant so many.
+func setup(n int) time.Duration { return 4*time.Second + time.Duration(n)*15*time.Millisecond }
+
+var _ = Describe("Access ends", func() {
+	grants := sized(1000, 30)
+	outage := sized(60*time.Second, 4*time.Second)
+
+	It("soon after the API server is back, which was away across many ends", func(ctx SpecContext) {
+		m := run(ctx)
+		s := newScene(ctx, 10*time.Second, false)
+		first := time.Now().Add(setup(grants))
+		s.expiring(ctx, grants, first, first.Add(outage))
+		from := time.Now()
+		Expect(plane.StopAPIServer()).To(Succeed())
+		until(ctx, first.Add(outage))
+		Expect(plane.StartAPIServer(ctx)).To(Succeed())
+		s.down(from, time.Now())
+		s.converge(ctx)
+		Expect(m.starts.Load()).To(Equal(int64(1)), "the manager bore it")
+		s.judge(ctx, row{sweep: "API server away " + outage.String(), runs: grants})
+	}, SpecTimeout(10*time.Minute))
+
+	It("soon after a manager is ready again, when none ran across many ends", func(ctx SpecContext) {
+		m := run(ctx)
+		s := newScene(ctx, 10*time.Second, false)
+		first := time.Now().Add(setup(grants))
+		s.expiring(ctx, grants, first, first.Add(outage/2))
+		from := time.Now()
+		m.stop()
+		until(ctx, first.Add(outage/2))
+		m.resume(ctx)
+		s.down(from, time.Now())
+		s.converge(ctx)
+		s.judge(ctx, row{sweep: "all managers down", runs: grants})
+	}, SpecTimeout(10*time.Minute))
+
+	It("on time although the operator may not delete, and the objects go when it may", func(ctx SpecContext) {
+		run(ctx)
+		n, pause := sized(100, 10), sized(20*time.Second, 4*time.Second)
+		s := newScene(ctx, 3*time.Second, false)
+		first := time.Now().Add(setup(n))
+		s.expiring(ctx, n, first, first.Add(pause))
+		giveBack := withoutVerb(ctx, "delete")
+		until(ctx, first.Add(pause))
+		giveBack(ctx)
+		s.converge(ctx)
+		s.judge(ctx, row{sweep: "delete forbidden " + pause.String(), runs: n})
+	}, SpecTimeout(5*time.Minute))
+
+	It("on time beside many requests that always fail", func(ctx SpecContext) {
+		m := run(ctx)
+		n := sized(1000, 50)
+		s, poisoned := newScene(ctx, time.Second, false), newScene(ctx, time.Second, false)
+		m.proxy.Inject(func(c Call) Effect {
+			if c.Namespace == poisoned.ns && c.Is("create", "rolebindings") {
+				return Effect{Status: 500}
+			}
+			return Effect{}
+		})
+		req := ask(ctx, s.request("mortal").NotAfter(time.Now().Add(setup(n)).Truncate(time.Second)))
+		each(n, func(i int) { ask(ctx, poisoned.request(fmt.Sprintf("poison-%04d", i))) })
+		await(ctx, req, v1alpha1.ReasonExpired)
+		Expect(poisoned.state(ctx).Bindings).To(BeEmpty())
+		m.proxy.Inject(nil)
+		Expect(admin.DeleteAllOf(ctx, &v1alpha1.AccessRequest{}, client.InNamespace(poisoned.ns))).To(Succeed())
+		s.converge(ctx)
+		poisoned.converge(ctx)
+		s.judge(ctx, row{sweep: "beside requests that fail", runs: n})
+	}, SpecTimeout(5*time.Minute))
+
+	for _, down := range []bool{false, true} {
+		name := map[bool]string{false: "soon", true: "soon, also while the manager is down,"}[down]
+		It(name+" when a namespace with many grants is deleted", func(ctx SpecContext) {
+			m := run(ctx)
+			n := sized(50, 10)
+			s := newScene(ctx, time.Second, false)
+			each(n, func(i int) { ask(ctx, s.request(fmt.Sprintf("g-%04d", i))) })
+			s.active(ctx, n)
+			if down {
+				m.stop()
+			}
+			begun := time.Now()
+			Expect(admin.Delete(ctx, builders.Namespace(s.ns))).To(Succeed())
+			Eventually(func() bool {
+				return client.IgnoreNotFound(admin.Get(ctx, client.ObjectKey{Name: s.ns}, builders.Namespace(""))) == nil && len(s.state(ctx).Bindings) == 0 && len(s.state(ctx).Requests) == 0
+			}, time.Minute).WithContext(ctx).Should(BeTrue())
+			took := time.Since(begun).Round(10 * time.Millisecond)
+			if down {
+				m.resume(ctx)
+			}
+			s.converge(ctx)
+			s.judge(ctx, row{sweep: "namespace deleted", runs: n, note: fmt.Sprintf("manager down: %v; gone after %s", down, took)})
+		}, SpecTimeout(3*time.Minute))
+	}
+})
+
+// withoutVerb takes a verb on rolebindings from the operator, and returns what gives
+// it back.
+func withoutVerb(ctx context.Context, verb string) (restore func(context.Context)) {
+	GinkgoHelper()
+	role := &rbacv1.ClusterRole{}
+	set := func(ctx context.Context, change func([]string) []string) {
+		GinkgoHelper()
+		Expect(admin.Get(ctx, client.ObjectKey{Name: "lapse-manager"}, role)).To(Succeed())
+		for i, rule := range role.Rules {
+			if slices.Contains(rule.Resources, "rolebindings") {
+				role.Rules[i].Verbs = change(rule.Verbs)
+			}
+		}
+		Expect(admin.Update(ctx, role)).To(Succeed())
+	}
+	without := func(verbs []string) []string {
+		return slices.DeleteFunc(slices.Clone(verbs), func(v string) bool { return v == verb })
+	}
+	set(ctx, without)
+	restore = func(ctx context.Context) {
+		GinkgoHelper()
+		set(ctx, func(verbs []string) []string { return append(without(verbs), verb) })
+	}
+	DeferCleanup(func(ctx SpecContext) { restore(ctx) })
+	return restore
+}

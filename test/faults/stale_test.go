@@ -1,0 +1,173 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package faults
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/operator"
+)
+
+var _ = Describe("An operator that sees the past", func() {
+	It("ends access on time, and grants nothing that it should not, while its watches are behind", func(ctx SpecContext) {
+		m := run(ctx)
+		n, behind := sized(60, 8), sized(60*time.Second, 5*time.Second)
+		s := newScene(ctx, 3*time.Second, false)
+		first := time.Now().Add(setup(4 * n))
+		s.expiring(ctx, n, first, first.Add(behind-time.Second))
+		revoked, deleted := make([]*v1alpha1.AccessRequest, n), make([]*v1alpha1.AccessRequest, n)
+		each(n, func(i int) {
+			revoked[i], deleted[i] = ask(ctx, s.request(fmt.Sprintf("r-%03d", i))), ask(ctx, s.request(fmt.Sprintf("d-%03d", i)))
+		})
+		s.active(ctx, 3*n)
+
+		m.proxy.HoldWatches()
+		each(n, func(i int) {
+			decide(ctx, bob, revoked[i], v1alpha1.VerdictRevoke)
+			Expect(admin.Delete(ctx, deleted[i])).To(Succeed())
+			ask(ctx, s.request(fmt.Sprintf("n-%03d", i)))
+		})
+		until(ctx, first.Add(behind))
+		m.proxy.ReleaseWatches()
+		s.active(ctx, n)
+		for _, req := range revoked {
+			await(ctx, req, v1alpha1.ReasonRevoked)
+		}
+		s.converge(ctx)
+		s.judge(ctx, row{sweep: "watches behind " + behind.String(), runs: 4 * n})
+	}, SpecTimeout(5*time.Minute))
+
+	It("grants nothing again when it starts from a list of before the end, and catches up", func(ctx SpecContext) {
+		m := run(ctx)
+		n := sized(50, 6)
+		s, waiting := newScene(ctx, 3*time.Second, false), newScene(ctx, 3*time.Second, true)
+		m.stop()
+		var old []*v1alpha1.AccessRequest
+		for i := range n {
+			old = append(old, ask(ctx, s.request(fmt.Sprintf("a-%03d", i))), ask(ctx, waiting.request(fmt.Sprintf("b-%03d", i))))
+		}
+		for _, req := range old {
+			if req.Namespace == waiting.ns {
+				decide(ctx, bob, req, v1alpha1.VerdictApprove)
+			}
+		}
+		past := recorded(ctx)
+		m.resume(ctx)
+		for _, req := range old {
+			await(ctx, req, v1alpha1.ReasonGranted)
+		}
+		each(len(old), func(i int) {
+			if i%3 == 0 {
+				Expect(admin.Delete(ctx, old[i])).To(Succeed())
+				return
+			}
+			decide(ctx, bob, old[i], v1alpha1.VerdictRevoke)
+			await(ctx, old[i], v1alpha1.ReasonRevoked)
+		})
+		m.stop()
+
+		var live atomic.Int64
+		m.proxy.Inject(func(c Call) Effect {
+			if c.Is("get", "accessrequests") {
+				live.Add(1)
+			}
+			if body := past[c.Resource]; body != nil && c.Verb == "watch" {
+				return Effect{Body: body}
+			}
+			return Effect{}
+		})
+		m.resume(ctx)
+		Eventually(live.Load).WithContext(ctx).Should(BeNumerically(">=", 2*n), "each is looked up before it would be granted")
+		m.proxy.Inject(nil)
+		m.proxy.CutWatches()
+		s.converge(ctx)
+		waiting.converge(ctx)
+		s.judge(ctx, row{sweep: "an old list at the start", runs: n})
+		waiting.judge(ctx, row{sweep: "an old list at the start, approved", runs: n})
+	}, SpecTimeout(5*time.Minute))
+
+	It("catches up when its watches are gone and may not be resumed", func(ctx SpecContext) {
+		m := run(ctx)
+		n := sized(50, 6)
+		s := newScene(ctx, 3*time.Second, false)
+		m.proxy.HoldWatches()
+		for i := range n {
+			ask(ctx, s.request(fmt.Sprintf("a-%03d", i)))
+		}
+		var gone atomic.Int64
+		m.proxy.Inject(func(c Call) Effect {
+			if c.Verb == "watch" && gone.Add(1) <= 20 {
+				return Effect{Status: 410}
+			}
+			return Effect{}
+		})
+		m.proxy.CutWatches() // what was held is lost
+		s.active(ctx, n)
+		Expect(gone.Load()).To(BeNumerically(">", 0))
+		s.converge(ctx)
+		s.judge(ctx, row{sweep: "watches lost, 410 Gone", runs: n})
+	}, SpecTimeout(5*time.Minute))
+})
+
+// recorded is what a watch of requests, decisions and bindings begins with now.
+func recorded(ctx context.Context) map[string][]byte {
+	GinkgoHelper()
+	return map[string][]byte{
+		"accessrequests":  stream(ctx, &v1alpha1.AccessRequestList{}),
+		"accessdecisions": stream(ctx, &v1alpha1.AccessDecisionList{}),
+		"rolebindings":    stream(ctx, &rbacv1.RoleBindingList{}, client.MatchingLabels{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy}),
+	}
+}
+
+// stream is the beginning of a watch that sends what there is: an event for each
+// object, and a bookmark that says that this was all.
+func stream(ctx context.Context, list client.ObjectList, opts ...client.ListOption) []byte {
+	GinkgoHelper()
+	Expect(admin.List(ctx, list, opts...)).To(Succeed())
+	var out bytes.Buffer
+	events := json.NewEncoder(&out)
+	objects, err := extract(list)
+	Expect(err).NotTo(HaveOccurred())
+	for _, obj := range objects {
+		Expect(events.Encode(map[string]any{"type": "ADDED", "object": obj})).To(Succeed())
+	}
+	gvk, err := apiutil.GVKForObject(list, operator.Scheme())
+	Expect(err).NotTo(HaveOccurred())
+	end := metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind[:len(gvk.Kind)-len("List")]}}
+	end.ResourceVersion = list.GetResourceVersion()
+	end.Annotations = map[string]string{metav1.InitialEventsAnnotationKey: "true"}
+	Expect(events.Encode(map[string]any{"type": "BOOKMARK", "object": end})).To(Succeed())
+	return out.Bytes()
+}
+
+// extract returns the items of a list, each with its kind.
+func extract(list client.ObjectList) ([]runtime.Object, error) {
+	out, err := meta.ExtractList(list)
+	if err != nil {
+		return nil, err
+	}
+	for _, obj := range out {
+		gvk, err := apiutil.GVKForObject(obj, operator.Scheme())
+		if err != nil {
+			return nil, err
+		}
+		obj.GetObjectKind().SetGroupVersionKind(gvk)
+	}
+	return out, nil
+}
