@@ -22,6 +22,7 @@ type getOptions struct {
 	all, mine, pending, active bool
 	watch                      bool
 	me                         *v1alpha1.Identity // set with mine
+	needed                     map[string]int     // by policy; nil until a row needs it
 }
 
 func (p *plugin) getCommand() *cobra.Command {
@@ -170,22 +171,21 @@ func (o *getOptions) nothing() string {
 func (o *getOptions) table(ctx context.Context, c *cluster, requests []v1alpha1.AccessRequest) table {
 	t := table{now: o.clock.now(), allNamespaces: o.all, wide: o.output.value == outputWide}
 	for i := range requests {
-		if requests[i].Status.Policy != nil && awaited(&requests[i]) {
-			t.needed = neededBy(ctx, c)
-			break
+		if o.needed == nil && requests[i].Status.Policy != nil && awaited(&requests[i]) {
+			o.needed = neededBy(ctx, c)
 		}
 	}
+	t.needed = o.needed
 	return t
 }
 
 // neededBy is how many people each policy asks for. What may not be read is left out:
 // whoever may ask in a namespace does not have to know the policies.
 func neededBy(ctx context.Context, c *cluster) map[string]int {
-	list := &v1alpha1.AccessPolicyList{}
+	list, needed := &v1alpha1.AccessPolicyList{}, map[string]int{}
 	if c.list(ctx, "", list) != nil {
-		return nil
+		return needed
 	}
-	needed := map[string]int{}
 	for i := range list.Items {
 		people := 0
 		for _, rule := range list.Items[i].Spec.Approvals {

@@ -12,9 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/liggitt/tabwriter"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
@@ -28,7 +30,7 @@ type watching struct {
 	c      *cluster
 	screen *screen
 	known  map[types.UID]*v1alpha1.AccessRequest
-	headed bool
+	rows   *tabwriter.Writer // once there is one that is appended
 	synced bool
 }
 
@@ -76,6 +78,7 @@ func (w *watching) see(ctx context.Context, seen change) error {
 		w.synced = true
 		return w.redraw(ctx)
 	}
+	w.needed = nil // policies are read anew when something changes, not at every redraw
 	_, shown := w.known[seen.req.UID]
 	keep := w.keeps(seen.req)
 	if seen.kind == watch.Deleted || !keep {
@@ -100,12 +103,12 @@ func (w *watching) append(ctx context.Context, req *v1alpha1.AccessRequest) erro
 		return w.print(w.output, req)
 	}
 	t := w.table(ctx, w.c, []v1alpha1.AccessRequest{*req})
-	if !w.headed {
-		w.headed = true
-		return t.print(w.Out, []v1alpha1.AccessRequest{*req})
+	if w.rows == nil {
+		w.rows = printers.GetNewTabWriter(w.Out) // remembers the widths of columns
+		fmt.Fprintln(w.rows, t.header())
 	}
-	_, err := fmt.Fprintln(w.Out, strings.ReplaceAll(t.row(req), "\t", "   "))
-	return err
+	fmt.Fprintln(w.rows, t.row(req))
+	return w.rows.Flush()
 }
 
 // redraw draws all of them anew, on a terminal.
