@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -73,6 +74,25 @@ func TestTimeIsTheServers(t *testing.T) {
 		if got := time.Until(p.clock.now()); (got - off).Abs() > 2*tolerated {
 			t.Errorf("a server that is %s off is taken to be %s off", off, got)
 		}
+	}
+}
+
+func TestWarningsOfTheServerAreHarmless(t *testing.T) {
+	var said bytes.Buffer
+	p := against(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Warning", "299 - \"gnp\u202e.exe\"")
+		_, _ = io.WriteString(w, `{}`)
+	})
+	p.ErrOut = &said
+	c, err := p.connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.version(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := said.String(); got != "Warning: gnp\ufffd.exe\n" {
+		t.Errorf("said %q", got)
 	}
 }
 

@@ -60,7 +60,7 @@ func (p *plugin) restConfig() (*rest.Config, error) {
 	}
 	config.UserAgent = "kubectl-lapse/" + clientVersion()
 	config.QPS = -1 // the server has limits of its own
-	config.WarningHandler = rest.NewWarningWriter(p.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
+	config.WarningHandler = rest.NewWarningWriter(safeWriter{p.ErrOut}, rest.WarningWriterOptions{Deduplicate: true})
 	config.Wrap(p.clock.wrap)
 	return config, nil
 }

@@ -147,6 +147,14 @@ func writeSafe(w io.Writer, text string, isJSON bool) error {
 	return err
 }
 
+// safeWriter is for what a library writes by itself, such as the API server's warnings.
+type safeWriter struct{ io.Writer }
+
+func (w safeWriter) Write(b []byte) (int, error) {
+	_, err := io.WriteString(w.Writer, safeLines(string(b)))
+	return len(b), err
+}
+
 func escapeJSON(text string) string {
 	var b strings.Builder
 	for _, r := range text {

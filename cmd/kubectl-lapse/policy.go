@@ -69,8 +69,8 @@ may be in the files as well; a namespace that is not has no labels, and of a rol
 is not the dangers are not checked. What the schema or admission refuses is not looked
 at: kubectl apply --dry-run=server does that.
 
-Exit codes: 0 all as expected, 1 a difference, a request without expectation included
-only if it cannot be judged.`,
+Exit codes: 0 all as expected, 1 a difference. A request that expects nothing is only
+printed.`,
 		Example: "  kubectl lapse policy test -f policies/ -f requests/ --requester alice --requester-group oncall",
 		Args:    cobra.NoArgs,
 		RunE:    func(*cobra.Command, []string) error { return o.run() },

@@ -39,9 +39,12 @@ func (p *plugin) requestCommand() *cobra.Command {
 		Short: "Ask for a role in a namespace, for a time and a reason",
 		Long: `Ask for a role in a namespace. ROLE is a ClusterRole, or role/NAME for a Role.
 
-A policy allows it or not, at once or when people have approved. With --wait the exit
-code is 0 when access is granted, 2 when it is refused, taken away or withdrawn, and 3
-when it still waits at the timeout; Ctrl-C leaves the request as it is.`,
+A policy allows it or not, at once or when people have approved. Without --wait the
+operator's first word is said, and the exit code is 2 if that is a refusal, else 0.
+
+With --wait the exit code is 0 when access is granted, 2 when it is refused, taken away
+or withdrawn, and 3 when it still waits at the timeout. Ctrl-C leaves the request as it
+is.`,
 		Example: `  # ClusterRole edit for an hour
   kubectl lapse request edit -n payments --for 1h --reason "INC-4211: checkout returns 500" --wait
 
