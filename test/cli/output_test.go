@@ -105,7 +105,7 @@ var _ = Describe("Completion", func() {
 		Expect(root.must(ctx, "__complete", "get", "-n", "lapse")).To(HavePrefix("lapse-system\n"))
 		Expect(alice.must(ctx, "__complete", "get", "--context", "")).To(HavePrefix("lapse\n"))
 		Expect(alice.must(ctx, "__complete", "request", "--policy", "on")).To(HavePrefix("oncall-edit\n"))
-		Expect(alice.must(ctx, "__complete", "get", "-o", "js")).To(HavePrefix("json\njsonpath=\n"))
+		Expect(alice.must(ctx, "__complete", "get", "-o", "js")).To(HavePrefix("json\njsonpath-as-json=\n"))
 		Expect(bob.must(ctx, "__complete", "approve", "comp")).To(HavePrefix(name + "\tadmin for alice: Pending\n"))
 		Expect(bob.kubectl(ctx, "__complete", "lapse", "approve", "-n", namespace, "comp").stdout).To(HavePrefix(name + "\tadmin for alice: Pending\n"))
 		bob.must(ctx, "deny", name)

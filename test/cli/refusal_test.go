@@ -46,7 +46,7 @@ var _ = Describe("What goes wrong", func() {
 		Entry("a time that is none", "--not-after \"tomorrow\" is neither a time", "request", "edit", "--for", "1h", "--reason", "x", "--not-after", "tomorrow"),
 		Entry("a subject that is none", `"carol" is not a subject; write user:NAME, group:NAME or sa:NAMESPACE/NAME`, "request", "edit", "--for", "1h", "--reason", "x", "--as-subject", "carol"),
 		Entry("waiting for what is not stored", "--wait has nothing to wait for", "request", "edit", "--for", "1h", "--reason", "x", "--wait", "--dry-run=server"),
-		Entry("an output that there is not", "-o xml is not known; use one of custom-columns=, go-template=", "get", "-o", "xml"),
+		Entry("an output that there is not", "-o xml is not known; use one of custom-columns=, go-template-file=", "get", "-o", "xml"),
 		Entry("a flag that there is not", "unknown flag: --nope; see kubectl lapse get --help", "get", "--nope"),
 		Entry("no request", "which request? kubectl lapse get lists them", "approve"),
 	)
