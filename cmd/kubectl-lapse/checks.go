@@ -71,7 +71,7 @@ func (d *doctor) kinds(ctx context.Context) []diagnosis {
 }
 
 // guards are the policies of config/admission without which identities prove nothing.
-var guards = []string{"lapse-requester", "lapse-reviewer", "lapse-request-spec", "lapse-decision-spec", "lapse-metadata", "lapse-status", "lapse-policy-author"}
+var guards = []string{"lapse-requester", "lapse-reviewer", "lapse-request-spec", "lapse-decision-spec", "lapse-metadata", "lapse-status", "lapse-policy-author", "lapse-managed-binding", "lapse-persistence", "lapse-late-write"}
 
 func (d *doctor) admission(ctx context.Context) []diagnosis {
 	policies, bindings := &admissionv1.ValidatingAdmissionPolicyList{}, &admissionv1.ValidatingAdmissionPolicyBindingList{}

@@ -175,11 +175,14 @@ func approvals(p *v1alpha1.AccessPolicy) (out []finding) {
 	if slices.ContainsFunc(people, isGroup) {
 		return out // how many there are is not known here
 	}
-	if missing := short(p, people, ""); missing != "" {
+	if missing := short(p, people, somebody); missing != "" {
 		return append(out, finding{true, "approvals can never be met: even when all that are named approve, it " + missing})
 	}
 	return append(out, unapprovable(p, people)...)
 }
+
+// somebody asks who is none of the approvers.
+const somebody = "somebody else"
 
 func isGroup(s v1alpha1.Subject) bool { return s.Kind == v1alpha1.GroupKind }
 

@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,10 +14,6 @@ import (
 
 	"github.com/lapse-dev/lapse/internal/grant"
 )
-
-// bindingName is the form of the name of every RoleBinding that Lapse makes; no other
-// should have it. A name cannot be changed, labels can.
-var bindingName = regexp.MustCompile(`^lapse-.+-[0-9a-f]{8}$`)
 
 func (p *plugin) reapCommand() *cobra.Command {
 	var dryRun bool
@@ -64,7 +59,8 @@ func (p *plugin) reap(ctx context.Context, dryRun bool) error {
 	return nil
 }
 
-// overdue are the RoleBindings of Lapse whose time is over by the API server's clock.
+// overdue are the RoleBindings of Lapse whose time is over by the API server's clock, as
+// the reaper goes by.
 func (p *plugin) overdue(ctx context.Context, c *cluster) ([]rbacv1.RoleBinding, error) {
 	list := &rbacv1.RoleBindingList{}
 	if err := c.list(ctx, "", list); err != nil {
@@ -74,7 +70,7 @@ func (p *plugin) overdue(ctx context.Context, c *cluster) ([]rbacv1.RoleBinding,
 	var due []rbacv1.RoleBinding
 	for i := range list.Items {
 		b := &list.Items[i]
-		if (bindingName.MatchString(b.Name) || grant.Managed(b)) && !grant.Deadline(b, defaultLimits().MaxDuration).After(now) {
+		if at, ok := grant.ReapAt(b, defaultLimits().MaxDuration); ok && !now.Before(at) {
 			due = append(due, *b)
 		}
 	}

@@ -115,9 +115,7 @@ var _ = Describe("doctor", func() {
 		Expect(root.kubectl(ctx, "delete", "validatingadmissionpolicybinding", "lapse-requester").code).To(Equal(codeOK))
 		DeferCleanup(func(ctx SpecContext) {
 			Expect(operator.Install(ctx, plane)).To(Succeed())
-			Expect(manager.WaitReady(ctx)).To(Succeed())
-			over := time.Now().Truncate(time.Second).Add(time.Second) // objects know the second in which they were made
-			Eventually(time.Now).WithContext(ctx).Should(BeTemporally(">=", over))
+			admissionSettles(ctx)
 		})
 		var r result
 		Eventually(func() string { r = root.lapse(ctx, "doctor"); return r.stdout }).WithContext(ctx).

@@ -90,6 +90,17 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	DeferCleanup(func() error { return manager.Stop() })
 }, NodeTimeout(3*time.Minute))
 
+// admissionSettles waits until requests are granted again after a policy was away.
+func admissionSettles(ctx context.Context) {
+	GinkgoHelper()
+	Eventually(func(g Gomega) {
+		name := "settled-" + time.Now().Format("150405.000")
+		r := alice.lapse(ctx, "request", "edit", "--name", name, "--for", "1m", "--reason", "INC-1: is admission settled?", "--wait", "--timeout", "3s")
+		g.Expect(r.code).To(Equal(codeOK), r.stderr)
+		g.Expect(alice.lapse(ctx, "return", name).code).To(Equal(codeOK))
+	}).WithContext(ctx).WithTimeout(30 * time.Second).WithPolling(500 * time.Millisecond).Should(Succeed())
+}
+
 // letReadPolicies is what an admin does who does not hide his policies.
 func letReadPolicies(ctx context.Context, group string) {
 	GinkgoHelper()

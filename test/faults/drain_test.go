@@ -49,8 +49,10 @@ var _ = Describe("Next to bare calls", Serial, func() {
 		slices.Sort(late)
 		slices.Sort(deletion)
 		p99, bare := quantile(late, 0.99), quantile(deletion, 0.99)
-		report(row{sweep: "single end, by SubjectAccessReview", runs: rounds, late: late, bound: 2*bare + 20*time.Millisecond,
-			note: fmt.Sprintf("p99 %s; a deletion: p50 %s, p99 %s", ms(p99), ms(quantile(deletion, 0.5)), ms(bare))})
+		report(row{
+			sweep: "single end, by SubjectAccessReview", runs: rounds, late: late, bound: 2*bare + 20*time.Millisecond,
+			note: fmt.Sprintf("p99 %s; a deletion: p50 %s, p99 %s", ms(p99), ms(quantile(deletion, 0.5)), ms(bare)),
+		})
 		Expect(late[0]).To(BeNumerically(">=", 0), "early")
 		Expect(p99).To(BeNumerically("<=", 2*bare+20*time.Millisecond))
 	}, SpecTimeout(5*time.Minute))
