@@ -21,8 +21,8 @@ const (
 	// maxAtoms bounds what new rules are broken down into, one for each verb on each
 	// resource of each name, and maxComparisons the words that all of these are held
 	// against: whoever writes a role could make them millions.
-	maxAtoms       = 20_000
-	maxComparisons = 20_000_000
+	maxAtoms       = 5_000
+	maxComparisons = 4_000_000
 )
 
 // RoleChange is how a role differs from what was granted.

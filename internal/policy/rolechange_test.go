@@ -95,7 +95,8 @@ func TestDigestIsThatOfTheRulesAndNotOfTheirOrder(t *testing.T) {
 	}
 }
 
-// BenchmarkRecord is what keeping a role like admin of Kubernetes costs a grant.
+// BenchmarkRecord is what keeping a role costs a grant, at twice the rules of admin of
+// Kubernetes.
 func BenchmarkRecord(b *testing.B) {
 	lines := make([]string, 0, 60)
 	for _, word := range numbered(60) {
@@ -186,7 +187,7 @@ func bomb(t *testing.T) *v1alpha1.GrantedRole {
 }
 
 func TestARecordHasRoomForTheRolesOfKubernetes(t *testing.T) {
-	// admin of Kubernetes 1.37 has fewer words than this.
+	// More than admin of Kubernetes 1.37.2, which has 29 rules of 251 words.
 	lines := make([]string, 0, 60)
 	for i, word := range numbered(60) {
 		lines = append(lines, fmt.Sprintf("create,delete,deletecollection,get,list,patch,update,watch %s.example.com %ss,%ss/status,%ss/scale%d", word, word, word, word, i))
@@ -204,8 +205,10 @@ func TestARecordHasRoomForTheRolesOfKubernetes(t *testing.T) {
 func FuzzCompareRole(f *testing.F) {
 	f.Add("get,list", "", "pods,secrets", "a", "*", "apps", "*/scale", "")
 	f.Fuzz(func(t *testing.T, verbs, groups, resources, names, verbs2, groups2, resources2, names2 string) {
-		if !utf8.ValidString(verbs + groups + resources + names + verbs2 + groups2 + resources2 + names2) {
-			t.Skip("no role that was stored as JSON has that")
+		for _, s := range []string{verbs, groups, resources, names, verbs2, groups2, resources2, names2} {
+			if !utf8.ValidString(s) {
+				t.Skip("no role that was stored as JSON has that")
+			}
 		}
 		words := func(s string) []string { return strings.Split(s, ",") }
 		one := rbacv1.PolicyRule{Verbs: words(verbs), APIGroups: words(groups), Resources: words(resources), ResourceNames: words(names)}
