@@ -16,6 +16,7 @@ import (
 // witness is what the oracle has seen of one incarnation of the request.
 type witness struct {
 	expiries uint16 // of the bindings that the operator made, a bit for each tick
+	said     uint16 // the same, of what bindings said that were edited; for the record only
 	granted  bool   // it was granted, and nobody took the trace of it
 	over     bool   // its end was recorded
 	approved bool   // by somebody who may
@@ -125,13 +126,14 @@ func (m *machine) judgeRecord(before, after *server) string {
 	w := &after.seen[after.incarnation]
 	w.over = w.over || now.Status.State.Final()
 	was, is := old.Status.Grant, now.Status.Grant
-	if is != nil && w.edited && now.Status.State.Final() {
-		w.expiries |= 1 << expiryBit(is) // what the binding said, for the record
+	made := w.expiries
+	if now.Status.State.Final() {
+		made |= w.said
 	}
 	return first([]rule{
 		{old.Status.State.Final() && old.Status.State != now.Status.State, fmt.Sprintf("I3: the final state %s was written over with %s", old.Status.State, now.Status.State)},
 		{was != nil && (is == nil || !was.ExpiresAt.Equal(&is.ExpiresAt)), "I2: the recorded expiry changed"},
-		{is != nil && w.expiries&(1<<expiryBit(is)) == 0, "I2: a grant is recorded that the operator never made"},
+		{is != nil && made&(1<<expiryBit(is)) == 0, "I2: a grant is recorded that the operator never made"},
 		{now.Status.State == v1alpha1.StateActive && is == nil, "I1: active without a grant"},
 	})
 }

@@ -158,6 +158,9 @@ func tamper(text string, due func(before uint8, made uint8) uint8, do func(*rbac
 		w.due = due(w.due, ticksTo(old.CreationTimestamp.Time))
 		w.tampered = true
 		w.edited = w.edited || !m.recorded(s, slot)
+		if w.edited && w.due != never {
+			w.said |= 1 << w.due
+		}
 		s.bindings[slot] = m.changes.get(change{from: s.bindings[slot], edit: text}, func() id {
 			b := old.DeepCopy()
 			b.ResourceVersion = next(old.ResourceVersion)
