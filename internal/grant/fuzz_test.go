@@ -159,7 +159,7 @@ func FuzzServerMessage(f *testing.F) {
 		step := next(t, noon, request(), allows, Observed{Admission: inForce})
 		o := BindFailed(step.Outcome, errors.New(text))
 		wantLegible(t, Step{Outcome: o})
-		if len(o.Message) > 1200 {
+		if len(o.Message) > 1024+100 {
 			t.Errorf("a message of %d bytes", len(o.Message))
 		}
 	})

@@ -128,15 +128,17 @@ const maxForeign = 1024
 // foreign is somebody else's text as a terminal may show it: bounded, with a mark for
 // what cannot be printed. Line breaks stay.
 func foreign(s string) string {
-	if len(s) > maxForeign {
-		s = strings.ToValidUTF8(s[:maxForeign], "") + "…"
-	}
-	return strings.Map(func(r rune) rune {
+	told := strings.Map(func(r rune) rune {
 		if r == '\n' || unicode.IsPrint(r) {
 			return r
 		}
 		return utf8.RuneError
-	}, s)
+	}, s[:min(len(s), maxForeign)])
+	if len(s) <= maxForeign && len(told) <= maxForeign {
+		return told
+	}
+	// A mark may be longer than what it stands for.
+	return strings.ToValidUTF8(told[:min(len(told), maxForeign)], "") + "…"
 }
 
 // BindFailed is the outcome, in place of the grant that was meant, when the API server

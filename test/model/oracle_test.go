@@ -23,8 +23,7 @@ type witness struct {
 	no       bool   // from somebody who may say no
 	due      uint8  // the tick at which the binding has to end
 	stranger bool   // the binding is somebody else's
-	tampered bool   // the binding was changed by somebody else
-	edited   bool   // that was while status knew of no grant, or all was taken off while it was not active
+	edited   bool   // somebody changed the binding while status knew of no grant, or all was taken off while it was not active
 	stripped bool   // all was taken off the binding by which it is known
 	late     bool   // the binding came late, and was excused
 }
@@ -73,7 +72,7 @@ func (m *machine) judgeGrant(before, after *server, slot int8, r *replica) strin
 	over, twice := w.over, w.granted || w.over
 	expires := ticksTo(expiryOf(b))
 	w.expiries |= 1 << expires
-	w.granted, w.due, w.stranger, w.tampered, w.edited, w.stripped, w.late = true, expires, false, false, false, false, false
+	w.granted, w.due, w.stranger, w.edited, w.stripped, w.late = true, expires, false, false, false, false
 	if twice && m.excuse(r) {
 		w.late, twice = true, false
 	}

@@ -147,7 +147,7 @@ var deleteBinding = edit{text: "somebody deletes the RoleBinding", do: func(m *m
 }}
 
 // tamper changes the binding of the request.
-func tamper(text string, due func(before uint8, made uint8) uint8, do func(*rbacv1.RoleBinding)) edit {
+func tamper(text string, do func(*rbacv1.RoleBinding)) edit {
 	e := edit{text: "somebody " + text}
 	e.do = func(m *machine, s *server) bool {
 		slot := int8(s.incarnation)
@@ -155,43 +155,52 @@ func tamper(text string, due func(before uint8, made uint8) uint8, do func(*rbac
 		if old == nil || w.stranger || w.stripped {
 			return false
 		}
-		w.due = due(w.due, ticksTo(old.CreationTimestamp.Time))
-		w.tampered = true
 		w.edited = w.edited || !m.recorded(s, slot)
-		if w.edited && w.due != never {
-			w.said |= 1 << w.due
-		}
 		s.bindings[slot] = m.changes.get(change{from: s.bindings[slot], edit: text}, func() id {
 			b := old.DeepCopy()
 			b.ResourceVersion = next(old.ResourceVersion)
 			do(b)
 			return m.put(b)
 		})
-		if w.stripped = len(m.binding(s, slot).Labels) == 0; w.stripped && !m.active(s, slot) {
-			w.edited = true // nothing looks for it by its name
-		}
+		m.witnessEdit(s, slot)
 		return true
 	}
 	return e
 }
 
-func same(due, _ uint8) uint8 { return due }
+// witnessEdit notes when a binding has to end that was edited: when it says, if that is
+// within the ceiling or by a tick beyond it, and at the ceiling otherwise.
+func (m *machine) witnessEdit(s *server, slot int8) {
+	b, w := m.binding(s, slot), &s.seen[slot]
+	if len(b.Labels) == 0 {
+		w.stripped, w.due = true, never
+		w.edited = w.edited || !m.active(s, slot) // then nothing looks for it by its name
+		return
+	}
+	latest := b.CreationTimestamp.Add(ceiling * tick)
+	w.due = ticksTo(latest)
+	if says := expiryOf(b); !says.After(latest.Add(tick)) {
+		w.due = ticksTo(says)
+	}
+	if w.edited {
+		w.said |= 1 << w.due
+	}
+}
 
 var (
-	addSubject = tamper("adds a subject to the RoleBinding", same, func(b *rbacv1.RoleBinding) {
+	addSubject = tamper("adds a subject to the RoleBinding", func(b *rbacv1.RoleBinding) {
 		b.Subjects = append(b.Subjects, rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "mallory"})
 	})
-	pin = tamper("adds a finalizer to the RoleBinding", same, func(b *rbacv1.RoleBinding) {
+	pin = tamper("adds a finalizer to the RoleBinding", func(b *rbacv1.RoleBinding) {
 		b.Finalizers = []string{"example.com/pin"}
 	})
-	// With less than the ceiling asked for, what counts is what is asked for.
-	putOff = tamper("puts the expiry off by a tick", func(due, made uint8) uint8 { return min(due+1, made+ceiling+1) }, func(b *rbacv1.RoleBinding) {
+	putOff = tamper("puts the expiry off by a tick", func(b *rbacv1.RoleBinding) {
 		b.Annotations[v1alpha1.ExpiresAtAnnotation] = expiryOf(b).Add(tick).Format(time.RFC3339)
 	})
-	putOffFar = tamper("puts the expiry off by a day", func(_, made uint8) uint8 { return made + ceiling }, func(b *rbacv1.RoleBinding) {
+	putOffFar = tamper("puts the expiry off by a day", func(b *rbacv1.RoleBinding) {
 		b.Annotations[v1alpha1.ExpiresAtAnnotation] = expiryOf(b).Add(24 * time.Hour).Format(time.RFC3339)
 	})
-	strip = tamper("takes labels, annotations and owner off the RoleBinding", func(_, _ uint8) uint8 { return never }, func(b *rbacv1.RoleBinding) {
+	strip = tamper("takes labels, annotations and owner off the RoleBinding", func(b *rbacv1.RoleBinding) {
 		b.Labels, b.Annotations, b.OwnerReferences = nil, nil, nil
 	})
 )
