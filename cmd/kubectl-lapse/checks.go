@@ -26,6 +26,7 @@ import (
 
 const (
 	install       = "kubectl apply -k config/default"
+	putBack       = "kubectl apply -k config/admission"
 	leaseName     = "lapse.lapse.dev"
 	operatorUser  = "system:serviceaccount:" + operatorNamespace + ":" + operatorAccount
 	canaryMessage = "ValidatingAdmissionPolicy 'lapse-requester'"
@@ -89,7 +90,7 @@ func (d *doctor) admission(ctx context.Context) []diagnosis {
 		}
 	}
 	if len(missing) > 0 {
-		return bad(install, "ValidatingAdmissionPolicies are missing, or not bound with Deny: %s", strings.Join(missing, ", "))
+		return bad(putBack, "ValidatingAdmissionPolicies are missing, or not bound with Deny: %s", strings.Join(missing, ", "))
 	}
 	return ok("%d ValidatingAdmissionPolicies are there and bound", len(guards))
 }
@@ -118,7 +119,7 @@ func (d *doctor) canary(ctx context.Context) []diagnosis {
 	err := d.c.create(ctx, req, metav1.DryRunAll)
 	switch {
 	case err == nil:
-		return bad(install, "admission is NOT enforced: a request in somebody else's name would be stored")
+		return bad(putBack, "admission is NOT enforced: a request in somebody else's name would be stored")
 	case strings.Contains(err.Error(), canaryMessage):
 		return ok("a request in somebody else's name is refused")
 	default:
@@ -181,6 +182,9 @@ func (d *doctor) bind(ctx context.Context) (out []diagnosis) {
 	}
 	asked := map[string]bool{}
 	for i := range list.Items {
+		if !meta.IsStatusConditionTrue(list.Items[i].Status.Conditions, v1alpha1.ConditionReady) {
+			continue // it grants nothing, and its roles may not even be meant
+		}
 		spec := &list.Items[i].Spec
 		for _, ref := range spec.Roles {
 			for _, ns := range whereBound(ref, spec.Namespaces.Names) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"regexp"
@@ -44,6 +45,7 @@ func refused(format string, args ...any) error {
 // explain says in one sentence what is wrong and what to do next.
 func (p *plugin) explain(err error) string {
 	var unreachable net.Error
+	var file *fs.PathError
 	var location *url.Error
 	switch {
 	case clientcmd.IsEmptyConfig(err):
@@ -58,6 +60,8 @@ func (p *plugin) explain(err error) string {
 		return p.notFoundText(err)
 	case errors.As(err, &location):
 		return fmt.Sprintf("the API server at %s cannot be reached (%s); see that it runs, and that --context or --kubeconfig names the right cluster", hostOf(location), rootOf(location))
+	case errors.As(err, &file):
+		return file.Error() + "; name files or folders of manifests with -f"
 	case errors.As(err, &unreachable):
 		return fmt.Sprintf("the API server cannot be reached (%s); see that it runs, and that --context or --kubeconfig names the right cluster", rootOf(unreachable))
 	default:
@@ -121,6 +125,8 @@ func roleFor(verb, resource, group string) string {
 	switch {
 	case resource == "accesspolicies" && !reads:
 		return "lapse-policy-admin"
+	case resource == "accesspolicies":
+		return "lapse-policy-reader"
 	case resource == "accessrequests" && verb == "create":
 		return "lapse-requester"
 	case resource == "accessdecisions" && verb == "create":
@@ -147,7 +153,7 @@ func (p *plugin) notFoundHint(kind string) string {
 	if kind != requestResource {
 		return ""
 	}
-	return fmt.Sprintf(" in namespace %s; kubectl lapse get -A lists those that there are", p.namespace())
+	return fmt.Sprintf(" in namespace %s; kubectl lapse get -n %[1]s lists those that there are", p.namespace())
 }
 
 // unknownKind tells a path that is not served from an object that is not there.

@@ -64,7 +64,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.Remove(admin), os.Remove(own)) }()
 	if *manager {
-		m, err := operator.Start(ctx, plane, os.Stderr)
+		m, err := operator.Start(ctx, plane, os.Stderr, "--leader-elect")
 		if err != nil {
 			return err
 		}

@@ -74,6 +74,10 @@ func (a Admission) provenDecisions(decisions []v1alpha1.AccessDecision) []v1alph
 // unproven refuses a request that may say of who made it what is not true.
 func unproven(gap *Gap) Step {
 	when := fmt.Sprintf(" between %s and %s", timestamp(gap.From), timestamp(gap.Until))
+	once := ""
+	if gap.Until.IsZero() {
+		once = " some seconds after a cluster admin has put the policies back with kubectl apply -k config/admission"
+	}
 	switch {
 	case gap.From.IsZero() && gap.Until.IsZero():
 		when = ""
@@ -83,7 +87,7 @@ func unproven(gap *Gap) Step {
 		when = " after " + timestamp(gap.From)
 	}
 	return refuse(v1alpha1.ReasonAdmissionGap, fmt.Sprintf(
-		"the request was made%s, when it was not certain that the admission policies were in force (%s): it is not proven who asks; create it again", when, gap.Cause), nil)
+		"the request was made%s, when it was not certain that the admission policies were in force (%s), so nothing proves what it says of itself; create it again%s", when, gap.Cause, once), nil)
 }
 
 // unenforced holds a grant back until the policies are in force.

@@ -31,7 +31,7 @@ func TestNothingIsGrantedUnlessAdmissionIsEnforced(t *testing.T) {
 		"enforced: granted": {inForce, Create, v1alpha1.StateActive, v1alpha1.ReasonGranted, ""},
 		"made in a gap that is over: refused": {
 			gaps(Gap{From: noon.Add(-time.Minute), Until: noon.Add(1), Cause: "X was missing"}), Nothing, v1alpha1.StateDenied, v1alpha1.ReasonAdmissionGap,
-			"the request was made between 2026-12-01T11:59:00Z and 2026-12-01T12:00:00Z, when it was not certain that the admission policies were in force (X was missing): it is not proven who asks; create it again",
+			"the request was made between 2026-12-01T11:59:00Z and 2026-12-01T12:00:00Z, when it was not certain that the admission policies were in force (X was missing), so nothing proves what it says of itself; create it again",
 		},
 		"made in the second in which a gap began: refused": {
 			gaps(Gap{From: noon.Add(900 * time.Millisecond), Until: noon.Add(time.Minute)}), Nothing, v1alpha1.StateDenied, v1alpha1.ReasonAdmissionGap, "",

@@ -64,7 +64,7 @@ var _ = Describe("What goes wrong", func() {
 	It("says so when a request does not exist", func(ctx SpecContext) {
 		r := alice.lapse(ctx, "why", "nothing")
 		Expect(r.code).To(Equal(codeFailed))
-		Expect(r.stderr).To(Equal("error: accessrequests.lapse.dev \"nothing\" not found in namespace payments; kubectl lapse get -A lists those that there are\n"))
+		Expect(r.stderr).To(Equal("error: accessrequests.lapse.dev \"nothing\" not found in namespace payments; kubectl lapse get -n payments lists those that there are\n"))
 	}, SpecTimeout(10*time.Second))
 
 	It("says so when no server answers", func(ctx SpecContext) {
