@@ -72,16 +72,21 @@ var _ = Describe("A tenth of all calls failing at random", func() {
 		took := max(s.converge(ctx), waiting.converge(ctx)).Round(10 * time.Millisecond)
 		note := fmt.Sprintf("seed %d, %d calls failed, right %s after", seed, storm.failed.Load(), took)
 		n := int(asked.Load())
+		until(ctx, time.Now().Add(lifetime+time.Second)) // the last ones expire
+		s.converge(ctx)
 		s.judge(ctx, row{sweep: "10 % of calls fail for " + lasting.String(), runs: n / 2, note: note})
 		waiting.judge(ctx, row{sweep: "the same, with approvals", runs: n - n/2})
 		Expect(storm.failed.Load()).To(BeNumerically(">", 10))
 	}, SpecTimeout(15*time.Minute))
 })
 
+// lifetime is the longest of a life in the storm.
+const lifetime = 6 * time.Second
+
 // live is a short life that ends in one of four ways.
 func live(ctx context.Context, s *scene, name string, how int) {
 	GinkgoHelper()
-	req := ask(ctx, s.request(name).NotAfter(time.Now().Add(6*time.Second).Truncate(time.Second)))
+	req := ask(ctx, s.request(name).NotAfter(time.Now().Add(lifetime).Truncate(time.Second)))
 	if how != 3 {
 		decide(ctx, bob, req, v1alpha1.VerdictApprove)
 	}

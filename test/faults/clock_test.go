@@ -16,7 +16,7 @@ import (
 // that one. What it does not change is what the API server stamps.
 var _ = Describe("Clocks that are ten minutes apart", func() {
 	for name, ahead := range map[string]time.Duration{"ahead": 10 * time.Minute, "behind": -10 * time.Minute} {
-		It("let nothing be granted, and the API server's decides what ends; when it is "+name, func(ctx SpecContext) {
+		It("let nothing be granted, and the API server's decides what ends; when it is "+name, whole, func(ctx SpecContext) {
 			m := run(ctx)
 			s := newScene(ctx, 20*time.Second, false)
 			soon := ask(ctx, s.request("soon").NotAfter(time.Now().Add(5*time.Second).Truncate(time.Second)))

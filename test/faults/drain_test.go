@@ -27,7 +27,7 @@ import (
 
 // These compare the operator with bare calls on the same API server, in the same run:
 // ratios are the result. No proxy is in between.
-var _ = Describe("Next to bare calls", Serial, func() {
+var _ = Describe("Next to bare calls", Serial, whole, func() {
 	It("a single end is as fast as twice a deletion and 20 ms, as the authorizer sees it, and never early", func(ctx SpecContext) {
 		startDirect(ctx)
 		rounds := sized(100, 5)
@@ -152,7 +152,7 @@ func firstNo(ctx context.Context, ns string) time.Time {
 func deleteBare(ctx context.Context, ns, name string) time.Duration {
 	GinkgoHelper()
 	b := bareBinding(ns, name)
-	Expect(asOperator.Create(ctx, b)).To(Succeed())
+	Expect(admin.Create(ctx, b)).To(Succeed())
 	Eventually(func() bool { return allowed(ctx, ns) }, 10*time.Second, time.Millisecond).WithContext(ctx).Should(BeTrue())
 	begun := time.Now()
 	Expect(asOperator.Delete(ctx, b)).To(Succeed())
@@ -203,7 +203,7 @@ func drainBare(ctx context.Context, namespaces []string, n int, deleted *deletio
 	all := make([]*rbacv1.RoleBinding, n)
 	each(n, func(i int) {
 		all[i] = bareBinding(namespaces[i%len(namespaces)], fmt.Sprintf("bare-%05d", i))
-		Expect(asOperator.Create(ctx, all[i])).To(Succeed())
+		Expect(admin.Create(ctx, all[i])).To(Succeed())
 	})
 	deleted.reset()
 	begun := time.Now()

@@ -6,6 +6,7 @@ package faults
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -19,12 +20,13 @@ import (
 )
 
 var _ = Describe("Of two managers", func() {
-	It("a leader that is suspended around its writes never grants after the end", func(ctx SpecContext) {
+	It("a leader that is suspended around its writes never grants after the end", whole, func(ctx SpecContext) {
 		one, other := run(ctx, "--leader-elect"), run(ctx, "--leader-elect")
 		rounds, batch := sized(208, 4), sized(workers, 4)
 		for done := 0; done < rounds; done += batch {
 			s := newScene(ctx, 3*time.Second, false)
 			p := &pause{ns: s.ns, release: make(chan struct{})}
+			DeferCleanup(p.letGo)
 			one.proxy.Inject(p.fault(one))
 			other.proxy.Inject(p.fault(other))
 			requests := make([]*v1alpha1.AccessRequest, batch)
@@ -37,7 +39,7 @@ var _ = Describe("Of two managers", func() {
 			each(batch, func(i int) { endSomehow(ctx, i, requests[i]) })
 			Eventually(func() int { return len(s.state(ctx).Bindings) }).WithContext(ctx).Should(BeZero())
 
-			close(p.release)
+			p.letGo()
 			Eventually(p.answered.Load).WithContext(ctx).Should(Equal(int64(batch)), "the late writes arrive")
 			Expect(leader.current.Load().Signal(syscall.SIGCONT)).To(Succeed())
 			s.converge(ctx)
@@ -45,7 +47,7 @@ var _ = Describe("Of two managers", func() {
 		}
 	}, SpecTimeout(20*time.Minute))
 
-	It("the standby ends access at most 3 s late when the leader is killed at the deadline", func(ctx SpecContext) {
+	It("the standby ends access at most 3 s late when the leader is killed at the deadline", whole, func(ctx SpecContext) {
 		one, other := run(ctx, "--leader-elect"), run(ctx, "--leader-elect")
 		const grants = 20
 		for range sized(5, 1) {
@@ -68,7 +70,10 @@ type pause struct {
 	caught         atomic.Pointer[running]
 	held, answered atomic.Int64
 	release        chan struct{}
+	once           sync.Once
 }
+
+func (p *pause) letGo() { p.once.Do(func() { close(p.release) }) }
 
 func (p *pause) fault(of *running) Fault {
 	return func(c Call) Effect {

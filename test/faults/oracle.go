@@ -133,6 +133,15 @@ func bounded(_ *History, b *BindingLife, r *RequestLife, s State, bounds Bounds)
 	if late, ended := b.late(s.Now, bounds); late > bounds.Late {
 		out = append(out, violation("I2", b, "due at %s, it was held %s longer (ended: %v); the bound is %s", due, late, ended, bounds.Late))
 	}
+	out = append(out, grown(b, r, due)...)
+	if f := r.Final(); f != nil && f.Status.State == v1alpha1.StateExpired && !b.Ended.IsZero() && b.Ended.Before(due) {
+		out = append(out, violation("I2", b, "it expired at %s, before its end %s", b.Ended, due))
+	}
+	return out
+}
+
+// grown are the times at which the end of a binding became a later one.
+func grown(b *BindingLife, r *RequestLife, due time.Time) (out []Violation) {
 	last := due
 	for _, w := range r.Writes {
 		if g := w.Status.Grant; g != nil && g.Binding == b.Created.Name {
@@ -146,9 +155,6 @@ func bounded(_ *History, b *BindingLife, r *RequestLife, s State, bounds Bounds)
 		if end, err := time.Parse(time.RFC3339, u.Annotations[v1alpha1.ExpiresAtAnnotation]); err != nil || end.After(due) {
 			out = append(out, violation("I2", b, "its end was changed from %s to %q", due, u.Annotations[v1alpha1.ExpiresAtAnnotation]))
 		}
-	}
-	if f := r.Final(); f != nil && f.Status.State == v1alpha1.StateExpired && !b.Ended.IsZero() && b.Ended.Before(due) {
-		out = append(out, violation("I2", b, "it expired at %s, before its end %s", b.Ended, due))
 	}
 	return out
 }

@@ -36,7 +36,7 @@ var _ = Describe("Access ends", func() {
 	grants := sized(1000, 30)
 	outage := sized(60*time.Second, 4*time.Second)
 
-	It("soon after the API server is back, which was away across many ends", func(ctx SpecContext) {
+	It("soon after the API server is back, which was away across many ends", whole, func(ctx SpecContext) {
 		m := run(ctx)
 		s := newScene(ctx, 10*time.Second, false)
 		first := time.Now().Add(setup(grants))
@@ -78,7 +78,7 @@ var _ = Describe("Access ends", func() {
 		s.judge(ctx, row{sweep: "delete forbidden " + pause.String(), runs: n})
 	}, SpecTimeout(5*time.Minute))
 
-	It("on time beside many requests that always fail", func(ctx SpecContext) {
+	It("on time beside many requests that always fail", whole, func(ctx SpecContext) {
 		m := run(ctx)
 		n := sized(1000, 50)
 		s, poisoned := newScene(ctx, time.Second, false), newScene(ctx, time.Second, false)
@@ -101,7 +101,7 @@ var _ = Describe("Access ends", func() {
 
 	for _, down := range []bool{false, true} {
 		name := map[bool]string{false: "soon", true: "soon, also while the manager is down,"}[down]
-		It(name+" when a namespace with many grants is deleted", func(ctx SpecContext) {
+		It(name+" when a namespace with many grants is deleted", whole, func(ctx SpecContext) {
 			m := run(ctx)
 			n := sized(50, 10)
 			s := newScene(ctx, time.Second, false)

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -176,9 +177,7 @@ func (p *Proxy) forwardWhole(w http.ResponseWriter, r *http.Request, effect Effe
 	if effect.Mute {
 		panic(http.ErrAbortHandler)
 	}
-	for key, values := range answer.Header() {
-		w.Header()[key] = values
-	}
+	maps.Copy(w.Header(), answer.Header())
 	w.WriteHeader(answer.Code)
 	_, _ = w.Write(answer.Body.Bytes()) //nolint:errcheck // the caller may be gone
 }

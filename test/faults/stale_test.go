@@ -25,7 +25,7 @@ import (
 )
 
 var _ = Describe("An operator that sees the past", func() {
-	It("ends access on time, and grants nothing that it should not, while its watches are behind", func(ctx SpecContext) {
+	It("ends access on time, and grants nothing that it should not, while its watches are behind", whole, func(ctx SpecContext) {
 		m := run(ctx)
 		n, behind := sized(60, 8), sized(60*time.Second, 5*time.Second)
 		s := newScene(ctx, 3*time.Second, false)
@@ -58,7 +58,7 @@ var _ = Describe("An operator that sees the past", func() {
 		n := sized(50, 6)
 		s, waiting := newScene(ctx, 3*time.Second, false), newScene(ctx, 3*time.Second, true)
 		m.stop()
-		var old []*v1alpha1.AccessRequest
+		old := make([]*v1alpha1.AccessRequest, 0, 2*n)
 		for i := range n {
 			old = append(old, ask(ctx, s.request(fmt.Sprintf("a-%03d", i))), ask(ctx, waiting.request(fmt.Sprintf("b-%03d", i))))
 		}

@@ -26,7 +26,7 @@ import (
 	"github.com/lapse-dev/lapse/test/operator"
 )
 
-// full runs every sweep at its full size; else it is a short sample of each.
+// full runs every sweep at its full size; else it is a short sample of some.
 var full = os.Getenv("FAULTS") == "full"
 
 // sized is a size in a full run, and in a sample.
@@ -36,6 +36,9 @@ func sized[T int | time.Duration](whole, sample T) T {
 	}
 	return sample
 }
+
+// whole marks what is left out of a sample.
+var whole = Label("whole")
 
 var (
 	plane *controlplane.ControlPlane
@@ -53,6 +56,9 @@ func TestFaults(t *testing.T) {
 	SetDefaultEventuallyPollingInterval(20 * time.Millisecond)
 	suite, reporter := GinkgoConfiguration()
 	suite.Timeout = 3 * time.Hour
+	if !full && suite.LabelFilter == "" {
+		suite.LabelFilter = "!whole"
+	}
 	RunSpecs(t, "Lapse under faults", suite, reporter)
 }
 
