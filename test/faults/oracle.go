@@ -121,7 +121,7 @@ func sameSubject(got rbacv1.Subject, want *v1alpha1.Subject) bool {
 const rounding = 2 * time.Second
 
 // bounded is I2.
-func bounded(_ *History, b *BindingLife, r *RequestLife, s State, bounds Bounds) []Violation {
+func bounded(h *History, b *BindingLife, r *RequestLife, s State, bounds Bounds) []Violation {
 	var out []Violation
 	due, ok := b.Expires()
 	if !ok {
@@ -134,7 +134,7 @@ func bounded(_ *History, b *BindingLife, r *RequestLife, s State, bounds Bounds)
 		out = append(out, violation("I2", b, "due at %s, it was held %s longer (ended: %v); the bound is %s", due, late, ended, bounds.Late))
 	}
 	out = append(out, grown(b, r, due)...)
-	if f := r.Final(); f != nil && f.Status.State == v1alpha1.StateExpired && !b.Ended.IsZero() && b.Ended.Before(due) {
+	if f := r.Final(); f != nil && f.Status.State == v1alpha1.StateExpired && !b.Ended.IsZero() && b.Ended.Before(due) && !h.stopped(b) {
 		out = append(out, violation("I2", b, "it expired at %s, before its end %s", b.Ended, due))
 	}
 	return out
@@ -157,6 +157,16 @@ func grown(b *BindingLife, r *RequestLife, due time.Time) (out []Violation) {
 		}
 	}
 	return out
+}
+
+// stopped says whether somebody had said no before a binding ended.
+func (h *History) stopped(b *BindingLife) bool {
+	for _, d := range h.Decisions {
+		if d.Spec.RequestRef.UID == b.RequestUID() && d.Spec.Verdict != v1alpha1.VerdictApprove && !d.CreationTimestamp.After(b.Ended) {
+			return true
+		}
+	}
+	return false
 }
 
 // late is how long after its deadline a binding was held, or is; negative if it was not.

@@ -5,6 +5,7 @@ package faults
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -210,6 +211,9 @@ func (s *scene) judge(ctx context.Context, r row) {
 	h, now := s.history(), s.state(ctx)
 	found := append(Evaluate(h, now, s.bounds), Unrecorded(h)...)
 	r.violations, r.late, r.bound = len(found), Lateness(h, now, s.bounds), s.bounds.Late
+	if n := Misnamed(h); n > 0 {
+		r.note = strings.Trim(fmt.Sprintf("%s; %d revoked, recorded as Expired", r.note, n), "; ")
+	}
 	report(r)
 	Expect(found).To(BeEmpty())
 	Expect(h.Requests).NotTo(BeEmpty(), "nothing was judged")

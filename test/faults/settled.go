@@ -94,6 +94,23 @@ func recordsGrant(w *v1alpha1.AccessRequest, b *BindingLife) bool {
 	return g != nil && g.Binding == b.Created.Name && g.ExpiresAt.Time.Equal(due) && !g.GrantedAt.IsZero()
 }
 
+// Misnamed counts the ends that are recorded as Expired, though a decision had ended
+// the access before its deadline: the record is there, and its reason is not the first.
+func Misnamed(h *History) int {
+	n := 0
+	for _, b := range h.Bindings {
+		due, _ := b.Expires()
+		r := h.Requests[b.RequestUID()]
+		if r == nil || b.Ended.IsZero() || !b.Ended.Before(due) || !h.stopped(b) {
+			continue
+		}
+		if f := r.Final(); f != nil && f.Status.State == v1alpha1.StateExpired {
+			n++
+		}
+	}
+	return n
+}
+
 // Lateness of all bindings that were held until their deadline or longer, sorted.
 func Lateness(h *History, s State, bounds Bounds) []time.Duration {
 	var out []time.Duration
