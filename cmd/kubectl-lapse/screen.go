@@ -51,7 +51,7 @@ func (s *screen) draw(lines []string) {
 		fmt.Fprintf(&b, "\r\x1b[%dA", s.drawn)
 	}
 	for _, line := range lines {
-		b.WriteString(fit(safe(line), width-1) + "\x1b[K\n")
+		b.WriteString(fit(strings.Map(printable, line), width-1) + "\x1b[K\n")
 	}
 	b.WriteString("\x1b[J")
 	s.drawn = len(lines)
