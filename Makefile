@@ -91,7 +91,6 @@ verify: generate fmt lint ## Fail if anything generated, formatted or linted dif
 .PHONY: test
 test: build controlplane ## Run all tests, on a real API server
 	KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -p 1 -timeout 20m | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
-	@$(MAKE) --no-print-directory fuzz-short
 
 .PHONY: model
 model: ## Explore millions of orders of crashes, lost answers, edits and time (two minutes)
@@ -125,8 +124,8 @@ fuzz: ## Fuzz every parser and what leads from input to a decision, for FUZZTIME
 			go test "$$(dirname $$file)" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s || exit 1; done || exit 1; done
 
 .PHONY: fuzz-short
-fuzz-short: ## Fuzz for a second each
-	@$(MAKE) --no-print-directory fuzz FUZZTIME=1s
+fuzz-short: ## Fuzz for two seconds each
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=2s
 
 ##### Tools
 
