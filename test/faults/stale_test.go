@@ -102,7 +102,7 @@ var _ = Describe("An operator that sees the past", func() {
 		waiting.judge(ctx, row{sweep: "an old list at the start, approved", runs: n})
 	}, SpecTimeout(5*time.Minute))
 
-	It("catches up when its watches are gone and may not be resumed", func(ctx SpecContext) {
+	It("catches up when its watches are gone and may not be resumed", whole, func(ctx SpecContext) {
 		m := run(ctx)
 		n := sized(50, 6)
 		s := newScene(ctx, 3*time.Second, false)
