@@ -72,6 +72,10 @@ func (r *RequestReconciler) decide(ctx context.Context, now time.Time, req *v1al
 		return grant.Step{}, seen, err
 	}
 	step, err := grant.Next(now, req, r.judges.of(ctx, r.judges.cached(), now, req), seen, r.settings())
+	withdrawn := err == nil && step.Withdraws()
+	if withdrawn {
+		step = r.confirmWithdrawal(ctx, now, req, seen, step)
+	}
 	if err != nil || step.Ends() || settled(now, req, step) {
 		return step, seen, err
 	}
@@ -82,11 +86,25 @@ func (r *RequestReconciler) decide(ctx context.Context, now time.Time, req *v1al
 	// A refusal is for good, so it is made by all policies as they are now. A grant is
 	// made by one, which is confirmed before it is given.
 	sources := r.judges.fresh()
-	if step.Outcome != nil && step.Outcome.State == v1alpha1.StateDenied {
+	if withdrawn || step.Outcome != nil && step.Outcome.State == v1alpha1.StateDenied {
 		sources.policies = r.Live
 	}
 	step, err = grant.Next(now, req, r.judges.of(ctx, sources, now, req), seen, r.settings())
 	return step, seen, err
+}
+
+// confirmWithdrawal judges a grant again that its policy is said to allow no more: the
+// cache may not have seen that policy yet, by which the grant was made. If the API server
+// does not answer, access ends.
+func (r *RequestReconciler) confirmWithdrawal(ctx context.Context, now time.Time, req *v1alpha1.AccessRequest, seen grant.Observed, step grant.Step) grant.Step {
+	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
+	defer cancel()
+	sources := r.judges.fresh()
+	sources.policies = r.Live
+	if again, err := grant.Next(now, req, r.judges.of(ctx, sources, now, req), seen, r.settings()); err == nil {
+		return again
+	}
+	return step
 }
 
 // lookAgain reads everything from the API server, the request into req. The binding

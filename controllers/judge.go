@@ -71,7 +71,7 @@ func (j judges) of(ctx context.Context, from sources, now time.Time, req *v1alph
 			}
 			return policy.Evaluate(in, policies)
 		},
-		Objections: func(g v1alpha1.Grant) ([]string, error) { return j.objections(ctx, req, g) },
+		Objections: func(g v1alpha1.Grant) ([]string, error) { return j.objections(ctx, from, req, g) },
 		MayEnd: func(policy string, who *v1alpha1.Identity) (bool, error) {
 			return j.mayEnd(ctx, req, policy, who)
 		},
@@ -80,13 +80,13 @@ func (j judges) of(ctx context.Context, from sources, now time.Time, req *v1alph
 }
 
 // objections of the policy that allowed a grant, if it changed since.
-func (j judges) objections(ctx context.Context, req *v1alpha1.AccessRequest, g v1alpha1.Grant) ([]string, error) {
+func (j judges) objections(ctx context.Context, from sources, req *v1alpha1.AccessRequest, g v1alpha1.Grant) ([]string, error) {
 	ref := req.Status.Policy
 	if ref == nil {
 		return []string{"the request names no policy"}, nil
 	}
 	p := &v1alpha1.AccessPolicy{}
-	err := j.Get(ctx, client.ObjectKey{Name: ref.Name}, p)
+	err := from.policies.Get(ctx, client.ObjectKey{Name: ref.Name}, p)
 	switch {
 	case apierrors.IsNotFound(err), err == nil && p.UID != ref.UID:
 		return []string{"it was deleted"}, nil
@@ -95,7 +95,7 @@ func (j judges) objections(ctx context.Context, req *v1alpha1.AccessRequest, g v
 	case p.Generation == ref.Generation:
 		return nil, nil
 	}
-	in, err := j.input(ctx, j.cached(), g.GrantedAt.Time, req)
+	in, err := j.input(ctx, from, g.GrantedAt.Time, req)
 	if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,11 @@ type Step struct {
 // Ends says whether the step takes access away. Such a step waits for nothing.
 func (s Step) Ends() bool { return s.Action == Delete || s.Action == Empty }
 
+// Withdraws says whether the step takes access away because of a policy alone.
+func (s Step) Withdraws() bool {
+	return s.Ends() && s.Outcome != nil && s.Outcome.Reason == v1alpha1.ReasonPolicyWithdrawn
+}
+
 // Outcome is what becomes of a request, in the words of its status.
 type Outcome struct {
 	State   v1alpha1.RequestState

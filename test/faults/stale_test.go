@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/operator"
 )
 
@@ -102,7 +103,34 @@ var _ = Describe("An operator that sees the past", func() {
 		waiting.judge(ctx, row{sweep: "an old list at the start, approved", runs: n})
 	}, SpecTimeout(5*time.Minute))
 
-	It("catches up when its watches are gone and may not be resumed", whole, func(ctx SpecContext) {
+	It("does not take a policy for withdrawn that it has not seen", func(ctx SpecContext) {
+		m := run(ctx)
+		past := map[string][]byte{"accesspolicies": stream(ctx, &v1alpha1.AccessPolicyList{})}
+		s := newScene(ctx, 3*time.Second, false)
+		m.stop()
+		m.proxy.Inject(func(c Call) Effect {
+			if body := past[c.Resource]; body != nil && c.Verb == "watch" {
+				return Effect{Body: body}
+			}
+			return Effect{}
+		})
+		m.resume(ctx)
+		req := ask(ctx, s.request("a"))
+		await(ctx, req, v1alpha1.ReasonGranted)
+		Consistently(func() string {
+			Expect(admin.Get(ctx, keyOf(req), req)).To(Succeed())
+			return reasonOf(req)
+		}, time.Second).WithContext(ctx).Should(Equal(v1alpha1.ReasonGranted))
+		m.proxy.Inject(nil)
+		m.proxy.CutWatches()
+		s.converge(ctx)
+
+		Expect(admin.Delete(ctx, builders.Policy("p-"+s.ns).Build())).To(Succeed())
+		await(ctx, req, v1alpha1.ReasonPolicyWithdrawn)
+		s.judge(ctx, row{sweep: "a policy that was not seen", runs: 1})
+	}, SpecTimeout(2*time.Minute))
+
+	It("catches up when its watches are gone and may not be resumed", func(ctx SpecContext) {
 		m := run(ctx)
 		n := sized(50, 6)
 		s := newScene(ctx, 3*time.Second, false)
