@@ -97,7 +97,7 @@ model: ## Explore millions of orders of crashes, lost answers, edits and time (t
 	go test ./test/model -run '^TestNoOrder' -full -v -count=1 -timeout 10m | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
 
 .PHONY: test-faults
-test-faults: build controlplane ## Break everything around the operator, and print how late access ended (about 40 minutes)
+test-faults: build controlplane ## Break everything around the operator, and print how late access ended (most of an hour)
 	FAULTS=full KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/faults -v -count=1 -timeout 3h -ginkgo.no-color | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
 
 .PHONY: bench

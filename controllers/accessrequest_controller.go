@@ -26,6 +26,8 @@ import (
 type RequestReconciler struct {
 	Options
 	client.Client
+	// Ending says whether many grants are ending at the moment; nil is never.
+	Ending func() bool
 	judges judges
 	// pinned are the bindings that were told to be.
 	pinned recentUIDs
@@ -41,6 +43,9 @@ func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ct
 	req, now := &v1alpha1.AccessRequest{}, r.now()
 	if err := r.Get(ctx, key.NamespacedName, req); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if r.yields(now, req) {
+		return ctrl.Result{RequeueAfter: yieldFor}, nil
 	}
 	step, seen, err := r.decide(ctx, now, req)
 	if err != nil {

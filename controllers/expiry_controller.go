@@ -43,6 +43,8 @@ type ExpiryReconciler struct {
 	Requests func() (client.Reader, bool)
 	// Leading says whether this replica is the leader.
 	Leading func() bool
+	// Ended is told of each end; nil is nobody.
+	Ended func(time.Time)
 
 	// removed are the bindings that this replica deleted.
 	removed recentUIDs
@@ -71,6 +73,9 @@ func (r *ExpiryReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctr
 	}
 	if len(b.Subjects) > 0 {
 		r.announce(ctx, b, left == nil)
+		if r.Ended != nil {
+			r.Ended(r.Clock.Now())
+		}
 	}
 	if left != nil {
 		return ctrl.Result{RequeueAfter: pinnedRetry, Priority: &expiryPriority}, nil

@@ -40,8 +40,9 @@ const (
 // starts nothing of a manager before all of its informers have caught up, and an
 // informer of requests, policies or decisions may never do that.
 type Expiry struct {
-	due  chan event.GenericEvent
-	main atomic.Pointer[view]
+	due   chan event.GenericEvent
+	main  atomic.Pointer[view]
+	burst burst
 }
 
 // view is what the rest of the operator tells.
@@ -56,7 +57,7 @@ type view struct {
 // else, and no leader election.
 func SetupExpiry(mgr ctrl.Manager, o Options) (*Expiry, error) {
 	e := &Expiry{due: make(chan event.GenericEvent, 1024)}
-	r := &ExpiryReconciler{Options: o, Client: mgr.GetClient(), Requests: e.requests, Leading: e.leading}
+	r := &ExpiryReconciler{Options: o, Client: mgr.GetClient(), Requests: e.requests, Leading: e.leading, Ended: e.burst.add}
 	if err := mgr.Add(sweeper{ExpiryReconciler: r, due: e.due}); err != nil {
 		return nil, err
 	}

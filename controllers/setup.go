@@ -115,7 +115,9 @@ func Setup(mgr ctrl.Manager, o Options, expiry *Expiry, guard *Guard) error {
 	if err := errors.Join(index(mgr), guard.watch(mgr)); err != nil {
 		return err
 	}
-	if err := setupRequests(mgr, NewRequestReconciler(mgr.GetClient(), o), guard); err != nil {
+	requests := NewRequestReconciler(mgr.GetClient(), o)
+	requests.Ending = func() bool { return expiry.burst.on(o.Clock.Now()) }
+	if err := setupRequests(mgr, requests, guard); err != nil {
 		return err
 	}
 	if err := setupPolicies(mgr, NewPolicyReconciler(mgr.GetClient(), o)); err != nil {

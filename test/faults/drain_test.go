@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -16,7 +15,6 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -59,26 +57,28 @@ var _ = Describe("Next to bare calls", Serial, whole, func() {
 
 	It("many that end in one second are drained at 0.75 of the rate of bare deletions, and a restart before that writes nothing", func(ctx SpecContext) {
 		n := sized(10000, 300)
-		m := startDirect(ctx)
 		s := newScene(ctx, time.Minute, false)
 		namespaces := widen(ctx, s, 20)
-		deleted := countDeletions(ctx)
-		before := drainBare(ctx, namespaces, n, deleted)
+		before := drainBare(ctx, namespaces, n)
 
+		m := startDirect(ctx)
 		end := time.Now().Add(time.Duration(n)*sized(30*time.Millisecond, 15*time.Millisecond) + 15*time.Second).Truncate(time.Second)
 		each(n, func(i int) {
 			ask(ctx, s.request(fmt.Sprintf("a-%05d", i)).In(namespaces[i%len(namespaces)]).NotAfter(end))
 		})
 		activeEverywhere(ctx, n)
-		Expect(restartWrites(ctx, m)).To(BeEmpty())
+		m, writes := restart(ctx, m)
+		Expect(writes).To(BeEmpty())
 		Expect(time.Now()).To(BeTemporally("<", end.Add(-time.Second)), "all of this has to come before the end")
 
-		deleted.reset()
+		mark := auditMark()
 		until(ctx, end)
-		Eventually(deleted.n.Load, 5*time.Minute).WithContext(ctx).Should(Equal(int64(n)))
-		rate := float64(n) / deleted.last().Sub(end).Seconds()
 		activeEverywhere(ctx, 0)
-		after := drainBare(ctx, namespaces, n, deleted)
+		gone, last := deletions(mark)
+		Expect(gone).To(Equal(n))
+		rate := float64(n) / last.Sub(end).Seconds()
+		Expect(m.Stop()).To(Succeed())
+		after := drainBare(ctx, namespaces, n)
 		ratio := rate / ((before + after) / 2)
 		report(row{sweep: "the same second", runs: n, note: fmt.Sprintf(
 			"%.0f/s; bare %.0f and %.0f/s; ratio %.2f; restart with %d active: 0 writes", rate, before, after, ratio, n)})
@@ -95,8 +95,7 @@ var _ = Describe("Next to bare calls", Serial, whole, func() {
 		s.active(ctx, n)
 		// Events of the grants may still be on their way.
 		until(ctx, time.Now().Add(2*time.Second))
-		mark, err := plane.AuditMark()
-		Expect(err).NotTo(HaveOccurred())
+		mark := auditMark()
 		until(ctx, time.Now().Add(idle))
 		Expect(operatorWrites(mark)).To(BeEmpty())
 		report(row{sweep: "steady state of " + idle.String(), runs: n, note: "0 writes besides the lease"})
@@ -168,50 +167,50 @@ func bareBinding(ns, name string) *rbacv1.RoleBinding {
 	return b
 }
 
-// deletions counts RoleBindings that went, as a watch sees them.
-type deletions struct {
-	n    atomic.Int64
-	when atomic.Int64
-}
-
-func (d *deletions) reset()          { d.n.Store(0) }
-func (d *deletions) last() time.Time { return time.Unix(0, d.when.Load()) }
-
-func countDeletions(ctx context.Context) *deletions {
+// deletions are how many RoleBindings were deleted since a mark, and when the last was,
+// by the API server's audit log.
+func deletions(since controlplane.AuditMark) (n int, last time.Time) {
 	GinkgoHelper()
-	watcher, err := client.NewWithWatch(plane.AdminConfig(), client.Options{Scheme: operator.Scheme()})
+	events, err := plane.AuditedWrites(since)
 	Expect(err).NotTo(HaveOccurred())
-	w, err := watcher.Watch(ctx, &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "RoleBindingList"}})
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(w.Stop)
-	d := &deletions{}
-	go func() {
-		for e := range w.ResultChan() {
-			if e.Type == watch.Deleted {
-				d.when.Store(time.Now().UnixNano())
-				d.n.Add(1)
+	for _, e := range events {
+		if e.Verb == "delete" && e.ObjectRef.Resource == "rolebindings" && e.ResponseStatus.Code < 300 {
+			n++
+			if e.StageTimestamp.After(last) {
+				last = e.StageTimestamp.Time
 			}
 		}
-	}()
-	return d
+	}
+	return n, last
 }
 
-// drainBare deletes as many bindings in a bare loop with as many workers as the
-// operator has, and returns how many went each second.
-func drainBare(ctx context.Context, namespaces []string, n int, deleted *deletions) float64 {
+func auditMark() controlplane.AuditMark {
+	GinkgoHelper()
+	mark, err := plane.AuditMark()
+	Expect(err).NotTo(HaveOccurred())
+	return mark
+}
+
+// drainBare deletes as many of the same bindings in a bare loop with as many workers as
+// the operator has, and returns how many went each second. No operator runs meanwhile.
+func drainBare(ctx context.Context, namespaces []string, n int) float64 {
 	GinkgoHelper()
 	all := make([]*rbacv1.RoleBinding, n)
 	each(n, func(i int) {
-		all[i] = bareBinding(namespaces[i%len(namespaces)], fmt.Sprintf("bare-%05d", i))
-		Expect(admin.Create(ctx, all[i])).To(Succeed())
+		req := ask(ctx, builders.Request(fmt.Sprintf("bare-%05d", i)).In(namespaces[i%len(namespaces)]).ForClusterRole("reader").Lasting(time.Hour))
+		all[i] = bindingFor(req, time.Hour)
+		create(ctx, all[i])
 	})
-	deleted.reset()
-	begun := time.Now()
+	mark, begun := auditMark(), time.Now()
 	each(n, func(i int) {
 		Expect(asOperator.Delete(ctx, all[i], client.Preconditions{UID: &all[i].UID})).To(Succeed())
 	})
-	Eventually(deleted.n.Load, time.Minute).WithContext(ctx).Should(Equal(int64(n)))
-	return float64(n) / deleted.last().Sub(begun).Seconds()
+	gone, last := deletions(mark)
+	Expect(gone).To(Equal(n))
+	for _, ns := range namespaces { // or they would be granted
+		Expect(admin.DeleteAllOf(ctx, &v1alpha1.AccessRequest{}, client.InNamespace(ns))).To(Succeed())
+	}
+	return float64(n) / last.Sub(begun).Seconds()
 }
 
 // activeEverywhere waits until n requests are.
@@ -221,20 +220,19 @@ func activeEverywhere(ctx context.Context, n int) {
 		list := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequestList"}}
 		Expect(admin.List(ctx, list, client.MatchingFields{"status.state": string(v1alpha1.StateActive)})).To(Succeed())
 		return len(list.Items)
-	}, 8*time.Minute, time.Second).WithContext(ctx).Should(Equal(n))
+	}, 8*time.Minute, 3*time.Second).WithContext(ctx).Should(Equal(n))
 }
 
-// restartWrites kills the manager, starts another, and lists what that writes until it
-// has looked at all there is.
-func restartWrites(ctx context.Context, m *operator.Manager) []string {
+// restart kills the manager, starts another, and lists what that writes until it has
+// looked at all there is.
+func restart(ctx context.Context, m *operator.Manager) (started *operator.Manager, writes []string) {
 	GinkgoHelper()
 	until(ctx, time.Now().Add(2*time.Second)) // Events of the grants
 	Expect(m.Kill()).To(Succeed())
-	mark, err := plane.AuditMark()
-	Expect(err).NotTo(HaveOccurred())
-	startDirect(ctx)
+	mark := auditMark()
+	started = startDirect(ctx)
 	until(ctx, time.Now().Add(sized(10*time.Second, 3*time.Second)))
-	return operatorWrites(mark)
+	return started, operatorWrites(mark)
 }
 
 // operatorWrites are those of the operator but its lease and what only asks.

@@ -88,8 +88,10 @@ var _ = Describe("Access ends", func() {
 			}
 			return Effect{}
 		})
-		req := ask(ctx, s.request("mortal").NotAfter(time.Now().Add(setup(n)).Truncate(time.Second)))
+		end := time.Now().Add(setup(n)).Truncate(time.Second)
+		req := ask(ctx, s.request("mortal").NotAfter(end))
 		each(n, func(i int) { ask(ctx, poisoned.request(fmt.Sprintf("poison-%04d", i))) })
+		until(ctx, end)
 		await(ctx, req, v1alpha1.ReasonExpired)
 		Expect(poisoned.state(ctx).Bindings).To(BeEmpty())
 		m.proxy.Inject(nil)
