@@ -109,6 +109,9 @@ func run(f *flags) error {
 	if err != nil {
 		return fmt.Errorf("no way to reach the API server: %w; run in a cluster, or with --kubeconfig", err)
 	}
+	// The API server would compress each event of a watch by itself. Both sides would be
+	// busy with that while thousands of grants end.
+	config.DisableCompression = true
 	realClock := clock.RealClock{}
 	skew := controllers.NewSkew(realClock)
 	config.Wrap(skew.Wrap)
