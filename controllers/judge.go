@@ -72,9 +72,7 @@ func (j judges) of(ctx context.Context, from sources, now time.Time, req *v1alph
 			return policy.Evaluate(in, policies)
 		},
 		Objections: func(g v1alpha1.Grant) ([]string, error) { return j.objections(ctx, from, req, g) },
-		MayEnd: func(policy string, who *v1alpha1.Identity) (bool, error) {
-			return j.mayEnd(ctx, req, policy, who)
-		},
+		MayEnd:     j.mayEnd(ctx, from, req),
 		RoleChange: func(g v1alpha1.Grant) (policy.RoleChange, error) { return j.roleChange(ctx, req, g) },
 	}
 }
@@ -88,7 +86,7 @@ func (j judges) objections(ctx context.Context, from sources, req *v1alpha1.Acce
 	p := &v1alpha1.AccessPolicy{}
 	err := from.policies.Get(ctx, client.ObjectKey{Name: ref.Name}, p)
 	switch {
-	case apierrors.IsNotFound(err), err == nil && p.UID != ref.UID:
+	case apierrors.IsNotFound(err), err == nil && (p.UID != ref.UID || p.DeletionTimestamp != nil):
 		return []string{"it was deleted"}, nil
 	case err != nil:
 		return nil, fmt.Errorf("reading policy %s: %w", ref.Name, err)
@@ -102,12 +100,52 @@ func (j judges) objections(ctx context.Context, from sources, req *v1alpha1.Acce
 	return j.cache.Compiled(p).StillAllows(in, g.ExpiresAt.Sub(g.GrantedAt.Time)), nil
 }
 
-// mayEnd says whether somebody may deny or revoke: an approver of the policy or, for
-// a policy that asks for no approval, somebody who may delete the request.
-func (j judges) mayEnd(ctx context.Context, req *v1alpha1.AccessRequest, name string, who *v1alpha1.Identity) (bool, error) {
+// mayEnd says whether somebody may deny or revoke under a policy. That he may not is
+// believed only of the API server: the policy may be newer than what from knows.
+func (j judges) mayEnd(ctx context.Context, from sources, req *v1alpha1.AccessRequest) func(string, *v1alpha1.Identity) (bool, error) {
+	asked := map[string]*v1alpha1.AccessPolicy{} // each once, however many decisions there are
+	return func(name string, who *v1alpha1.Identity) (bool, error) {
+		known, err := named(ctx, from.policies, name)
+		if err != nil {
+			return false, err
+		}
+		if may, err := j.mayEndBy(ctx, known, req, who); may || err != nil {
+			return may, err
+		}
+		live, told := asked[name]
+		if !told {
+			ctx, cancel := context.WithTimeout(ctx, liveTimeout)
+			defer cancel()
+			if live, err = named(ctx, j.live, name); err != nil {
+				return false, err
+			}
+			asked[name] = live
+		}
+		if known != nil && live != nil && known.UID == live.UID && known.Generation == live.Generation {
+			return false, nil
+		}
+		return j.mayEndBy(ctx, live, req, who)
+	}
+}
+
+// named is the policy of that name, nil if there is none.
+func named(ctx context.Context, reader client.Reader, name string) (*v1alpha1.AccessPolicy, error) {
 	p := &v1alpha1.AccessPolicy{}
-	if err := j.Get(ctx, client.ObjectKey{Name: name}, p); err != nil {
-		return false, client.IgnoreNotFound(err)
+	err := reader.Get(ctx, client.ObjectKey{Name: name}, p)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading policy %s: %w", name, err)
+	}
+	return p, nil
+}
+
+// mayEndBy says whether somebody is an approver of a policy or, if it asks for no
+// approval, may delete the request. A policy that is not there lets nobody.
+func (j judges) mayEndBy(ctx context.Context, p *v1alpha1.AccessPolicy, req *v1alpha1.AccessRequest, who *v1alpha1.Identity) (bool, error) {
+	if p == nil {
+		return false, nil
 	}
 	if c := j.cache.Compiled(p); c.WantsApproval() {
 		return c.Reviews(who), nil

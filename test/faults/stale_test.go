@@ -103,7 +103,7 @@ var _ = Describe("An operator that sees the past", func() {
 		waiting.judge(ctx, row{sweep: "an old list at the start, approved", runs: n})
 	}, SpecTimeout(5*time.Minute))
 
-	It("does not take a policy for withdrawn that it has not seen", func(ctx SpecContext) {
+	It("does not take a policy for withdrawn that it has not seen, and hears its approvers", func(ctx SpecContext) {
 		m := run(ctx)
 		past := map[string][]byte{"accesspolicies": stream(ctx, &v1alpha1.AccessPolicyList{})}
 		s := newScene(ctx, 3*time.Second, false)
@@ -115,12 +115,15 @@ var _ = Describe("An operator that sees the past", func() {
 			return Effect{}
 		})
 		m.resume(ctx)
-		req := ask(ctx, s.request("a"))
+		req, revoked := ask(ctx, s.request("a")), ask(ctx, s.request("b"))
 		await(ctx, req, v1alpha1.ReasonGranted)
+		await(ctx, revoked, v1alpha1.ReasonGranted)
 		Consistently(func() string {
 			Expect(admin.Get(ctx, keyOf(req), req)).To(Succeed())
 			return reasonOf(req)
 		}, time.Second).WithContext(ctx).Should(Equal(v1alpha1.ReasonGranted))
+		decide(ctx, bob, revoked, v1alpha1.VerdictRevoke)
+		await(ctx, revoked, v1alpha1.ReasonRevoked)
 		m.proxy.Inject(nil)
 		m.proxy.CutWatches()
 		s.converge(ctx)

@@ -94,6 +94,21 @@ var _ = Describe("A request that a policy allows", func() {
 		expectAccess(ctx, alice, ns, false)
 	})
 
+	It("is revoked when its policy is deleted, and a finalizer keeps that", func(ctx SpecContext) {
+		p.Finalizers = []string{"example.com/keep"}
+		Expect(admin.Update(ctx, p)).To(Succeed())
+		req := h.granted(ctx, alice, builders.Request("policy-kept").In(ns).ForClusterRole("reader").Build())
+		Expect(admin.Delete(ctx, p)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) {
+			Expect(admin.Get(ctx, client.ObjectKeyFromObject(p), p)).To(Succeed())
+			p.Finalizers = nil
+			Expect(admin.Update(ctx, p)).To(Succeed())
+		})
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonPolicyWithdrawn))
+		expectAccess(ctx, alice, ns, false)
+	})
+
 	It("is revoked when its policy allows less than was given, and not when it changes otherwise", func(ctx SpecContext) {
 		req := h.granted(ctx, alice, builders.Request("policy-narrowed").In(ns).ForClusterRole("reader").Lasting(time.Hour).Build())
 		p.Spec.Requesters = append(p.Spec.Requesters, builders.User("bob"))
