@@ -14,6 +14,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -52,6 +53,10 @@ func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ct
 		return ctrl.Result{}, err
 	}
 	outcome, actErr := r.act(ctx, req, seen, step)
+	now = r.now()
+	if step.Ends() {
+		outcome.EndedAt(now) // which took a while
+	}
 	before := req.DeepCopy()
 	setStatus(now, req, outcome)
 	setRoleChanged(now, req, step.Role)
@@ -239,17 +244,37 @@ func (r *RequestReconciler) create(ctx context.Context, req *v1alpha1.AccessRequ
 	}
 }
 
-// record stores status, if it changed.
+// record stores status, if it changed. With the lock, an operator that fell behind cannot
+// write over a newer end. What changes the metadata of a request meanwhile keeps nothing
+// from being recorded: the reason of an end would be lost.
 func (r *RequestReconciler) record(ctx context.Context, before, req *v1alpha1.AccessRequest) error {
 	if equality.Semantic.DeepEqual(before.Status, req.Status) {
 		return nil
 	}
-	// With the lock, an operator that fell behind cannot write over a newer end.
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Status().Patch(ctx, req, patch); client.IgnoreNotFound(err) != nil {
+	status := req.Status
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		err := r.Status().Patch(ctx, req, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+		if !apierrors.IsConflict(err) {
+			return client.IgnoreNotFound(err)
+		}
+		live := &v1alpha1.AccessRequest{}
+		if r.Live.Get(ctx, client.ObjectKeyFromObject(req), live) != nil || !onlyMetadataDiffers(before, live) {
+			return errors.New(err.Error()) // no conflict that can be tried again
+		}
+		*before, *req = *live, *live.DeepCopy()
+		req.Status = status
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("writing status: %w", err)
 	}
 	return nil
+}
+
+// onlyMetadataDiffers says whether what was decided for one holds for the other.
+func onlyMetadataDiffers(a, b *v1alpha1.AccessRequest) bool {
+	return a.UID == b.UID && a.Generation == b.Generation && a.DeletionTimestamp.Equal(b.DeletionTimestamp) &&
+		equality.Semantic.DeepEqual(a.Status, b.Status)
 }
 
 func (r *RequestReconciler) binder() binder { return binder{Writer: r.Client, Live: r.Live} }

@@ -276,6 +276,48 @@ func TestWhatIsRecordedLateEndsNoLaterThanTheCeiling(t *testing.T) {
 	}
 }
 
+func TestAnEndThatIsSeenLateIsNotSaidToHaveBeenOnTime(t *testing.T) {
+	end := noon.Add(10 * time.Minute)
+	for name, tc := range map[string]struct {
+		now  time.Time
+		want string
+	}{
+		"on time":        {end.Add(time.Second), "access ended as promised at 2026-12-01T12:10:00Z"},
+		"within limits":  {end.Add(seenLate), "access ended as promised at 2026-12-01T12:10:00Z"},
+		"an hour later":  {end.Add(time.Hour), "access was promised until 2026-12-01T12:10:00Z; that it is over was seen at 2026-12-01T13:10:00Z"},
+		"not much later": {end.Add(seenLate + time.Second), "access was promised until 2026-12-01T12:10:00Z; that it is over was seen at 2026-12-01T12:11:01Z"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req, b := active(t)
+			recorded := next(t, tc.now, req, allows, Observed{Admission: inForce, Binding: b})
+			req.Status = v1alpha1.AccessRequestStatus{}
+			unrecorded := next(t, tc.now, req, allows, Observed{Admission: inForce, Binding: b})
+			for _, step := range []Step{recorded, unrecorded} {
+				if step.Outcome.Message != tc.want {
+					t.Errorf("message = %q, want %q", step.Outcome.Message, tc.want)
+				}
+			}
+		})
+	}
+}
+
+func TestWhenAGrantEndedIsSetToTheSecond(t *testing.T) {
+	req, b := active(t)
+	end := noon.Add(10 * time.Minute)
+	step := next(t, end, req, allows, Observed{Admission: inForce, Binding: b})
+	step.Outcome.EndedAt(end.Add(1700 * time.Millisecond))
+	if got := step.Outcome.Grant.EndedAt; !got.Time.Equal(end.Add(time.Second)) {
+		t.Errorf("endedAt = %s", got)
+	}
+	(*Outcome)(nil).EndedAt(end)
+	refused := refuse(v1alpha1.ReasonDenied, "no", nil).Outcome
+	refused.EndedAt(end)
+	goesOn := next(t, noon, request(), allows, Observed{Admission: inForce}).Outcome
+	if goesOn.EndedAt(end); goesOn.Grant.EndedAt != nil || refused.Grant != nil {
+		t.Error("what did not end has no end")
+	}
+}
+
 func TestFinalRequest(t *testing.T) {
 	for _, state := range []v1alpha1.RequestState{v1alpha1.StateExpired, v1alpha1.StateReturned, v1alpha1.StateDenied, v1alpha1.StateRevoked} {
 		t.Run(string(state)+" is never granted again, and loses a binding that is left", func(t *testing.T) {

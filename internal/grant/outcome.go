@@ -87,6 +87,13 @@ func ended(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, reason,
 	return &Outcome{State: state, Reason: reason, Message: message, Policy: req.Status.Policy, Grant: &g, Approvals: req.Status.Approvals}
 }
 
+// EndedAt says when a grant that has ended was seen to have, to the second.
+func (o *Outcome) EndedAt(now time.Time) {
+	if o != nil && o.Grant != nil && o.Grant.EndedAt != nil {
+		o.Grant.EndedAt.Time = now.Truncate(time.Second)
+	}
+}
+
 func refuse(reason, message string, ref *v1alpha1.PolicyReference) Step {
 	return Step{Action: Nothing, Outcome: &Outcome{State: v1alpha1.StateDenied, Reason: reason, Message: message, Policy: ref}}
 }

@@ -42,7 +42,8 @@ func TestRoleChange(t *testing.T) {
 		"the policy cannot be asked: said of the role all the same": {change: grew, objErr: down, action: Nothing, says: v1alpha1.ReasonRoleGrew, fails: true},
 		"the policy objects, too: that comes first":                 {change: revokes, objections: []string{"no"}, action: Delete, reason: v1alpha1.ReasonPolicyWithdrawn, says: "-"},
 		"the deadline comes first":                                  {change: revokes, now: noon.Add(10 * time.Minute), action: Delete, reason: v1alpha1.ReasonExpired, says: "-"},
-		"a binding that is gone comes first":                        {change: revokes, bindingGone: true, action: Delete, reason: v1alpha1.ReasonRevoked, says: "-"},
+		"nobody is blamed for a binding that is gone by the role":   {change: revokes, bindingGone: true, action: Delete, reason: v1alpha1.ReasonRoleChanged, says: "-"},
+		"the role cannot be read, and the binding is gone: revoked": {roleErr: down, bindingGone: true, action: Delete, reason: v1alpha1.ReasonRevoked, says: "-"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req, b := active(t)

@@ -20,20 +20,20 @@ func recorded(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judg
 		return Step{Action: Delete, Outcome: ended(now, req, g, reason, message)}, nil
 	}
 	outcome, err := objected(now, req, g, judge, seen)
-	switch {
-	case outcome != nil:
+	if outcome != nil {
 		return Step{Action: Delete, Outcome: outcome}, nil
+	}
+	// The role is asked about even if people and policy could not be: it may end this.
+	change, roleErr := judge.RoleChange(g)
+	switch {
+	case change.Revokes:
+		message := fmt.Sprintf("%s; policy %s says onRoleChange: Revoke", change.Message, policyName(req))
+		return Step{Action: Delete, Outcome: ended(now, req, g, v1alpha1.ReasonRoleChanged, message)}, nil
 	case seen.Binding == nil || seen.Binding.DeletionTimestamp != nil:
 		// Asked last: an operator that was killed after it ended access for another
 		// reason finds that reason above.
 		message := fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding)
 		return Step{Action: Delete, Outcome: ended(now, req, g, v1alpha1.ReasonRevoked, message)}, nil
-	}
-	// The role is asked about even if people and policy could not be: it may end this.
-	change, roleErr := judge.RoleChange(g)
-	if change.Revokes {
-		message := fmt.Sprintf("%s; policy %s says onRoleChange: Revoke", change.Message, policyName(req))
-		return Step{Action: Delete, Outcome: ended(now, req, g, v1alpha1.ReasonRoleChanged, message)}, nil
 	}
 	step := Step{Action: Nothing, After: deadlineOf(req, g, seen, set).Add(backstop)}
 	if roleErr == nil {
@@ -49,7 +49,7 @@ func ending(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen O
 	case req.DeletionTimestamp != nil:
 		return v1alpha1.ReasonRevoked, "the request is being deleted"
 	case !now.Before(g.ExpiresAt.Time):
-		return v1alpha1.ReasonExpired, "access ended as promised at " + timestamp(g.ExpiresAt.Time)
+		return v1alpha1.ReasonExpired, promised(now, g)
 	case !now.Before(g.GrantedAt.Add(set.MaxDuration + MaxSkew)):
 		return v1alpha1.ReasonExpired, fmt.Sprintf("access ended at the operator's ceiling of %s", set.MaxDuration)
 	case seen.Binding == nil || seen.Binding.DeletionTimestamp != nil:
@@ -62,6 +62,18 @@ func ending(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen O
 		return v1alpha1.ReasonExpired, fmt.Sprintf("access ended at the operator's ceiling of %s", set.MaxDuration)
 	}
 	return "", ""
+}
+
+// seenLate is how long after a deadline its end is no longer said to be on time.
+const seenLate = time.Minute
+
+// promised is how an end by the deadline is told. One that is seen late may have come
+// late: nobody knows who was not there.
+func promised(now time.Time, g v1alpha1.Grant) string {
+	if now.Sub(g.ExpiresAt.Time) > seenLate {
+		return fmt.Sprintf("access was promised until %s; that it is over was seen at %s", timestamp(g.ExpiresAt.Time), timestamp(now))
+	}
+	return "access ended as promised at " + timestamp(g.ExpiresAt.Time)
 }
 
 // objected is the outcome when a person or the policy ends a recorded grant; nil if
@@ -98,11 +110,11 @@ func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Ob
 	if !readable || !madeFor(b, req) {
 		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
 	}
-	promised := "access ended as promised at "
+	over := promised(now, g)
 	if latest := Deadline(b, set.MaxDuration); latest.Before(g.ExpiresAt.Time) {
 		// Nobody promised what its annotation says.
 		g.ExpiresAt = metav1.NewTime(latest)
-		promised = fmt.Sprintf("access ended at the operator's ceiling of %s, at ", set.MaxDuration)
+		over = fmt.Sprintf("access ended at the operator's ceiling of %s, at %s", set.MaxDuration, timestamp(latest))
 	}
 	end := func(reason, message string) (Step, error) {
 		return Step{Action: Empty, Outcome: ended(now, req, g, reason, message)}, nil
@@ -111,7 +123,7 @@ func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Ob
 	case req.DeletionTimestamp != nil:
 		return end(v1alpha1.ReasonRevoked, "the request is being deleted")
 	case !now.Before(g.ExpiresAt.Time):
-		return end(v1alpha1.ReasonExpired, promised+timestamp(g.ExpiresAt.Time))
+		return end(v1alpha1.ReasonExpired, over)
 	case b.DeletionTimestamp != nil:
 		return end(v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", b.Name))
 	}
