@@ -135,6 +135,7 @@ func (r *RequestReconciler) lookAgain(ctx context.Context, req *v1alpha1.AccessR
 	if seen.Binding == nil && req.Status.State == v1alpha1.StateActive {
 		seen, err = r.observe(ctx, r.Live, req) // it may have been granted in between
 	}
+	seen.Skew = r.Skew() // as those answers showed it
 	return seen, false, err
 }
 
