@@ -46,7 +46,7 @@ func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ct
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if r.yields(now, req) {
-		return ctrl.Result{RequeueAfter: yieldFor}, nil
+		return ctrl.Result{RequeueAfter: yieldFor, Priority: priorityOf(req)}, nil
 	}
 	step, seen, err := r.decide(ctx, now, req)
 	if err != nil {
@@ -71,7 +71,7 @@ func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ct
 	if actErr != nil || after.IsZero() {
 		return ctrl.Result{}, actErr
 	}
-	return ctrl.Result{RequeueAfter: max(after.Sub(now), time.Millisecond)}, nil
+	return ctrl.Result{RequeueAfter: max(after.Sub(now), time.Millisecond), Priority: priorityOf(req)}, nil
 }
 
 // decide says what comes next. What ends access is decided by what the cache says;

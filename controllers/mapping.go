@@ -20,28 +20,97 @@ import (
 	"github.com/lapse-dev/lapse/internal/grant"
 )
 
+// Priorities in the queue of requests. What may have to end comes first, also at
+// start-up, when the handlers of controller-runtime put all there is behind what is new.
+var (
+	endFirst = 10
+	endLast  = 0
+)
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// enqueue with options that only a priority queue knows, which all of ours are.
+func enqueue(q queue, o priorityqueue.AddOpts, key reconcile.Request) {
+	if pq, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+		pq.AddWithOpts(o, key)
+		return
+	}
+	q.AddAfter(key, o.After)
+}
+
+// ahead queues the requests of an object that may end access before all others.
+func ahead(ends func(client.Object) bool, requests handler.MapFunc) handler.EventHandler {
+	add := func(ctx context.Context, obj client.Object, q queue) {
+		priority := &endLast
+		if ends(obj) {
+			priority = &endFirst
+		}
+		for _, key := range requests(ctx, obj) {
+			enqueue(q, priorityqueue.AddOpts{Priority: priority}, key)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { add(ctx, e.Object, q) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			add(ctx, e.ObjectOld, q)
+			add(ctx, e.ObjectNew, q)
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { add(ctx, e.Object, q) },
+	}
+}
+
+func always(client.Object) bool { return true }
+
+// held says whether somebody has access by a request, as far as status knows.
+func held(obj client.Object) bool {
+	return obj.(*v1alpha1.AccessRequest).Status.State == v1alpha1.StateActive
+}
+
+// priorityOf a request that is looked at again.
+func priorityOf(req *v1alpha1.AccessRequest) *int {
+	if held(req) {
+		return &endFirst
+	}
+	return &endLast
+}
+
+// saysNo says whether a decision would end access, if whoever made it may.
+func saysNo(obj client.Object) bool {
+	return obj.(*v1alpha1.AccessDecision).Spec.Verdict != v1alpha1.VerdictApprove
+}
+
+func itself(_ context.Context, obj client.Object) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(obj)}}
+}
+
+// retries are further and further apart, but those of a request by which access is held
+// no more than an end may wait.
+type retries struct {
+	workqueue.TypedRateLimiter[reconcile.Request]
+	client.Reader
+}
+
+// When the next one is.
+func (r retries) When(key reconcile.Request) time.Duration {
+	after, req := r.TypedRateLimiter.When(key), &v1alpha1.AccessRequest{}
+	if after > endRetry && r.Get(context.Background(), key.NamespacedName, req, client.UnsafeDisableDeepCopy) == nil && held(req) {
+		return endRetry
+	}
+	return after
+}
+
 // atDeadline queues a binding for its deadline, so that a restart with many healthy
 // grants looks at none of them.
 func (r *ExpiryReconciler) atDeadline() handler.EventHandler {
-	add := func(obj client.Object, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-		if !grant.Managed(obj) {
-			return
+	add := func(obj client.Object, q queue) {
+		if grant.Managed(obj) {
+			o := priorityqueue.AddOpts{After: max(r.deadline(obj).Sub(r.now()), 0), Priority: &expiryPriority}
+			enqueue(q, o, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(obj)})
 		}
-		after := max(r.deadline(obj).Sub(r.now()), 0)
-		key := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(obj)}
-		if pq, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
-			pq.AddWithOpts(priorityqueue.AddOpts{After: after, Priority: &expiryPriority}, key)
-			return
-		}
-		q.AddAfter(key, after)
 	}
 	return handler.Funcs{
-		CreateFunc: func(_ context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			add(e.Object, q)
-		},
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			add(e.ObjectNew, q)
-		},
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { add(e.Object, q) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { add(e.ObjectNew, q) },
 	}
 }
 
@@ -100,13 +169,16 @@ func requestOfDecision(_ context.Context, obj client.Object) []reconcile.Request
 	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: obj.GetNamespace(), Name: ref.Name}}}
 }
 
-// requestsOfPolicy finds what a policy may change: all that is not decided, and
-// what it granted.
-func (r *RequestReconciler) requestsOfPolicy(ctx context.Context, obj client.Object) []reconcile.Request {
-	out := r.inState(ctx, nil, v1alpha1.StatePending, v1alpha1.StateScheduled, v1alpha1.StateFailed)
-	return append(out, r.inState(ctx, func(req *v1alpha1.AccessRequest) bool {
-		return req.Status.Policy != nil && req.Status.Policy.Name == obj.GetName()
-	}, v1alpha1.StateActive)...)
+// waitingRequests may be decided by a policy that changed.
+func (r *RequestReconciler) waitingRequests(ctx context.Context, _ client.Object) []reconcile.Request {
+	return r.inState(ctx, nil, v1alpha1.StatePending, v1alpha1.StateScheduled, v1alpha1.StateFailed)
+}
+
+// grantedBy a policy are the requests by which access is held.
+func (r *RequestReconciler) grantedBy(ctx context.Context, policy client.Object) []reconcile.Request {
+	return r.inState(ctx, func(req *v1alpha1.AccessRequest) bool {
+		return req.Status.Policy != nil && req.Status.Policy.Name == policy.GetName()
+	}, v1alpha1.StateActive)
 }
 
 // undecidedRequests are those that may have waited for the admission policies.
@@ -120,18 +192,14 @@ const authorizerLag = 500 * time.Millisecond
 
 // afterRoleChange queues what waits for a role, or for the right to bind it.
 func (r *RequestReconciler) afterRoleChange() handler.EventHandler {
-	add := func(ctx context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+	add := func(ctx context.Context, q queue) {
 		for _, key := range r.inState(ctx, nil, v1alpha1.StateFailed) {
 			q.AddAfter(key, authorizerLag)
 		}
 	}
 	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, _ event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			add(ctx, q)
-		},
-		UpdateFunc: func(ctx context.Context, _ event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			add(ctx, q)
-		},
+		CreateFunc: func(ctx context.Context, _ event.CreateEvent, q queue) { add(ctx, q) },
+		UpdateFunc: func(ctx context.Context, _ event.UpdateEvent, q queue) { add(ctx, q) },
 	}
 }
 

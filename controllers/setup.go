@@ -154,18 +154,20 @@ func index(mgr ctrl.Manager) error {
 }
 
 func setupRequests(mgr ctrl.Manager, r *RequestReconciler, guard *Guard) error {
+	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	return ctrl.NewControllerManagedBy(mgr).Named("accessrequest").
-		For(&v1alpha1.AccessRequest{}).
-		Watches(&rbacv1.RoleBinding{}, handler.EnqueueRequestsFromMapFunc(requestsOfBinding)).
-		Watches(&v1alpha1.AccessDecision{}, handler.EnqueueRequestsFromMapFunc(requestOfDecision)).
-		Watches(&v1alpha1.AccessPolicy{}, handler.EnqueueRequestsFromMapFunc(r.requestsOfPolicy), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.AccessRequest{}, ahead(held, itself)).
+		Watches(&rbacv1.RoleBinding{}, ahead(always, requestsOfBinding)).
+		Watches(&v1alpha1.AccessDecision{}, ahead(saysNo, requestOfDecision)).
+		Watches(&v1alpha1.AccessPolicy{}, ahead(always, r.grantedBy), changed).
+		Watches(&v1alpha1.AccessPolicy{}, handler.EnqueueRequestsFromMapFunc(r.waitingRequests), changed).
+		Watches(&rbacv1.ClusterRole{}, ahead(always, r.holdersOf(v1alpha1.ClusterRoleKind))).
 		Watches(&rbacv1.ClusterRole{}, r.afterRoleChange()).
-		Watches(&rbacv1.ClusterRole{}, handler.EnqueueRequestsFromMapFunc(r.holdersOf(v1alpha1.ClusterRoleKind))).
-		Watches(&rbacv1.Role{}, handler.EnqueueRequestsFromMapFunc(r.holdersOf(v1alpha1.RoleKind)), builder.OnlyMetadata).
+		Watches(&rbacv1.Role{}, ahead(always, r.holdersOf(v1alpha1.RoleKind)), builder.OnlyMetadata).
 		WatchesRawSource(source.Channel(guard.waiting, handler.EnqueueRequestsFromMapFunc(r.undecidedRequests))).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers, ReconciliationTimeout: requestTimeout,
-			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, 30*time.Second),
+			RateLimiter: retries{workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, 30*time.Second), r.Client},
 		}).
 		Complete(r)
 }

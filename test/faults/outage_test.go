@@ -65,6 +65,37 @@ var _ = Describe("Access ends", func() {
 		s.judge(ctx, row{sweep: "all managers down", runs: grants})
 	}, SpecTimeout(10*time.Minute))
 
+	It("before anything new is granted, when somebody had said no while no manager ran", whole, func(ctx SpecContext) {
+		m := run(ctx)
+		n, asked := sized(150, 10), sized(1000, 50)
+		s := newScene(ctx, time.Minute, false)
+		requests := make([]*v1alpha1.AccessRequest, n)
+		each(n, func(i int) { requests[i] = ask(ctx, s.request(fmt.Sprintf("z-%04d", i))) })
+		s.active(ctx, n)
+		m.stop()
+		each(n, func(i int) { decide(ctx, bob, requests[i], v1alpha1.VerdictRevoke) })
+		each(asked, func(i int) { ask(ctx, s.request(fmt.Sprintf("a-%04d", i))) })
+		begun := time.Now()
+		m.resume(ctx)
+		s.active(ctx, asked)
+		s.converge(ctx)
+
+		var last time.Time
+		h, before := s.history(), 0
+		for _, b := range h.Bindings {
+			if b.Ended.After(last) {
+				last = b.Ended
+			}
+		}
+		for _, b := range h.Bindings {
+			if b.CreatedAt.After(begun) && b.CreatedAt.Before(last) {
+				before++
+			}
+		}
+		Expect(before).To(BeNumerically("<", n), "granted before the last one that was revoked had ended")
+		s.judge(ctx, row{sweep: "a no while no manager ran", runs: n, note: fmt.Sprintf("all ended %s after the start, %d of %d new ones granted before", last.Sub(begun).Round(10*time.Millisecond), before, asked)})
+	}, SpecTimeout(5*time.Minute))
+
 	It("on time although the operator may not delete, and the objects go when it may", func(ctx SpecContext) {
 		run(ctx)
 		n, pause := sized(100, 10), sized(20*time.Second, 4*time.Second)
