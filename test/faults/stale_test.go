@@ -130,7 +130,46 @@ var _ = Describe("An operator that sees the past", func() {
 
 		Expect(admin.Delete(ctx, builders.Policy("p-"+s.ns).Build())).To(Succeed())
 		await(ctx, req, v1alpha1.ReasonPolicyWithdrawn)
-		s.judge(ctx, row{sweep: "a policy that was not seen", runs: 1})
+		s.judge(ctx, row{sweep: "a policy that was not seen", runs: 2})
+	}, SpecTimeout(2*time.Minute))
+
+	It("records why it ended access although the request is edited meanwhile", func(ctx SpecContext) {
+		m := run(ctx)
+		s := newScene(ctx, 3*time.Second, false)
+		req := ask(ctx, s.request("a"))
+		await(ctx, req, v1alpha1.ReasonGranted)
+		var edited atomic.Int64
+		m.proxy.Inject(At(1, 2, func(c Call) bool { return c.Namespace == s.ns && c.Is("patch", "accessrequests/status") }, Effect{Before: func() {
+			edit := req.DeepCopy()
+			edit.Labels = map[string]string{"edited": fmt.Sprint(edited.Add(1))}
+			_ = admin.Patch(ctx, edit, client.MergeFrom(req)) //nolint:errcheck // the count tells
+		}}))
+		b := &rbacv1.RoleBinding{}
+		Expect(admin.Get(ctx, client.ObjectKey{Namespace: s.ns, Name: req.Status.Grant.Binding}, b)).To(Succeed())
+		b.Subjects = nil
+		Expect(admin.Update(ctx, b)).To(Succeed())
+		await(ctx, req, v1alpha1.ReasonTampered)
+		Expect(edited.Load()).To(BeNumerically(">=", 2), "the first write was in conflict")
+		s.converge(ctx)
+		s.judge(ctx, row{sweep: "a request edited while its end is recorded", runs: 1})
+	}, SpecTimeout(time.Minute))
+
+	It("ends access on time although a connection swallows everything", whole, func(ctx SpecContext) {
+		tunnel, err := newTunnel(operatorConfig)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(tunnel.close)
+		m, err := operator.LaunchAs(tunnel.through(operatorConfig), GinkgoWriter)
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(m.Kill)
+		Expect(m.WaitReady(ctx)).To(Succeed())
+		s := newScene(ctx, 15*time.Second, false)
+		n := sized(20, 4)
+		end := time.Now().Add(setup(n) + 5*time.Second).Truncate(time.Second)
+		s.expiring(ctx, n, end, end)
+		tunnel.swallow()
+		Eventually(func() int { return len(s.state(ctx).Bindings) }, time.Until(end)+time.Minute).WithContext(ctx).Should(BeZero())
+		s.converge(ctx)
+		s.judge(ctx, row{sweep: "a connection swallows everything", runs: n})
 	}, SpecTimeout(2*time.Minute))
 
 	It("catches up when its watches are gone and may not be resumed", func(ctx SpecContext) {
