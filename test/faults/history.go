@@ -35,6 +35,8 @@ type RequestLife struct {
 	Created *v1alpha1.AccessRequest
 	// Writes of status, in the order in which they were stored.
 	Writes []*v1alpha1.AccessRequest
+	// FinalAsked is when the first write of a final state was asked for; zero if none was.
+	FinalAsked time.Time
 	// Deleted is zero while it exists.
 	Deleted time.Time
 }
@@ -184,6 +186,9 @@ func (h *History) addRequest(e *auditv1.Event) error {
 		r.Created = obj
 	case e.ObjectRef.Subresource == "status":
 		r.Writes = append(r.Writes, obj)
+		if asked := e.RequestReceivedTimestamp.Time; obj.Status.State.Final() && (r.FinalAsked.IsZero() || asked.Before(r.FinalAsked)) {
+			r.FinalAsked = asked
+		}
 	}
 	return nil
 }

@@ -20,6 +20,8 @@ type State struct {
 	Requests []v1alpha1.AccessRequest
 	// Bindings with the prefix of Lapse.
 	Bindings []rbacv1.RoleBinding
+	// Decisions on requests.
+	Decisions []v1alpha1.AccessDecision
 }
 
 // Bounds are what a scenario promises.
@@ -51,12 +53,12 @@ func (v Violation) String() string { return fmt.Sprintf("%s %s: %s", v.Invariant
 // hold at every moment:
 //
 //	I1 justified: each binding was made by the operator, for a request that was there,
-//	   with its subject, role, namespace and name, and with no longer an end than it
-//	   asked for
-//	I2 bounded: no binding outlived its end by more than the bound, none that expired
-//	   ended before it, and no end grew
+//	   with its subject, role, namespace and name, and no earlier than it asked for
+//	I2 bounded: no end is later than it was asked for or than the ceiling, no binding
+//	   outlived its end by more than the bound, none that expired ended before it, and
+//	   no end grew
 //	I3 terminal is terminal: one binding in the life of a request, none after its end,
-//	   and no state after a final one
+//	   none still held when status said that it was over, and no state after a final one
 //	I4 two persons: enough distinct approvers had approved before the binding was made,
 //	   none of them the requester or the grantee
 func Evaluate(h *History, s State, bounds Bounds) []Violation {
@@ -99,6 +101,7 @@ func justified(_ *History, b *BindingLife, r *RequestLife, _ State, bounds Bound
 		"roleRef":            b.Created.RoleRef.Kind != req.Spec.RoleRef.Kind || b.Created.RoleRef.Name != req.Spec.RoleRef.Name,
 		"subjects":           len(b.Created.Subjects) != 1 || !sameSubject(b.Created.Subjects[0], req.Spec.Subject),
 		"creation, too late": !r.Deleted.IsZero() && b.Asked.After(r.Deleted.Add(grant.CreateWindow)),
+		"creation, too soon": req.Spec.NotBefore != nil && b.CreatedAt.Before(req.Spec.NotBefore.Time),
 	} {
 		if differs {
 			out = append(out, violation("I1", b, "its %s is not that of its request", field))
@@ -127,15 +130,31 @@ func bounded(h *History, b *BindingLife, r *RequestLife, s State, bounds Bounds)
 	if !ok {
 		return []Violation{violation("I2", b, "it was made without a readable end")}
 	}
-	if d := r.Created.Spec.Duration; d != nil && due.After(b.CreatedAt.Add(d.Duration+rounding)) {
-		out = append(out, violation("I2", b, "it ends at %s, later than %s after it was made at %s", due, d.Duration, b.CreatedAt))
-	}
+	out = append(out, asAsked(b, r.Created.Spec, due)...)
 	if late, ended := b.late(s.Now, bounds); late > bounds.Late {
 		out = append(out, violation("I2", b, "due at %s, it was held %s longer (ended: %v); the bound is %s", due, late, ended, bounds.Late))
 	}
 	out = append(out, grown(b, r, due)...)
 	if f := r.Final(); f != nil && f.Status.State == v1alpha1.StateExpired && !b.Ended.IsZero() && b.Ended.Before(due) && !h.stopped(b) {
 		out = append(out, violation("I2", b, "it expired at %s, before its end %s", b.Ended, due))
+	}
+	return out
+}
+
+// ceiling is the operator's own over every policy.
+const ceiling = 24 * time.Hour
+
+// asAsked holds an end against what the request asked for.
+func asAsked(b *BindingLife, spec v1alpha1.AccessRequestSpec, due time.Time) (out []Violation) {
+	longest := ceiling
+	if spec.Duration != nil {
+		longest = min(longest, spec.Duration.Duration)
+	}
+	if due.After(b.CreatedAt.Add(longest + rounding)) {
+		out = append(out, violation("I2", b, "it ends at %s, later than %s after it was made at %s", due, longest, b.CreatedAt))
+	}
+	if limit := spec.NotAfter; limit != nil && due.After(limit.Time) {
+		out = append(out, violation("I2", b, "it ends at %s, later than its notAfter %s", due, limit))
 	}
 	return out
 }
@@ -183,10 +202,24 @@ func (b *BindingLife) late(now time.Time, bounds Bounds) (late time.Duration, en
 	return b.Ended.Sub(due), true
 }
 
+// answering is how much later than an answer goes out the audit log may have it.
+const answering = time.Second
+
 // terminal is I3 for one binding.
-func terminal(_ *History, b *BindingLife, r *RequestLife, _ State, _ Bounds) []Violation {
-	if f := r.Final(); f != nil && version(b.Created) > version(f) {
+func terminal(_ *History, b *BindingLife, r *RequestLife, s State, _ Bounds) []Violation {
+	f := r.Final()
+	if f == nil {
+		return nil
+	}
+	if version(b.Created) > version(f) {
 		return []Violation{violation("I3", b, "it was made after the request was %s", f.Status.State)}
+	}
+	ended := b.Ended
+	if ended.IsZero() {
+		ended = s.Now
+	}
+	if ended.After(r.FinalAsked.Add(answering)) {
+		return []Violation{violation("I3", b, "the request was %s at %s, and it was held until %s", f.Status.State, r.FinalAsked, ended)}
 	}
 	return nil
 }

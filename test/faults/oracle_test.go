@@ -49,9 +49,10 @@ var _ = Describe("The oracle", func() {
 		req := s.request("a").Build()
 		req.UID = "00000000-1111-2222-3333-444455556666"
 		req.Spec.Subject = &v1alpha1.Subject{Kind: v1alpha1.UserKind, Name: "alice"}
-		bind(ctx, req, time.Hour)
+		b := bind(ctx, req, time.Hour)
 		sees(ctx, "I1", "no request has this UID")
-		sees(ctx, "I1", "its request does not exist")
+		// Garbage collection may have taken it away since.
+		Expect(Unsettled(State{Bindings: []rbacv1.RoleBinding{*b}})).To(ContainElement(violates("I1", "its request does not exist")))
 	}, SpecTimeout(time.Minute))
 
 	It("sees a binding that somebody else made, or for somebody else, or of another role", func(ctx SpecContext) {
@@ -85,6 +86,40 @@ var _ = Describe("The oracle", func() {
 		record(ctx, early, b, v1alpha1.StateExpired)
 		sees(ctx, "I2", "before its end")
 		sees(ctx, "I2", "the bound is 1s")
+	}, SpecTimeout(time.Minute))
+
+	It("sees an end that is later than notAfter or than the ceiling, and a grant before notBefore", func(ctx SpecContext) {
+		bounded := ask(ctx, s.request("bounded").NotAfter(time.Now().Add(time.Minute)))
+		bind(ctx, bounded, 10*time.Minute)
+		sees(ctx, "I2", "later than its notAfter")
+		unbounded := s.request("unbounded").Build()
+		unbounded.Spec.Duration = nil
+		Expect(alice.Create(ctx, unbounded)).To(Succeed())
+		b := bind(ctx, unbounded, time.Hour)
+		h := s.history()
+		h.Bindings[b.UID].CreatedAt = b.CreationTimestamp.Add(-ceiling) // admission refuses a longer one
+		Expect(Evaluate(h, s.state(ctx), s.bounds)).To(ContainElement(violates("I2", "later than 24h0m0s after it was made")))
+		later := ask(ctx, s.request("later").NotBefore(time.Now().Add(time.Minute)))
+		bind(ctx, later, time.Minute)
+		sees(ctx, "I1", "too soon")
+	}, SpecTimeout(time.Minute))
+
+	It("sees that status says of access that goes on that it is over, or ended before it did", func(ctx SpecContext) {
+		over, ended := ask(ctx, s.request("over")), ask(ctx, s.request("ended"))
+		b, other := bind(ctx, over, time.Hour), bind(ctx, ended, time.Hour)
+		record(ctx, over, b, v1alpha1.StateRevoked)
+		record(ctx, ended, other, v1alpha1.StateRevoked)
+		sees(ctx, "I3", "the request was Revoked at")
+		until(ctx, ended.Status.Grant.EndedAt.Add(time.Second+2*answering))
+		Expect(asOperator.Delete(ctx, other)).To(Succeed())
+		sees(ctx, "I6", "status says that it ended at")
+	}, SpecTimeout(time.Minute))
+
+	It("sees a no that is not heard", func(ctx SpecContext) {
+		req := ask(ctx, s.request("a"))
+		record(ctx, req, bind(ctx, req, time.Hour), v1alpha1.StateActive)
+		decide(ctx, bob, req, v1alpha1.VerdictRevoke)
+		sees(ctx, "I5", "though bob said no")
 	}, SpecTimeout(time.Minute))
 
 	It("sees an end that is later than what was asked for, or grows", func(ctx SpecContext) {

@@ -172,10 +172,12 @@ func ask(ctx context.Context, b builders.RequestBuilder) *v1alpha1.AccessRequest
 func (s *scene) state(ctx context.Context) State {
 	GinkgoHelper()
 	out := State{}
-	requests, bindings := &v1alpha1.AccessRequestList{}, &rbacv1.RoleBindingList{}
+	requests, bindings, decisions := &v1alpha1.AccessRequestList{}, &rbacv1.RoleBindingList{}, &v1alpha1.AccessDecisionList{}
 	for _, ns := range append([]string{s.ns}, s.others...) {
 		// Bindings first: what is granted in between has a request by then.
 		Expect(admin.List(ctx, bindings, client.InNamespace(ns))).To(Succeed())
+		Expect(admin.List(ctx, decisions, client.InNamespace(ns))).To(Succeed())
+		out.Decisions = append(out.Decisions, decisions.Items...)
 		Expect(admin.List(ctx, requests, client.InNamespace(ns))).To(Succeed())
 		out.Requests = append(out.Requests, requests.Items...)
 		for _, b := range bindings.Items {

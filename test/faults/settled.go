@@ -19,7 +19,7 @@ import (
 //
 //	I1 each binding belongs to exactly one request, which is active; and each active
 //	   request has its binding
-//	I5 each request was looked at, and none is active past its end
+//	I5 each request was looked at, and none is active past its end or a no
 func Unsettled(s State) []Violation {
 	var out []Violation
 	requests, bound := map[types.UID]*v1alpha1.AccessRequest{}, map[types.UID]int{}
@@ -34,6 +34,7 @@ func Unsettled(s State) []Violation {
 			out = append(out, Violation{"I1", uid, fmt.Sprintf("RoleBinding %s/%s: %s", b.Namespace, b.Name, text)})
 		}
 	}
+	out = append(out, unheard(s.Decisions, requests)...)
 	for uid, req := range requests {
 		state := req.Status.State
 		switch {
@@ -50,6 +51,17 @@ func Unsettled(s State) []Violation {
 
 // grace is what recording an end may take.
 const grace = time.Second
+
+// unheard are the requests that go on though somebody said no; all may who do that here.
+func unheard(decisions []v1alpha1.AccessDecision, requests map[types.UID]*v1alpha1.AccessRequest) (out []Violation) {
+	for i := range decisions {
+		d := decisions[i].Spec
+		if req := requests[d.RequestRef.UID]; req != nil && d.Verdict != v1alpha1.VerdictApprove && !req.Status.State.Final() {
+			out = append(out, Violation{"I5", req.UID, fmt.Sprintf("request %s/%s is %q though %s said no", req.Namespace, req.Name, req.Status.State, d.Reviewer.Username)})
+		}
+	}
+	return out
+}
 
 // unjustified says why a binding should not be there; empty if it should.
 func unjustified(b *rbacv1.RoleBinding, req *v1alpha1.AccessRequest) string {
@@ -81,8 +93,12 @@ func Unrecorded(h *History) []Violation {
 			out = append(out, violation("I6", b, "no status records the grant"))
 		}
 		f := r.Final()
-		if !b.Ended.IsZero() && (f == nil || f.Status.Grant == nil || f.Status.Grant.EndedAt == nil || f.Status.Grant.EndReason == "") {
+		switch {
+		case b.Ended.IsZero():
+		case f == nil || f.Status.Grant == nil || f.Status.Grant.EndedAt == nil || f.Status.Grant.EndReason == "":
 			out = append(out, violation("I6", b, "no status records the end at %s", b.Ended))
+		case f.Status.Grant.EndedAt.Add(time.Second + answering).Before(b.Ended): // it is cut to the second
+			out = append(out, violation("I6", b, "status says that it ended at %s, and it did at %s", f.Status.Grant.EndedAt, b.Ended))
 		}
 	}
 	return out
