@@ -26,6 +26,7 @@ import (
 
 const (
 	install       = "kubectl apply -k config/default"
+	installKinds  = "kubectl apply -k config/crd"
 	putBack       = "kubectl apply -k config/admission"
 	leaseName     = "lapse.lapse.dev"
 	operatorUser  = "system:serviceaccount:" + operatorNamespace + ":" + operatorAccount
@@ -66,7 +67,11 @@ func (d *doctor) kinds(ctx context.Context) []diagnosis {
 		missing = slices.DeleteFunc(missing, func(name string) bool { return name == resource.Name })
 	}
 	if len(missing) > 0 {
-		return bad(install, "not served in %s: %s", v1alpha1.GroupVersion, strings.Join(missing, ", "))
+		mend := installKinds
+		if len(served.APIResources) == 0 {
+			mend = install
+		}
+		return bad(mend, "not served in %s: %s", v1alpha1.GroupVersion, strings.Join(missing, ", "))
 	}
 	return ok("%s is served", v1alpha1.GroupVersion)
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
 
 var (
@@ -24,8 +26,18 @@ var (
 	})
 )
 
+// alerting are the reasons that docs/operations.md alerts on. An increase is seen only
+// of a series that was there before.
+var alerting = []string{
+	v1alpha1.ReasonTampered, v1alpha1.ReasonBindForbidden, v1alpha1.ReasonBindFailed,
+	v1alpha1.ReasonBindingConflict, v1alpha1.ReasonClockSkew, v1alpha1.ReasonAdmissionNotEnforced,
+}
+
 func init() {
 	metrics.Registry.MustRegister(outcomes, lateness)
+	for _, reason := range alerting {
+		outcomes.WithLabelValues(reason)
+	}
 }
 
 // Outcome counts a request that reached a reason.
