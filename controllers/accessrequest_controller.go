@@ -93,6 +93,7 @@ func (r *RequestReconciler) decide(ctx context.Context, now time.Time, req *v1al
 	if err != nil || gone {
 		return grant.Step{}, seen, err
 	}
+	now = r.now() // by the clock that those answers showed
 	// A refusal is for good, so it is made by all policies as they are now. A grant is
 	// made by one, which is confirmed before it is given.
 	sources := r.judges.fresh()
@@ -135,7 +136,7 @@ func (r *RequestReconciler) lookAgain(ctx context.Context, req *v1alpha1.AccessR
 	if seen.Binding == nil && req.Status.State == v1alpha1.StateActive {
 		seen, err = r.observe(ctx, r.Live, req) // it may have been granted in between
 	}
-	seen.Skew = r.Skew() // as those answers showed it
+	seen.Skew = r.Skew()
 	return seen, false, err
 }
 

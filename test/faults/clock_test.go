@@ -14,8 +14,12 @@ import (
 
 // The proxy sets what clock the API server seems to have. Access begins and ends by
 // that one. What it does not change is what the API server stamps.
-var _ = Describe("Clocks that are ten minutes apart", func() {
-	for name, ahead := range map[string]time.Duration{"ahead": 10 * time.Minute, "behind": -10 * time.Minute} {
+var _ = Describe("Clocks that are apart", func() {
+	for name, ahead := range map[string]time.Duration{
+		"ten minutes ahead": 10 * time.Minute, "ten minutes behind": -10 * time.Minute,
+		// Admission believes these; by ten minutes it refuses the binding.
+		"forty seconds ahead": 40 * time.Second, "forty seconds behind": -40 * time.Second,
+	} {
 		It("let nothing be granted, and the API server's decides what ends; when it is "+name, whole, func(ctx SpecContext) {
 			m := run(ctx)
 			s := newScene(ctx, 20*time.Second, false)
@@ -40,6 +44,7 @@ var _ = Describe("Clocks that are ten minutes apart", func() {
 			s.down(stepped, time.Now())
 			next := ask(ctx, s.request("next"))
 			await(ctx, next, v1alpha1.ReasonGranted)
+			Expect(next.Status.Grant.GrantedAt.Time).To(BeTemporally("~", time.Now(), 5*time.Second), "by the clock as it is now")
 			await(ctx, soon, v1alpha1.ReasonExpired)
 			Expect(admin.Get(ctx, keyOf(long), long)).To(Succeed())
 			Expect(reasonOf(long)).To(Equal(v1alpha1.ReasonGranted))
