@@ -103,7 +103,11 @@ func (j judges) objections(ctx context.Context, from sources, req *v1alpha1.Acce
 // mayEnd says whether somebody may deny or revoke under a policy. That he may not is
 // believed only of the API server: the policy may be newer than what from knows.
 func (j judges) mayEnd(ctx context.Context, from sources, req *v1alpha1.AccessRequest) func(string, *v1alpha1.Identity) (bool, error) {
-	asked := map[string]*v1alpha1.AccessPolicy{} // each once, however many decisions there are
+	type answer struct {
+		policy *v1alpha1.AccessPolicy
+		err    error
+	}
+	asked := map[string]answer{} // each once, however many decisions there are
 	return func(name string, who *v1alpha1.Identity) (bool, error) {
 		known, err := named(ctx, from.policies, name)
 		if err != nil {
@@ -112,17 +116,16 @@ func (j judges) mayEnd(ctx context.Context, from sources, req *v1alpha1.AccessRe
 		if may, err := j.mayEndBy(ctx, known, req, who); may || err != nil {
 			return may, err
 		}
-		live, told := asked[name]
+		said, told := asked[name]
 		if !told {
 			ctx, cancel := context.WithTimeout(ctx, liveTimeout)
 			defer cancel()
-			if live, err = named(ctx, j.live, name); err != nil {
-				return false, err
-			}
-			asked[name] = live
+			said.policy, said.err = named(ctx, j.live, name)
+			asked[name] = said
 		}
-		if known != nil && live != nil && known.UID == live.UID && known.Generation == live.Generation {
-			return false, nil
+		live := said.policy
+		if said.err != nil || known != nil && live != nil && known.UID == live.UID && known.Generation == live.Generation {
+			return false, said.err
 		}
 		return j.mayEndBy(ctx, live, req, who)
 	}
@@ -157,6 +160,8 @@ func (j judges) mayEndBy(ctx context.Context, p *v1alpha1.AccessPolicy, req *v1a
 			Group: v1alpha1.GroupVersion.Group, Version: v1alpha1.GroupVersion.Version, Resource: "accessrequests",
 		},
 	}}
+	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
+	defer cancel()
 	if err := j.writer.Create(ctx, review); err != nil {
 		return false, err
 	}

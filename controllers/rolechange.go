@@ -27,13 +27,15 @@ type roleVersion struct {
 
 // roleChange is how the role of a grant differs from what was granted, and whether the
 // policy, as it is now, says that access ends by it. What the caches say is enough for
-// no change; a change is believed only of the API server, since a cache may be older
-// than the grant.
+// no change; a change, and what follows from it, is believed only of the API server, since
+// a cache may be older than the grant.
 func (j judges) roleChange(ctx context.Context, req *v1alpha1.AccessRequest, g v1alpha1.Grant) (policy.RoleChange, error) {
 	if g.Role == nil || j.sameRole(ctx, req, g.Role) {
 		return policy.RoleChange{}, nil
 	}
 	ref := req.Spec.RoleRef
+	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
+	defer cancel()
 	role, found, err := j.roles(ctx, j.live, req.Namespace)(ref)
 	if err != nil {
 		return policy.RoleChange{}, fmt.Errorf("reading %s %s: %w", ref.Kind, ref.Name, err)
@@ -42,12 +44,9 @@ func (j judges) roleChange(ctx context.Context, req *v1alpha1.AccessRequest, g v
 	if change.Reason == "" || req.Status.Policy == nil {
 		return change, nil
 	}
-	p := &v1alpha1.AccessPolicy{}
-	if err := j.Get(ctx, client.ObjectKey{Name: req.Status.Policy.Name}, p); err != nil {
-		return change, fmt.Errorf("reading policy %s: %w", req.Status.Policy.Name, err)
-	}
-	change.Revokes = p.Spec.OnRoleChange == v1alpha1.RoleChangeRevoke
-	return change, nil
+	p, err := named(ctx, j.live, req.Status.Policy.Name)
+	change.Revokes = p != nil && p.Spec.OnRoleChange == v1alpha1.RoleChangeRevoke
+	return change, err
 }
 
 // sameRole says whether the caches show the role as it was granted. Of a Role they hold
