@@ -284,8 +284,8 @@ func TestAnEndThatIsSeenLateIsNotSaidToHaveBeenOnTime(t *testing.T) {
 	}{
 		"on time":        {end.Add(time.Second), "access ended as promised at 2026-12-01T12:10:00Z"},
 		"within limits":  {end.Add(seenLate), "access ended as promised at 2026-12-01T12:10:00Z"},
-		"an hour later":  {end.Add(time.Hour), "access was promised until 2026-12-01T12:10:00Z; that it is over was seen at 2026-12-01T13:10:00Z"},
-		"not much later": {end.Add(seenLate + time.Second), "access was promised until 2026-12-01T12:10:00Z; that it is over was seen at 2026-12-01T12:11:01Z"},
+		"an hour later":  {end.Add(time.Hour), "access was promised until 2026-12-01T12:10:00Z; that it is over was not seen before 2026-12-01T13:10:00Z"},
+		"not much later": {end.Add(seenLate + time.Second), "access was promised until 2026-12-01T12:10:00Z; that it is over was not seen before 2026-12-01T12:11:01Z"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req, b := active(t)

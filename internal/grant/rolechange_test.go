@@ -43,7 +43,9 @@ func TestRoleChange(t *testing.T) {
 		"the policy objects, too: that comes first":                 {change: revokes, objections: []string{"no"}, action: Delete, reason: v1alpha1.ReasonPolicyWithdrawn, says: "-"},
 		"the deadline comes first":                                  {change: revokes, now: noon.Add(10 * time.Minute), action: Delete, reason: v1alpha1.ReasonExpired, says: "-"},
 		"nobody is blamed for a binding that is gone by the role":   {change: revokes, bindingGone: true, action: Delete, reason: v1alpha1.ReasonRoleChanged, says: "-"},
-		"the role cannot be read, and the binding is gone: revoked": {roleErr: down, bindingGone: true, action: Delete, reason: v1alpha1.ReasonRevoked, says: "-"},
+		"the role cannot be read, and the binding is gone: nobody":  {roleErr: down, bindingGone: true, action: Nothing, says: "-", fails: true},
+		"the policy cannot be, and the binding is gone: nobody":     {objErr: down, bindingGone: true, action: Nothing, says: "", fails: true},
+		"it is gone, and that is past its end: expired":             {roleErr: down, bindingGone: true, now: noon.Add(10 * time.Minute), action: Delete, reason: v1alpha1.ReasonExpired, says: "-"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req, b := active(t)

@@ -23,17 +23,21 @@ func recorded(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judg
 	if outcome != nil {
 		return Step{Action: Delete, Outcome: outcome}, nil
 	}
+	deleted := seen.Binding == nil || seen.Binding.DeletionTimestamp != nil
+	stranger := Step{Action: Delete, Outcome: ended(now, req, g, v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding))}
+	if deleted && !over(seen) {
+		return stranger, nil
+	}
 	// The role is asked about even if people and policy could not be: it may end this.
 	change, roleErr := judge.RoleChange(g)
 	switch {
 	case change.Revokes:
 		message := fmt.Sprintf("%s; policy %s says onRoleChange: Revoke", change.Message, policyName(req))
 		return Step{Action: Delete, Outcome: ended(now, req, g, v1alpha1.ReasonRoleChanged, message)}, nil
-	case seen.Binding == nil || seen.Binding.DeletionTimestamp != nil:
+	case deleted && err == nil && roleErr == nil:
 		// Asked last: an operator that was killed after it ended access for another
-		// reason finds that reason above.
-		message := fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding)
-		return Step{Action: Delete, Outcome: ended(now, req, g, v1alpha1.ReasonRevoked, message)}, nil
+		// reason finds that reason above. While it cannot be told nobody is blamed.
+		return stranger, nil
 	}
 	step := Step{Action: Nothing, After: deadlineOf(req, g, seen, set).Add(backstop)}
 	if roleErr == nil {
@@ -41,6 +45,9 @@ func recorded(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judg
 	}
 	return step, errors.Join(err, roleErr)
 }
+
+// over says whether nobody has access by the binding of a grant any more.
+func over(seen Observed) bool { return seen.Binding == nil || len(seen.Binding.Subjects) == 0 }
 
 // ending is why a recorded grant ends whatever policies and people say; empty if it
 // does not.
@@ -71,7 +78,7 @@ const seenLate = time.Minute
 // late: nobody knows who was not there.
 func promised(now time.Time, g v1alpha1.Grant) string {
 	if now.Sub(g.ExpiresAt.Time) > seenLate {
-		return fmt.Sprintf("access was promised until %s; that it is over was seen at %s", timestamp(g.ExpiresAt.Time), timestamp(now))
+		return fmt.Sprintf("access was promised until %s; that it is over was not seen before %s", timestamp(g.ExpiresAt.Time), timestamp(now))
 	}
 	return "access ended as promised at " + timestamp(g.ExpiresAt.Time)
 }
@@ -110,11 +117,11 @@ func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Ob
 	if !readable || !madeFor(b, req) {
 		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
 	}
-	over := promised(now, g)
+	promise := promised(now, g)
 	if latest := Deadline(b, set.MaxDuration); latest.Before(g.ExpiresAt.Time) {
 		// Nobody promised what its annotation says.
 		g.ExpiresAt = metav1.NewTime(latest)
-		over = fmt.Sprintf("access ended at the operator's ceiling of %s, at %s", set.MaxDuration, timestamp(latest))
+		promise = fmt.Sprintf("access ended at the operator's ceiling of %s, at %s", set.MaxDuration, timestamp(latest))
 	}
 	end := func(reason, message string) (Step, error) {
 		return Step{Action: Empty, Outcome: ended(now, req, g, reason, message)}, nil
@@ -123,7 +130,7 @@ func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Ob
 	case req.DeletionTimestamp != nil:
 		return end(v1alpha1.ReasonRevoked, "the request is being deleted")
 	case !now.Before(g.ExpiresAt.Time):
-		return end(v1alpha1.ReasonExpired, over)
+		return end(v1alpha1.ReasonExpired, promise)
 	case b.DeletionTimestamp != nil:
 		return end(v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", b.Name))
 	}
