@@ -41,7 +41,7 @@ func enqueue(q queue, o priorityqueue.AddOpts, key reconcile.Request) {
 // ahead queues the requests of an object that may end access before all others.
 func ahead(ends func(client.Object) bool, requests handler.MapFunc) handler.EventHandler {
 	add := func(ctx context.Context, obj client.Object, q queue) {
-		priority := &endLast
+		var priority *int // as usual: last of all at start-up
 		if ends(obj) {
 			priority = &endFirst
 		}
@@ -83,8 +83,8 @@ func itself(_ context.Context, obj client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(obj)}}
 }
 
-// retries are further and further apart, but those of a request by which access is held
-// no more than an end may wait.
+// retries are further and further apart, but those of a request by which access may be
+// held no more than an end may wait.
 type retries struct {
 	workqueue.TypedRateLimiter[reconcile.Request]
 	client.Reader
@@ -92,8 +92,17 @@ type retries struct {
 
 // When the next one is.
 func (r retries) When(key reconcile.Request) time.Duration {
-	after, req := r.TypedRateLimiter.When(key), &v1alpha1.AccessRequest{}
-	if after > endRetry && r.Get(context.Background(), key.NamespacedName, req, client.UnsafeDisableDeepCopy) == nil && held(req) {
+	after := r.TypedRateLimiter.When(key)
+	if after <= endRetry {
+		return after
+	}
+	ctx, req, binding := context.Background(), &v1alpha1.AccessRequest{}, &rbacv1.RoleBinding{}
+	if r.Get(ctx, key.NamespacedName, req, client.UnsafeDisableDeepCopy) != nil {
+		return after
+	}
+	// Status may not know of the binding yet, or not any more.
+	name := client.ObjectKey{Namespace: req.Namespace, Name: grant.BindingName(req)}
+	if held(req) || r.Get(ctx, name, binding, client.UnsafeDisableDeepCopy) == nil {
 		return endRetry
 	}
 	return after
