@@ -52,6 +52,8 @@ type BindingLife struct {
 	// Ended is when nobody held a role by it any more: it was deleted or emptied. Zero
 	// while somebody does.
 	Ended time.Time
+	// EndAsked is when that was asked for.
+	EndAsked time.Time
 	// Gone is when the object was.
 	Gone time.Time
 }
@@ -144,11 +146,16 @@ func (h *History) end(e *auditv1.Event, uid types.UID) {
 	case "rolebindings":
 		b := h.binding(uid)
 		b.Gone = at
-		if b.Ended.IsZero() || at.Before(b.Ended) {
-			b.Ended = at
-		}
+		b.end(e)
 	case "accessrequests":
 		h.request(uid).Deleted = at
+	}
+}
+
+// end notes an event by which nobody holds a role any more; the first one counts.
+func (b *BindingLife) end(e *auditv1.Event) {
+	if at := e.StageTimestamp.Time; b.Ended.IsZero() || at.Before(b.Ended) {
+		b.Ended, b.EndAsked = at, e.RequestReceivedTimestamp.Time
 	}
 }
 
@@ -166,8 +173,8 @@ func (h *History) addBinding(e *auditv1.Event) error {
 		return nil
 	}
 	b.Updates = append(b.Updates, obj)
-	if len(obj.Subjects) == 0 && (b.Ended.IsZero() || at.Before(b.Ended)) {
-		b.Ended = at
+	if len(obj.Subjects) == 0 {
+		b.end(e)
 	}
 	if obj.DeletionTimestamp != nil && len(obj.Finalizers) == 0 {
 		h.end(e, obj.UID)

@@ -101,7 +101,7 @@ func justified(_ *History, b *BindingLife, r *RequestLife, _ State, bounds Bound
 		"roleRef":            b.Created.RoleRef.Kind != req.Spec.RoleRef.Kind || b.Created.RoleRef.Name != req.Spec.RoleRef.Name,
 		"subjects":           len(b.Created.Subjects) != 1 || !sameSubject(b.Created.Subjects[0], req.Spec.Subject),
 		"creation, too late": !r.Deleted.IsZero() && b.Asked.After(r.Deleted.Add(grant.CreateWindow)),
-		"creation, too soon": req.Spec.NotBefore != nil && b.CreatedAt.Before(req.Spec.NotBefore.Time),
+		"creation, too soon": req.Spec.NotBefore != nil && b.Created.CreationTimestamp.Before(req.Spec.NotBefore),
 	} {
 		if differs {
 			out = append(out, violation("I1", b, "its %s is not that of its request", field))
@@ -130,7 +130,7 @@ func bounded(h *History, b *BindingLife, r *RequestLife, s State, bounds Bounds)
 	if !ok {
 		return []Violation{violation("I2", b, "it was made without a readable end")}
 	}
-	out = append(out, asAsked(b, r.Created.Spec, due)...)
+	out = append(out, asAsked(h, b, r.Created.Spec, due)...)
 	if late, ended := b.late(s.Now, bounds); late > bounds.Late {
 		out = append(out, violation("I2", b, "due at %s, it was held %s longer (ended: %v); the bound is %s", due, late, ended, bounds.Late))
 	}
@@ -144,9 +144,12 @@ func bounded(h *History, b *BindingLife, r *RequestLife, s State, bounds Bounds)
 // ceiling is the operator's own over every policy.
 const ceiling = 24 * time.Hour
 
-// asAsked holds an end against what the request asked for.
-func asAsked(b *BindingLife, spec v1alpha1.AccessRequestSpec, due time.Time) (out []Violation) {
+// asAsked holds an end against what the request asked for, and its policy allows.
+func asAsked(h *History, b *BindingLife, spec v1alpha1.AccessRequestSpec, due time.Time) (out []Violation) {
 	longest := ceiling
+	if p := h.policyOf(b); p != nil {
+		longest = min(longest, p.Spec.MaxDuration.Duration)
+	}
 	if spec.Duration != nil {
 		longest = min(longest, spec.Duration.Duration)
 	}
@@ -202,8 +205,8 @@ func (b *BindingLife) late(now time.Time, bounds Bounds) (late time.Duration, en
 	return b.Ended.Sub(due), true
 }
 
-// answering is how much later than an answer goes out the audit log may have it.
-const answering = time.Second
+// writing is how much later than an answer goes out the audit log may have it.
+const writing = time.Second
 
 // terminal is I3 for one binding.
 func terminal(_ *History, b *BindingLife, r *RequestLife, s State, _ Bounds) []Violation {
@@ -214,12 +217,9 @@ func terminal(_ *History, b *BindingLife, r *RequestLife, s State, _ Bounds) []V
 	if version(b.Created) > version(f) {
 		return []Violation{violation("I3", b, "it was made after the request was %s", f.Status.State)}
 	}
-	ended := b.Ended
-	if ended.IsZero() {
-		ended = s.Now
-	}
-	if ended.After(r.FinalAsked.Add(answering)) {
-		return []Violation{violation("I3", b, "the request was %s at %s, and it was held until %s", f.Status.State, r.FinalAsked, ended)}
+	// The end has to be asked for before status says so.
+	if b.Ended.IsZero() && s.Now.After(r.FinalAsked.Add(writing)) || b.EndAsked.After(r.FinalAsked) {
+		return []Violation{violation("I3", b, "the request was %s at %s, and it was held until %s", f.Status.State, r.FinalAsked, b.EndAsked)}
 	}
 	return nil
 }
@@ -239,12 +239,9 @@ func steadfast(uid types.UID, r *RequestLife) []Violation {
 // twoPersons is I4.
 func twoPersons(h *History, b *BindingLife, r *RequestLife, _ State, _ Bounds) []Violation {
 	wanted := 0
-	for _, p := range h.Policies[b.Created.Annotations[v1alpha1.PolicyAnnotation]] {
-		if version(p) < version(b.Created) { // the last form before it
-			wanted = 0
-			for _, rule := range p.Spec.Approvals {
-				wanted += int(max(rule.Count, 1))
-			}
+	if p := h.policyOf(b); p != nil {
+		for _, rule := range p.Spec.Approvals {
+			wanted += int(max(rule.Count, 1))
 		}
 	}
 	approvers := map[string]bool{}
@@ -257,6 +254,17 @@ func twoPersons(h *History, b *BindingLife, r *RequestLife, _ State, _ Bounds) [
 		return []Violation{violation("I4", b, "%d approved who neither asked nor get it, and its policy wants %d", len(approvers), wanted)}
 	}
 	return nil
+}
+
+// policyOf a binding is its policy as it was when the binding was made; nil if that is not
+// known.
+func (h *History) policyOf(b *BindingLife) (last *v1alpha1.AccessPolicy) {
+	for _, p := range h.Policies[b.Created.Annotations[v1alpha1.PolicyAnnotation]] {
+		if version(p) < version(b.Created) {
+			last = p
+		}
+	}
+	return last
 }
 
 func involved(d *v1alpha1.AccessDecision, req *v1alpha1.AccessRequest) bool {

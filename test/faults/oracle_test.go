@@ -95,8 +95,11 @@ var _ = Describe("The oracle", func() {
 		unbounded := s.request("unbounded").Build()
 		unbounded.Spec.Duration = nil
 		Expect(alice.Create(ctx, unbounded)).To(Succeed())
-		b := bind(ctx, unbounded, time.Hour)
+		b := bind(ctx, unbounded, 20*time.Hour)
+		sees(ctx, "I2", "after it was made")
 		h := s.history()
+		h.Policies = nil
+		Expect(Evaluate(h, s.state(ctx), s.bounds)).NotTo(ContainElement(violates("I2", "after it was made")))
 		h.Bindings[b.UID].CreatedAt = b.CreationTimestamp.Add(-ceiling) // admission refuses a longer one
 		Expect(Evaluate(h, s.state(ctx), s.bounds)).To(ContainElement(violates("I2", "later than 24h0m0s after it was made")))
 		later := ask(ctx, s.request("later").NotBefore(time.Now().Add(time.Minute)))
@@ -110,7 +113,7 @@ var _ = Describe("The oracle", func() {
 		record(ctx, over, b, v1alpha1.StateRevoked)
 		record(ctx, ended, other, v1alpha1.StateRevoked)
 		sees(ctx, "I3", "the request was Revoked at")
-		until(ctx, ended.Status.Grant.EndedAt.Add(time.Second+2*answering))
+		until(ctx, ended.Status.Grant.EndedAt.Add(time.Second+time.Second))
 		Expect(asOperator.Delete(ctx, other)).To(Succeed())
 		sees(ctx, "I6", "status says that it ended at")
 	}, SpecTimeout(time.Minute))

@@ -97,8 +97,8 @@ func Unrecorded(h *History) []Violation {
 		case b.Ended.IsZero():
 		case f == nil || f.Status.Grant == nil || f.Status.Grant.EndedAt == nil || f.Status.Grant.EndReason == "":
 			out = append(out, violation("I6", b, "no status records the end at %s", b.Ended))
-		case f.Status.Grant.EndedAt.Add(time.Second + answering).Before(b.Ended): // it is cut to the second
-			out = append(out, violation("I6", b, "status says that it ended at %s, and it did at %s", f.Status.Grant.EndedAt, b.Ended))
+		case f.Status.Grant.EndedAt.Add(time.Second).Before(b.EndAsked): // it is cut to the second
+			out = append(out, violation("I6", b, "status says that it ended at %s, and that was asked for at %s", f.Status.Grant.EndedAt, b.EndAsked))
 		}
 	}
 	return out
