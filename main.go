@@ -50,7 +50,7 @@ const (
 // 45 s, in which a deletion would wait.
 func noticeDeadConnections() error {
 	for _, name := range []string{"HTTP2_READ_IDLE_TIMEOUT_SECONDS", "HTTP2_PING_TIMEOUT_SECONDS"} {
-		if _, set := os.LookupEnv(name); set {
+		if os.Getenv(name) != "" {
 			continue
 		}
 		if err := os.Setenv(name, "5"); err != nil {

@@ -52,7 +52,7 @@ func (r *RequestReconciler) announce(ctx context.Context, before, req *v1alpha1.
 	}
 	r.Recorder.Eventf(req, nil, kind, ready.Reason, action, "%s", cut(ready.Message, maxNote))
 	metrics.Outcome(ready.Reason)
-	log.FromContext(ctx).Info("request "+string(req.Status.State), "uid", req.UID,
+	log.FromContext(ctx).Info("request "+string(req.Status.State), "request", req.Name, "uid", req.UID,
 		"reason", ready.Reason, "message", ready.Message, "requester", requester(req), "subject", req.Spec.Subject, "role", req.Spec.RoleRef, "policy", req.Status.Policy, "grant", req.Status.Grant)
 }
 

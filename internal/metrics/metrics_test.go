@@ -21,7 +21,7 @@ func TestWhatIsAlertedOnIsThereBeforeItHappens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var alerted []string
+	alerted := make([]string, 0, len(alerting))
 	for _, found := range alert.FindAllStringSubmatch(string(page), -1) {
 		alerted = append(alerted, strings.Split(strings.ReplaceAll(found[1], `\`, ""), "|")...)
 	}
