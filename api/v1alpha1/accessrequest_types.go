@@ -205,7 +205,7 @@ type Grant struct {
 	// +optional
 	Role *GrantedRole `json:"role,omitempty"`
 
-	// endedAt is when access did end.
+	// endedAt is when the operator saw that access had ended.
 	// +optional
 	EndedAt *metav1.Time `json:"endedAt,omitempty"`
 

@@ -94,6 +94,22 @@ var _ = Describe("A request that a policy allows", func() {
 		expectAccess(ctx, alice, ns, false)
 	})
 
+	It("is revoked from one person alone by a condition of its policy", func(ctx SpecContext) {
+		p.Spec.Requesters = append(p.Spec.Requesters, builders.User("bob"))
+		Expect(admin.Update(ctx, p)).To(Succeed())
+		hers := h.granted(ctx, alice, builders.Request("hers").In(ns).ForClusterRole("reader").Build())
+		his := h.granted(ctx, user("bob"), builders.Request("his").In(ns).ForClusterRole("reader").Build())
+		p.Spec.Conditions = []v1alpha1.PolicyCondition{
+			{Expression: "request.spec.requester.username != 'alice'", Message: "alice may not have access at present"},
+			{Expression: "!has(request.spec.subject) || request.spec.subject.name != 'alice'", Message: "alice may not have access at present"},
+		}
+		Expect(admin.Update(ctx, p)).To(Succeed())
+		h.settle(ctx, hers)
+		h.settle(ctx, his)
+		Expect(hers).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonPolicyWithdrawn))
+		Expect(his).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
+	})
+
 	It("is revoked when its policy is deleted, and a finalizer keeps that", func(ctx SpecContext) {
 		p.Finalizers = []string{"example.com/keep"}
 		Expect(admin.Update(ctx, p)).To(Succeed())
