@@ -49,21 +49,26 @@ var _ = Describe("Of two managers", func() {
 		}
 	}, SpecTimeout(20*time.Minute))
 
-	It("the standby ends access at most 3 s late when the leader is killed at the deadline", whole, func(ctx SpecContext) {
-		one, other := run(ctx, "--leader-elect"), run(ctx, "--leader-elect")
-		const grants = 20
-		for range sized(5, 1) {
-			leader := leading(ctx, one, other)
-			s := newScene(ctx, 3*time.Second, false)
-			end := time.Now().Add(4 * time.Second).Truncate(time.Second)
-			s.expiring(ctx, grants, end, end)
-			until(ctx, end.Add(-20*time.Millisecond))
-			leader.kill()
-			Eventually(func() int { return len(s.state(ctx).Bindings) }).WithContext(ctx).Should(BeZero())
-			s.converge(ctx)
-			s.judge(ctx, row{sweep: "leader killed at the deadline", runs: grants})
-		}
-	}, SpecTimeout(5*time.Minute))
+	for how, signal := range map[string]syscall.Signal{"killed": syscall.SIGKILL, "frozen": syscall.SIGSTOP} {
+		It("the standby ends access at most 3 s late when the leader is "+how+" at the deadline", whole, func(ctx SpecContext) {
+			one, other := run(ctx, "--leader-elect"), run(ctx, "--leader-elect")
+			const grants = 20
+			for range sized(5, 1) {
+				leader := leading(ctx, one, other)
+				s := newScene(ctx, 3*time.Second, false)
+				end := time.Now().Add(4 * time.Second).Truncate(time.Second)
+				s.expiring(ctx, grants, end, end)
+				until(ctx, end.Add(-20*time.Millisecond))
+				Expect(leader.current.Load().Signal(signal)).To(Succeed())
+				Eventually(func() int { return len(s.state(ctx).Bindings) }).WithContext(ctx).Should(BeZero())
+				s.converge(ctx)
+				s.judge(ctx, row{sweep: "leader " + how + " at the deadline", runs: grants})
+				if signal == syscall.SIGSTOP {
+					leader.kill()
+				}
+			}
+		}, SpecTimeout(5*time.Minute))
+	}
 })
 
 // pause catches the writes of the leader of a namespace, and lets them go later.

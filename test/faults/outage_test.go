@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"syscall"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -102,11 +103,41 @@ var _ = Describe("Access ends", func() {
 		s := newScene(ctx, 3*time.Second, false)
 		first := time.Now().Add(setup(n))
 		s.expiring(ctx, n, first, first.Add(pause))
-		giveBack := withoutVerb(ctx, "delete")
+		giveBack := withoutVerbs(ctx, "delete")
 		until(ctx, first.Add(pause))
 		giveBack(ctx)
 		s.converge(ctx)
 		s.judge(ctx, row{sweep: "delete forbidden " + pause.String(), runs: n})
+	}, SpecTimeout(5*time.Minute))
+
+	It("soon after the operator may again, which could neither delete nor update", whole, func(ctx SpecContext) {
+		run(ctx)
+		n, pause := sized(100, 10), sized(20*time.Second, 4*time.Second)
+		s := newScene(ctx, 6*time.Second, false)
+		first := time.Now().Add(setup(n))
+		s.expiring(ctx, n, first, first.Add(pause))
+		from, giveBack := time.Now(), withoutVerbs(ctx, "delete", "update")
+		until(ctx, first.Add(pause))
+		Expect(s.state(ctx).Bindings).To(HaveLen(n), "nothing could end them")
+		giveBack(ctx)
+		s.down(from, time.Now())
+		s.converge(ctx)
+		s.judge(ctx, row{sweep: "delete and update forbidden " + pause.String(), runs: n})
+	}, SpecTimeout(5*time.Minute))
+
+	It("at once when the only manager runs on, which was suspended across many ends", whole, func(ctx SpecContext) {
+		m := run(ctx)
+		n := sized(100, 10)
+		s := newScene(ctx, 3*time.Second, false)
+		first := time.Now().Add(setup(n))
+		s.expiring(ctx, n, first, first.Add(5*time.Second))
+		from := time.Now()
+		Expect(m.current.Load().Signal(syscall.SIGSTOP)).To(Succeed())
+		until(ctx, first.Add(6*time.Second))
+		Expect(m.current.Load().Signal(syscall.SIGCONT)).To(Succeed())
+		s.down(from, time.Now())
+		s.converge(ctx)
+		s.judge(ctx, row{sweep: "the only manager suspended", runs: n})
 	}, SpecTimeout(5*time.Minute))
 
 	It("on time beside many requests that always fail", whole, func(ctx SpecContext) {
@@ -158,9 +189,9 @@ var _ = Describe("Access ends", func() {
 	}
 })
 
-// withoutVerb takes a verb on rolebindings from the operator, and returns what gives
-// it back.
-func withoutVerb(ctx context.Context, verb string) (restore func(context.Context)) {
+// withoutVerbs takes verbs on rolebindings from the operator, and returns what gives
+// them back.
+func withoutVerbs(ctx context.Context, taken ...string) (restore func(context.Context)) {
 	GinkgoHelper()
 	role := &rbacv1.ClusterRole{}
 	set := func(ctx context.Context, change func([]string) []string) {
@@ -174,12 +205,12 @@ func withoutVerb(ctx context.Context, verb string) (restore func(context.Context
 		Expect(admin.Update(ctx, role)).To(Succeed())
 	}
 	without := func(verbs []string) []string {
-		return slices.DeleteFunc(slices.Clone(verbs), func(v string) bool { return v == verb })
+		return slices.DeleteFunc(slices.Clone(verbs), func(v string) bool { return slices.Contains(taken, v) })
 	}
 	set(ctx, without)
 	restore = func(ctx context.Context) {
 		GinkgoHelper()
-		set(ctx, func(verbs []string) []string { return append(without(verbs), verb) })
+		set(ctx, func(verbs []string) []string { return append(without(verbs), taken...) })
 	}
 	DeferCleanup(func(ctx SpecContext) { restore(ctx) })
 	return restore

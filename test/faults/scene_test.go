@@ -212,7 +212,7 @@ func (s *scene) judge(ctx context.Context, r row) {
 	GinkgoHelper()
 	h, now := s.history(), s.state(ctx)
 	found := append(Evaluate(h, now, s.bounds), Unrecorded(h)...)
-	r.violations, r.late, r.bound = len(found), Lateness(h, now, s.bounds), s.bounds.Late
+	r.judged, r.violations, r.late, r.bound = true, len(found), Lateness(h, now, s.bounds), s.bounds.Late
 	if n := Misnamed(h); n > 0 {
 		r.note = strings.Trim(fmt.Sprintf("%s; %d revoked, recorded as Expired", r.note, n), "; ")
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -128,6 +129,8 @@ type row struct {
 	sweep      string
 	runs       int
 	violations int
+	// judged says whether the invariants were evaluated.
+	judged bool
 	// late are how long after their deadline bindings were held.
 	late  []time.Duration
 	bound time.Duration
@@ -145,6 +148,7 @@ func report(r row) {
 	for i := range table {
 		if t := &table[i]; t.sweep == r.sweep {
 			t.runs, t.violations, t.bound = t.runs+r.runs, t.violations+r.violations, max(t.bound, r.bound)
+			t.judged = t.judged && r.judged
 			t.late = slices.Sorted(slices.Values(append(t.late, r.late...)))
 			t.note = strings.Trim(t.note+"; "+r.note, "; ")
 			return
@@ -157,14 +161,17 @@ var _ = ReportAfterSuite("the table", func(Report) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\nSWEEP\tRUNS\tVIOLATIONS\tENDED\tP50 LATE\tWORST LATE\tBOUND\tNOTE")
 	for _, r := range table {
-		p50, worst, bound := "-", "-", "-"
+		p50, worst, bound, violations := "-", "-", "-", "-"
+		if r.judged {
+			violations = strconv.Itoa(r.violations)
+		}
 		if n := len(r.late); n > 0 {
 			p50, worst = r.late[n/2].Round(time.Millisecond).String(), r.late[n-1].Round(time.Millisecond).String()
 		}
 		if r.bound > 0 {
 			bound = r.bound.String()
 		}
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%s\t%s\t%s\n", r.sweep, r.runs, r.violations, len(r.late), p50, worst, bound, r.note)
+		fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%s\t%s\t%s\t%s\n", r.sweep, r.runs, violations, len(r.late), p50, worst, bound, r.note)
 	}
 	_ = w.Flush() //nolint:errcheck // to the terminal
 })
