@@ -73,7 +73,7 @@ var _ = Describe("Next to bare calls", Serial, whole, func() {
 
 		mark := auditMark()
 		until(ctx, end)
-		noneLeft(ctx)
+		noneLeft(ctx, namespaces)
 		activeEverywhere(ctx, 0)
 		gone, last := deletions(mark)
 		Expect(gone).To(Equal(n))
@@ -215,15 +215,17 @@ func drainBare(ctx context.Context, namespaces []string, n int) float64 {
 	return float64(n) / last.Sub(begun).Seconds()
 }
 
-// noneLeft waits until no managed binding is left, with as little work for the API
-// server as can be.
-func noneLeft(ctx context.Context) {
+// noneLeft waits until no managed binding is left in the namespaces, with as little work
+// for the API server as can be.
+func noneLeft(ctx context.Context, namespaces []string) {
 	GinkgoHelper()
 	list := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "RoleBindingList"}}
-	Eventually(func() int {
-		Expect(admin.List(ctx, list, client.HasLabels{v1alpha1.RequestUIDLabel}, client.Limit(1))).To(Succeed())
-		return len(list.Items)
-	}, 2*time.Minute, 500*time.Millisecond).WithContext(ctx).Should(BeZero())
+	for _, ns := range namespaces {
+		Eventually(func() int {
+			Expect(admin.List(ctx, list, client.InNamespace(ns), client.HasLabels{v1alpha1.RequestUIDLabel}, client.Limit(1))).To(Succeed())
+			return len(list.Items)
+		}, 2*time.Minute, 500*time.Millisecond).WithContext(ctx).Should(BeZero())
+	}
 }
 
 // activeEverywhere waits until n requests are.
