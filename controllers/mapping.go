@@ -38,11 +38,14 @@ func enqueue(q queue, o priorityqueue.AddOpts, key reconcile.Request) {
 	q.AddAfter(key, o.After)
 }
 
+// mayEnd says whether an object may end access; made is one that was made a moment ago.
+type mayEnd func(obj client.Object, made bool) bool
+
 // ahead queues the requests of an object that may end access before all others.
-func ahead(ends func(client.Object) bool, requests handler.MapFunc) handler.EventHandler {
-	add := func(ctx context.Context, obj client.Object, q queue) {
+func ahead(ends mayEnd, requests handler.MapFunc) handler.EventHandler {
+	add := func(ctx context.Context, obj client.Object, made bool, q queue) {
 		var priority *int // as usual: last of all at start-up
-		if ends(obj) {
+		if ends(obj, made) {
 			priority = &endFirst
 		}
 		for _, key := range requests(ctx, obj) {
@@ -50,16 +53,27 @@ func ahead(ends func(client.Object) bool, requests handler.MapFunc) handler.Even
 		}
 	}
 	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { add(ctx, e.Object, q) },
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q queue) { add(ctx, e.Object, !e.IsInInitialList, q) },
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
-			add(ctx, e.ObjectOld, q)
-			add(ctx, e.ObjectNew, q)
+			add(ctx, e.ObjectOld, false, q)
+			add(ctx, e.ObjectNew, false, q)
 		},
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { add(ctx, e.Object, q) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { add(ctx, e.Object, false, q) },
 	}
 }
 
-func always(client.Object) bool { return true }
+func always(client.Object, bool) bool { return true }
+
+// unlessMade is for bindings: whoever made one is about to record it, and a look before
+// that is seen finds nothing but work.
+func unlessMade(_ client.Object, made bool) bool { return !made }
+
+func ifHeld(obj client.Object, _ bool) bool { return held(obj) }
+
+// ifNo is for decisions, of whoever may make them.
+func ifNo(obj client.Object, _ bool) bool {
+	return obj.(*v1alpha1.AccessDecision).Spec.Verdict != v1alpha1.VerdictApprove
+}
 
 // held says whether somebody has access by a request, as far as status knows.
 func held(obj client.Object) bool {
@@ -72,11 +86,6 @@ func priorityOf(req *v1alpha1.AccessRequest) *int {
 		return &endFirst
 	}
 	return &endLast
-}
-
-// saysNo says whether a decision would end access, if whoever made it may.
-func saysNo(obj client.Object) bool {
-	return obj.(*v1alpha1.AccessDecision).Spec.Verdict != v1alpha1.VerdictApprove
 }
 
 func itself(_ context.Context, obj client.Object) []reconcile.Request {

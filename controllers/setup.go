@@ -156,9 +156,9 @@ func index(mgr ctrl.Manager) error {
 func setupRequests(mgr ctrl.Manager, r *RequestReconciler, guard *Guard) error {
 	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	return ctrl.NewControllerManagedBy(mgr).Named("accessrequest").
-		Watches(&v1alpha1.AccessRequest{}, ahead(held, itself)).
-		Watches(&rbacv1.RoleBinding{}, ahead(always, requestsOfBinding)).
-		Watches(&v1alpha1.AccessDecision{}, ahead(saysNo, requestOfDecision)).
+		Watches(&v1alpha1.AccessRequest{}, ahead(ifHeld, itself)).
+		Watches(&rbacv1.RoleBinding{}, ahead(unlessMade, requestsOfBinding)).
+		Watches(&v1alpha1.AccessDecision{}, ahead(ifNo, requestOfDecision)).
 		Watches(&v1alpha1.AccessPolicy{}, ahead(always, r.grantedBy), changed).
 		Watches(&v1alpha1.AccessPolicy{}, handler.EnqueueRequestsFromMapFunc(r.waitingRequests), changed).
 		Watches(&rbacv1.ClusterRole{}, ahead(always, r.holdersOf(v1alpha1.ClusterRoleKind))).
