@@ -19,19 +19,24 @@ import (
 	"github.com/lapse-dev/lapse/test/builders"
 )
 
+// grantsInOne is how many grants are in a namespace: admission looks at all that are
+// there when another is made.
+const grantsInOne = 100
+
 // expiring creates n grants that end between two moments, evenly, and waits for them.
 func (s *scene) expiring(ctx context.Context, n int, first, last time.Time) {
 	GinkgoHelper()
+	namespaces := append([]string{s.ns}, widen(ctx, s, n/grantsInOne)...)
 	each(n, func(i int) {
 		end := first.Add(last.Sub(first) * time.Duration(i) / time.Duration(n)).Truncate(time.Second)
-		ask(ctx, s.request(fmt.Sprintf("e-%04d", i)).NotAfter(end))
+		ask(ctx, s.request(fmt.Sprintf("e-%04d", i)).In(namespaces[i%len(namespaces)]).NotAfter(end))
 	})
 	s.active(ctx, n)
 	Expect(time.Now()).To(BeTemporally("<", first), "all must be granted before any ends")
 }
 
 // setup is how long it may take to grant so many.
-func setup(n int) time.Duration { return 4*time.Second + time.Duration(n)*15*time.Millisecond }
+func setup(n int) time.Duration { return 4*time.Second + time.Duration(n)*25*time.Millisecond }
 
 var _ = Describe("Access ends", func() {
 	grants := sized(1000, 30)

@@ -138,7 +138,13 @@ func newScene(ctx context.Context, late time.Duration, approved bool) *scene {
 		p = p.ApprovedBy(builders.Group("leads"))
 	}
 	Expect(admin.Create(ctx, p.Build())).To(Succeed())
-	DeferCleanup(func(ctx SpecContext) { Expect(client.IgnoreNotFound(admin.Delete(ctx, p.Build()))).To(Succeed()) })
+	DeferCleanup(func(ctx SpecContext) {
+		// Or the next manager would begin with revoking all that is left.
+		for _, ns := range append([]string{s.ns}, s.others...) {
+			Expect(admin.DeleteAllOf(ctx, &v1alpha1.AccessRequest{}, client.InNamespace(ns))).To(Succeed())
+		}
+		Expect(client.IgnoreNotFound(admin.Delete(ctx, p.Build()))).To(Succeed())
+	})
 	return s
 }
 
@@ -275,10 +281,15 @@ func each(n int, do func(int)) {
 // active waits until n requests of the scene are.
 func (s *scene) active(ctx context.Context, n int) {
 	GinkgoHelper()
-	Eventually(func() int {
+	Eventually(func() (active int) {
 		list := &v1alpha1.AccessRequestList{}
-		Expect(admin.List(ctx, list, client.InNamespace(s.ns), client.MatchingFields{"status.state": string(v1alpha1.StateActive)})).To(Succeed())
-		return len(list.Items)
+		Expect(admin.List(ctx, list, client.MatchingFields{"status.state": string(v1alpha1.StateActive)})).To(Succeed())
+		for i := range list.Items {
+			if s.has(list.Items[i].Namespace) {
+				active++
+			}
+		}
+		return active
 	}, 2*time.Minute, 100*time.Millisecond).WithContext(ctx).Should(Equal(n))
 }
 
