@@ -5,6 +5,7 @@ package faults
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -119,10 +121,14 @@ func widen(ctx context.Context, s *scene, n int) []string {
 	for range n {
 		s.others = append(s.others, newNamespace(ctx))
 	}
-	p := &v1alpha1.AccessPolicy{}
-	Expect(admin.Get(ctx, client.ObjectKey{Name: "p-" + s.ns}, p)).To(Succeed())
-	p.Spec.Namespaces.Names = append(p.Spec.Namespaces.Names, s.others...)
-	Expect(admin.Update(ctx, p)).To(Succeed())
+	if n > 0 {
+		p := &v1alpha1.AccessPolicy{}
+		p.Name = "p-" + s.ns
+		all := map[string]any{"spec": map[string]any{"namespaces": map[string]any{"names": append([]string{s.ns}, s.others...)}}}
+		patch, err := json.Marshal(all)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(admin.Patch(ctx, p, client.RawPatch(types.MergePatchType, patch))).To(Succeed())
+	}
 	return s.others
 }
 
