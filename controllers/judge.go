@@ -83,13 +83,12 @@ func (j judges) objections(ctx context.Context, from sources, req *v1alpha1.Acce
 	if ref == nil {
 		return []string{"the request names no policy"}, nil
 	}
-	p := &v1alpha1.AccessPolicy{}
-	err := from.policies.Get(ctx, client.ObjectKey{Name: ref.Name}, p)
+	p, err := named(ctx, from.policies, ref.Name)
 	switch {
-	case apierrors.IsNotFound(err), err == nil && (p.UID != ref.UID || p.DeletionTimestamp != nil):
-		return []string{"it was deleted"}, nil
 	case err != nil:
-		return nil, fmt.Errorf("reading policy %s: %w", ref.Name, err)
+		return nil, err
+	case p == nil || p.UID != ref.UID || p.DeletionTimestamp != nil:
+		return []string{"it was deleted"}, nil
 	case p.Generation == ref.Generation:
 		return nil, nil
 	}
@@ -170,11 +169,11 @@ func (j judges) mayEndBy(ctx context.Context, p *v1alpha1.AccessPolicy, req *v1a
 
 // confirm says whether a policy is still, on the API server, what it was judged by.
 func (j judges) confirm(ctx context.Context, ref *v1alpha1.PolicyReference) error {
-	p := &v1alpha1.AccessPolicy{}
-	if err := j.live.Get(ctx, client.ObjectKey{Name: ref.Name}, p); err != nil {
-		return fmt.Errorf("reading policy %s: %w", ref.Name, err)
+	p, err := named(ctx, j.live, ref.Name)
+	if err != nil {
+		return err
 	}
-	if p.UID != ref.UID || p.Generation != ref.Generation || p.DeletionTimestamp != nil {
+	if p == nil || p.UID != ref.UID || p.Generation != ref.Generation || p.DeletionTimestamp != nil {
 		return fmt.Errorf("policy %s changed while it was judged by; the request is judged again", ref.Name)
 	}
 	return nil

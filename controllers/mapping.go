@@ -38,11 +38,9 @@ func enqueue(q queue, o priorityqueue.AddOpts, key reconcile.Request) {
 	q.AddAfter(key, o.After)
 }
 
-// mayEnd says whether an object may end access; made is one that was made a moment ago.
-type mayEnd func(obj client.Object, made bool) bool
-
-// ahead queues the requests of an object that may end access before all others.
-func ahead(ends mayEnd, requests handler.MapFunc) handler.EventHandler {
+// ahead queues the requests of an object that may end access before all others; made is
+// one that was made a moment ago.
+func ahead(ends func(obj client.Object, made bool) bool, requests handler.MapFunc) handler.EventHandler {
 	add := func(ctx context.Context, obj client.Object, made bool, q queue) {
 		var priority *int // as usual: last of all at start-up
 		if ends(obj, made) {

@@ -23,10 +23,9 @@ func recorded(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judg
 	if outcome != nil {
 		return Step{Action: Delete, Outcome: outcome}, nil
 	}
-	deleted := seen.Binding == nil || seen.Binding.DeletionTimestamp != nil
-	stranger := Step{Action: Delete, Outcome: ended(now, req, g, v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding))}
-	if deleted && !over(seen) {
-		return stranger, nil
+	b := seen.Binding
+	if b != nil && b.DeletionTimestamp != nil && len(b.Subjects) > 0 {
+		return Step{Action: Delete, Outcome: deletedByOthers(now, req, g)}, nil // access goes on by it
 	}
 	// The role is asked about even if people and policy could not be: it may end this.
 	change, roleErr := judge.RoleChange(g)
@@ -34,10 +33,10 @@ func recorded(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judg
 	case change.Revokes:
 		message := fmt.Sprintf("%s; policy %s says onRoleChange: Revoke", change.Message, policyName(req))
 		return Step{Action: Delete, Outcome: ended(now, req, g, v1alpha1.ReasonRoleChanged, message)}, nil
-	case deleted && err == nil && roleErr == nil:
+	case (b == nil || b.DeletionTimestamp != nil) && err == nil && roleErr == nil:
 		// Asked last: an operator that was killed after it ended access for another
 		// reason finds that reason above. While it cannot be told nobody is blamed.
-		return stranger, nil
+		return Step{Action: Delete, Outcome: deletedByOthers(now, req, g)}, nil
 	}
 	step := Step{Action: Nothing, After: deadlineOf(req, g, seen, set).Add(backstop)}
 	if roleErr == nil {
@@ -46,8 +45,9 @@ func recorded(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judg
 	return step, errors.Join(err, roleErr)
 }
 
-// over says whether nobody has access by the binding of a grant any more.
-func over(seen Observed) bool { return seen.Binding == nil || len(seen.Binding.Subjects) == 0 }
+func deletedByOthers(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant) *Outcome {
+	return ended(now, req, g, v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding))
+}
 
 // ending is why a recorded grant ends whatever policies and people say; empty if it
 // does not.
@@ -132,7 +132,7 @@ func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Ob
 	case !now.Before(g.ExpiresAt.Time):
 		return end(v1alpha1.ReasonExpired, promise)
 	case b.DeletionTimestamp != nil:
-		return end(v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", b.Name))
+		return Step{Action: Empty, Outcome: deletedByOthers(now, req, g)}, nil
 	}
 	if back := returned(req, seen.Decisions); back != nil {
 		return Step{Action: Empty, Outcome: endedBy(now, req, g, v1alpha1.ReasonReturned, back)}, nil
