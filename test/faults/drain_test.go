@@ -124,7 +124,7 @@ func widen(ctx context.Context, s *scene, n int) []string {
 	if n > 0 {
 		p := &v1alpha1.AccessPolicy{}
 		p.Name = "p-" + s.ns
-		all := map[string]any{"spec": map[string]any{"namespaces": map[string]any{"names": append([]string{s.ns}, s.others...)}}}
+		all := map[string]any{"spec": map[string]any{"namespaces": map[string]any{"names": s.namespaces()}}}
 		patch, err := json.Marshal(all)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(admin.Patch(ctx, p, client.RawPatch(types.MergePatchType, patch))).To(Succeed())

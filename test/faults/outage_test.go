@@ -26,7 +26,8 @@ const grantsInOne = 100
 // expiring creates n grants that end between two moments, evenly, and waits for them.
 func (s *scene) expiring(ctx context.Context, n int, first, last time.Time) {
 	GinkgoHelper()
-	namespaces := append([]string{s.ns}, widen(ctx, s, n/grantsInOne)...)
+	widen(ctx, s, n/grantsInOne)
+	namespaces := s.namespaces()
 	each(n, func(i int) {
 		end := first.Add(last.Sub(first) * time.Duration(i) / time.Duration(n)).Truncate(time.Second)
 		ask(ctx, s.request(fmt.Sprintf("e-%04d", i)).In(namespaces[i%len(namespaces)]).NotAfter(end))

@@ -140,7 +140,7 @@ func newScene(ctx context.Context, late time.Duration, approved bool) *scene {
 	Expect(admin.Create(ctx, p.Build())).To(Succeed())
 	DeferCleanup(func(ctx SpecContext) {
 		// Or the next manager would begin with revoking all that is left.
-		for _, ns := range append([]string{s.ns}, s.others...) {
+		for _, ns := range s.namespaces() {
 			Expect(admin.DeleteAllOf(ctx, &v1alpha1.AccessRequest{}, client.InNamespace(ns))).To(Succeed())
 		}
 		Expect(client.IgnoreNotFound(admin.Delete(ctx, p.Build()))).To(Succeed())
@@ -156,9 +156,9 @@ func newNamespace(ctx context.Context) string {
 	return ns.Name
 }
 
-func (s *scene) has(namespace string) bool {
-	return namespace == s.ns || slices.Contains(s.others, namespace)
-}
+func (s *scene) namespaces() []string { return append([]string{s.ns}, s.others...) }
+
+func (s *scene) has(namespace string) bool { return slices.Contains(s.namespaces(), namespace) }
 
 // request is one for reader.
 func (s *scene) request(name string) builders.RequestBuilder {
@@ -179,7 +179,7 @@ func (s *scene) state(ctx context.Context) State {
 	GinkgoHelper()
 	out := State{}
 	requests, bindings, decisions := &v1alpha1.AccessRequestList{}, &rbacv1.RoleBindingList{}, &v1alpha1.AccessDecisionList{}
-	for _, ns := range append([]string{s.ns}, s.others...) {
+	for _, ns := range s.namespaces() {
 		// Bindings first: what is granted in between has a request by then.
 		Expect(admin.List(ctx, bindings, client.InNamespace(ns))).To(Succeed())
 		Expect(admin.List(ctx, decisions, client.InNamespace(ns))).To(Succeed())

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 
@@ -153,6 +155,37 @@ var _ = Describe("An operator that sees the past", func() {
 		s.converge(ctx)
 		s.judge(ctx, row{sweep: "a request edited while its end is recorded", runs: 1})
 	}, SpecTimeout(time.Minute))
+
+	It("ends access by a no and on time although somebody edits the requests without end", whole, func(ctx SpecContext) {
+		run(ctx)
+		s := newScene(ctx, 3*time.Second, false)
+		editing, stop := context.WithCancel(ctx)
+		DeferCleanup(stop)
+		end := time.Now().Add(8 * time.Second).Truncate(time.Second)
+		revoked, mortal := ask(ctx, s.request("revoked")), ask(ctx, s.request("mortal").NotAfter(end))
+		var edits atomic.Int64
+		for range 4 {
+			for _, req := range []*v1alpha1.AccessRequest{revoked, mortal} {
+				go func() {
+					for editing.Err() == nil {
+						patch := fmt.Sprintf(`{"metadata":{"labels":{"edited":"%d"}}}`, edits.Add(1))
+						_ = admin.Patch(editing, &v1alpha1.AccessRequest{ObjectMeta: metav1.ObjectMeta{Namespace: req.Namespace, Name: req.Name}},
+							client.RawPatch(types.MergePatchType, []byte(patch))) //nolint:errcheck // the count tells
+					}
+				}()
+			}
+		}
+		Eventually(func() int { return len(s.state(ctx).Bindings) }).WithContext(ctx).Should(Equal(2))
+		decide(ctx, bob, revoked, v1alpha1.VerdictRevoke)
+		Eventually(func() []rbacv1.RoleBinding {
+			return slices.DeleteFunc(s.state(ctx).Bindings, func(b rbacv1.RoleBinding) bool { return len(b.Subjects) == 0 })
+		}, time.Until(end)-time.Second).WithContext(ctx).Should(HaveLen(1))
+		until(ctx, end.Add(3*time.Second))
+		Expect(edits.Load()).To(BeNumerically(">", 500))
+		stop()
+		s.converge(ctx)
+		s.judge(ctx, row{sweep: "requests edited without end", runs: 2})
+	}, SpecTimeout(2*time.Minute))
 
 	It("ends access on time although a connection swallows everything", whole, func(ctx SpecContext) {
 		tunnel, err := newTunnel(operatorConfig)
