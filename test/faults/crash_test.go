@@ -11,6 +11,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -39,6 +40,13 @@ func granted(ctx context.Context, s *scene) *v1alpha1.AccessRequest {
 	GinkgoHelper()
 	req := asked(ctx, s)
 	await(ctx, req, v1alpha1.ReasonGranted)
+	if s.undisturbed {
+		events := &corev1.EventList{}
+		Eventually(func() []corev1.Event {
+			Expect(admin.List(ctx, events, client.InNamespace(s.ns))).To(Succeed())
+			return events.Items
+		}).WithContext(ctx).Should(ContainElement(HaveField("Reason", v1alpha1.ReasonGranted)))
+	}
 	return req
 }
 
@@ -123,6 +131,7 @@ var _ = Describe("A crash", func() {
 		each(len(flows), func(i int) {
 			f := flows[i]
 			s := newScene(ctx, lateAfterCrash, f.approved)
+			s.undisturbed = true
 			f.finish(ctx, s, f.drive(ctx, s))
 			// Events come a little later.
 			Eventually(func() int64 { return m.writes(s.ns) }).WithContext(ctx).Should(

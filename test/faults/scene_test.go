@@ -123,6 +123,9 @@ type scene struct {
 	others []string
 	mark   controlplane.AuditMark
 	bounds Bounds
+	// undisturbed says that nothing fails: each write comes, and can be waited for before
+	// a namespace takes no more.
+	undisturbed bool
 }
 
 // newScene is a namespace in which alice may have reader, after bob's approval if it
