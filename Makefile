@@ -12,6 +12,8 @@ ASSETS := $(or $(KUBEBUILDER_ASSETS),$(abspath $(CONTROLPLANE)))
 
 CONTROLLER_GEN := bin/controller-gen
 GOLANGCI_LINT := bin/golangci-lint
+# Ginkgo colours also what goes into a file.
+export GINKGO_NO_COLOR := 1
 IMG ?= ghcr.io/lapse-dev/lapse:v0.1.0
 VERSION ?= v0.1.0
 PLUGIN_LDFLAGS := -s -w -X main.builtVersion=$(VERSION)
@@ -88,9 +90,13 @@ verify: generate fmt lint ## Fail if anything generated, formatted or linted dif
 
 ##### Test
 
+# What failed is said last, where whoever sees only the end of a long log finds it.
+FAILURES := ^ *--- FAIL: |^panic: |^ *\[(FAIL|FAILED|TIMEDOUT|PANICKED|INTERRUPTED)\] |^FAIL.*\[
+
 .PHONY: test
 test: build controlplane ## Run all tests, on a real API server, and fuzz for a few seconds each
-	KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -p 1 -timeout 20m | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+	@KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -p 1 -timeout 20m | grep -vE '^=== (RUN|PAUSE|CONT|NAME)' | tee bin/test.log || \
+		{ printf '\nWhat failed (all of it: bin/test.log):\n'; grep -av '^ *{"' bin/test.log | grep -aE -B3 -A6 '$(FAILURES)' | cut -c1-300; exit 1; }
 	@$(MAKE) --no-print-directory fuzz-short
 
 .PHONY: model
@@ -99,7 +105,7 @@ model: ## Explore millions of orders of crashes, lost answers, edits and time (t
 
 .PHONY: test-faults
 test-faults: build controlplane ## Break everything around the operator, and print how late access ended (most of an hour)
-	FAULTS=full KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/faults -v -count=1 -timeout 3h -ginkgo.no-color | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+	FAULTS=full KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/faults -v -count=1 -timeout 3h | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
 
 .PHONY: bench
 bench: ## Run the benchmarks of the evaluator

@@ -210,11 +210,10 @@ func newVictim(ctx context.Context, name string, lasting time.Duration) *victim 
 
 // unpin lets the binding go, if something was made to keep it.
 func (v *victim) unpin(ctx SpecContext) {
-	b := &rbacv1.RoleBinding{}
-	if err := admin.Get(ctx, client.ObjectKeyFromObject(v.binding), b); err == nil && len(b.Finalizers) > 0 {
-		b.Finalizers = nil
-		Expect(client.IgnoreNotFound(admin.Update(ctx, b))).To(Succeed())
-	}
+	// A patch: the garbage collector may take the binding at any moment, and an update
+	// of what is gone since it was read is a conflict.
+	none := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
+	Expect(client.IgnoreNotFound(admin.Patch(ctx, v.binding.DeepCopy(), none))).To(Succeed())
 }
 
 func (v *victim) current(ctx context.Context) *rbacv1.RoleBinding {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/tools/events"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -170,6 +171,10 @@ func (o *operator) toCall(t trail, r *replica) trail {
 }
 
 type stopped struct{}
+
+// What client-go runs again and again logs the panics that pass through it. Ours are
+// how a run stops; any other ends the test and is printed by that.
+func init() { utilruntime.PanicHandlers = nil }
 
 // run finds the call at the end of a trail, by running the reconciler again from its
 // beginning with the answers that it had.
