@@ -90,22 +90,24 @@ verify: generate fmt lint ## Fail if anything generated, formatted or linted dif
 
 ##### Test
 
+# A line at a time, also into a file: a long run is to be watched.
+RESULTS := grep --line-buffered -vE '^=== (RUN|PAUSE|CONT|NAME)'
 # What failed is said last, where whoever sees only the end of a long log finds it.
 FAILURES := ^ *--- FAIL: |^panic: |^ *\[(FAIL|FAILED|TIMEDOUT|PANICKED|INTERRUPTED)\] |^FAIL.*\[
 
 .PHONY: test
 test: build controlplane ## Run all tests, on a real API server, and fuzz for a few seconds each
-	@KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -p 1 -timeout 20m | grep -vE '^=== (RUN|PAUSE|CONT|NAME)' | tee bin/test.log || \
+	@KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -p 1 -timeout 20m | $(RESULTS) | tee bin/test.log || \
 		{ printf '\nWhat failed (all of it: bin/test.log):\n'; grep -av '^ *{"' bin/test.log | grep -aE -B3 -A6 '$(FAILURES)' | cut -c1-300; exit 1; }
 	@$(MAKE) --no-print-directory fuzz-short
 
 .PHONY: model
 model: ## Explore millions of orders of crashes, lost answers, edits and time (two minutes)
-	go test ./test/model -run '^TestNoOrder' -full -v -count=1 -timeout 10m | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+	go test ./test/model -run '^TestNoOrder' -full -v -count=1 -timeout 10m | $(RESULTS)
 
 .PHONY: test-faults
 test-faults: build controlplane ## Break everything around the operator, and print how late access ended (most of an hour)
-	FAULTS=full KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/faults -v -count=1 -timeout 3h | grep -vE '^=== (RUN|PAUSE|CONT|NAME)'
+	FAULTS=full KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/faults -v -count=1 -timeout 3h | $(RESULTS)
 
 .PHONY: bench
 bench: ## Run the benchmarks of the evaluator
