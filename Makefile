@@ -95,9 +95,10 @@ RESULTS := grep --line-buffered -vE '^=== (RUN|PAUSE|CONT|NAME)'
 # What failed is said last, where whoever sees only the end of a long log finds it.
 FAILURES := ^ *--- FAIL: |^panic: |^ *\[(FAIL|FAILED|TIMEDOUT|PANICKED|INTERRUPTED)\] |^FAIL.*\[
 
+# Two packages at a time: they wait for deadlines most of the time.
 .PHONY: test
 test: build controlplane ## Run all tests, on a real API server, and fuzz for a few seconds each
-	@KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -p 1 -timeout 20m | $(RESULTS) | tee bin/test.log || \
+	@KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -p 2 -timeout 20m | $(RESULTS) | tee bin/test.log || \
 		{ printf '\nWhat failed (all of it: bin/test.log):\n'; grep -av '^ *{"' bin/test.log | grep -aE -B3 -A6 '$(FAILURES)' | cut -c1-300; exit 1; }
 	@$(MAKE) --no-print-directory fuzz-short
 
