@@ -22,9 +22,9 @@ type binder struct {
 }
 
 // remove ends the access of a binding, as it was last seen, and deletes it. left is
-// what is still there when something keeps the object, or the operator may not delete
-// it, else nil: then nobody holds the role by it any more, and remove has to be called
-// again. An error means that access may go on.
+// what is still there when something keeps the object, or it could not be deleted, else
+// nil: then nobody holds the role by it any more, and remove has to be called again. An
+// error means that access may go on.
 //
 // RBAC honours a RoleBinding until the object is gone, and a finalizer of anybody
 // who may patch bindings keeps it. So the subjects are taken off such a one.
@@ -32,14 +32,12 @@ func (b binder) remove(ctx context.Context, seen *rbacv1.RoleBinding) (left *rba
 	if len(seen.Finalizers) == 0 {
 		// With the resource version matched there is still no finalizer: this
 		// deletion is whole, and needs no second look.
-		err := b.Delete(ctx, seen, client.Preconditions{UID: &seen.UID, ResourceVersion: &seen.ResourceVersion})
+		err := b.deleteUnchanged(ctx, seen)
 		if err == nil || apierrors.IsNotFound(err) {
 			return nil, nil
 		}
-		// What may not be deleted may still be emptied.
-		if !apierrors.IsConflict(err) && !apierrors.IsForbidden(err) {
-			return nil, fmt.Errorf("deleting RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
-		}
+		// Whatever is in the way of deletions, a webhook that is down or RBAC, may not be
+		// in the way of an update.
 	}
 	live := &rbacv1.RoleBinding{}
 	err = b.Live.Get(ctx, client.ObjectKeyFromObject(seen), live)
@@ -66,8 +64,8 @@ func (b binder) disarm(ctx context.Context, live *rbacv1.RoleBinding) (left *rba
 	switch {
 	case !pinned && deleteErr == nil:
 		return nil, nil
-	case emptyErr == nil && apierrors.IsForbidden(deleteErr):
-		log.FromContext(ctx).Error(deleteErr, "nobody holds a role by it any more, but it stays until the operator may delete it")
+	case emptyErr == nil && deleteErr != nil:
+		log.FromContext(ctx).Error(deleteErr, "nobody holds a role by it any more, but it stays until the operator can delete it")
 		return live, nil
 	}
 	return live, errors.Join(emptyErr, deleteErr)
@@ -98,6 +96,14 @@ func (b binder) empty(ctx context.Context, seen *rbacv1.RoleBinding) error {
 		return fmt.Errorf("emptying RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
 	}
 	return nil
+}
+
+// deleteUnchanged deletes a binding if it is as it was seen. It leaves half of the time
+// that an attempt has to what can be done instead: a webhook may swallow the call.
+func (b binder) deleteUnchanged(ctx context.Context, seen *rbacv1.RoleBinding) error {
+	ctx, cancel := context.WithTimeout(ctx, endTimeout/2)
+	defer cancel()
+	return b.Delete(ctx, seen, client.Preconditions{UID: &seen.UID, ResourceVersion: &seen.ResourceVersion})
 }
 
 func (b binder) deleteByUID(ctx context.Context, seen *rbacv1.RoleBinding) error {

@@ -146,6 +146,28 @@ var _ = Describe("Access ends", func() {
 		s.judge(ctx, row{sweep: "the only manager suspended", runs: n})
 	}, SpecTimeout(5*time.Minute))
 
+	// As a webhook for deletions does that is down, or swallows what it is sent.
+	for how, effect := range map[string]Effect{"fail": {Status: 500}, "are never answered": {Hang: true}} {
+		It("soon although deletions "+how, func(ctx SpecContext) {
+			m := run(ctx)
+			n := 10
+			s := newScene(ctx, 6*time.Second, false)
+			s.expiring(ctx, n, time.Now().Add(6*time.Second), time.Now().Add(7*time.Second))
+			m.proxy.Inject(func(c Call) Effect {
+				if c.Namespace == s.ns && c.Is("delete", "rolebindings") {
+					return effect
+				}
+				return Effect{}
+			})
+			Eventually(func() []rbacv1.RoleBinding {
+				return slices.DeleteFunc(s.state(ctx).Bindings, func(b rbacv1.RoleBinding) bool { return len(b.Subjects) == 0 })
+			}, 15*time.Second).WithContext(ctx).Should(BeEmpty())
+			m.proxy.Inject(nil)
+			s.converge(ctx)
+			s.judge(ctx, row{sweep: "deletions " + how, runs: n})
+		}, SpecTimeout(time.Minute))
+	}
+
 	It("on time beside many requests that always fail", whole, func(ctx SpecContext) {
 		m := run(ctx)
 		n := sized(1000, 50)
