@@ -5,7 +5,6 @@ package faults
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,7 +15,6 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -68,7 +66,7 @@ var _ = Describe("Next to bare calls", Serial, whole, func() {
 		each(n, func(i int) {
 			ask(ctx, s.request(fmt.Sprintf("a-%05d", i)).In(namespaces[i%len(namespaces)]).NotAfter(end))
 		})
-		activeEverywhere(ctx, n)
+		s.active(ctx, n)
 		m, writes := restart(ctx, m)
 		Expect(writes).To(BeEmpty())
 		Expect(time.Now()).To(BeTemporally("<", end.Add(-time.Second)), "all of this has to come before the end")
@@ -76,7 +74,7 @@ var _ = Describe("Next to bare calls", Serial, whole, func() {
 		mark := auditMark()
 		until(ctx, end)
 		noneLeft(ctx, namespaces)
-		activeEverywhere(ctx, 0)
+		s.active(ctx, 0)
 		gone, last := deletions(mark)
 		Expect(gone).To(Equal(n))
 		rate := float64(n) / last.Sub(end).Seconds()
@@ -121,14 +119,11 @@ func widen(ctx context.Context, s *scene, n int) []string {
 	for range n {
 		s.others = append(s.others, newNamespace(ctx))
 	}
-	if n > 0 {
-		p := &v1alpha1.AccessPolicy{}
-		p.Name = "p-" + s.ns
-		all := map[string]any{"spec": map[string]any{"namespaces": map[string]any{"names": s.namespaces()}}}
-		patch, err := json.Marshal(all)
-		Expect(err).NotTo(HaveOccurred())
-		Expect(admin.Patch(ctx, p, client.RawPatch(types.MergePatchType, patch))).To(Succeed())
-	}
+	p := &v1alpha1.AccessPolicy{}
+	Expect(admin.Get(ctx, client.ObjectKey{Name: "p-" + s.ns}, p)).To(Succeed())
+	before := p.DeepCopy()
+	p.Spec.Namespaces.Names = s.namespaces()
+	Expect(admin.Patch(ctx, p, client.MergeFrom(before))).To(Succeed())
 	return s.others
 }
 
@@ -232,16 +227,6 @@ func noneLeft(ctx context.Context, namespaces []string) {
 			return len(list.Items)
 		}, 2*time.Minute, 500*time.Millisecond).WithContext(ctx).Should(BeZero())
 	}
-}
-
-// activeEverywhere waits until n requests are.
-func activeEverywhere(ctx context.Context, n int) {
-	GinkgoHelper()
-	Eventually(func() int {
-		list := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequestList"}}
-		Expect(admin.List(ctx, list, client.MatchingFields{"status.state": string(v1alpha1.StateActive)})).To(Succeed())
-		return len(list.Items)
-	}, 8*time.Minute, 3*time.Second).WithContext(ctx).Should(Equal(n))
 }
 
 // restart kills the manager, starts another, and lists what that writes until it has

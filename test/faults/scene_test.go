@@ -15,6 +15,7 @@ import (
 	. "github.com/onsi/gomega"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -285,7 +286,7 @@ func each(n int, do func(int)) {
 func (s *scene) active(ctx context.Context, n int) {
 	GinkgoHelper()
 	Eventually(func() (active int) {
-		list := &v1alpha1.AccessRequestList{}
+		list := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequestList"}}
 		Expect(admin.List(ctx, list, client.MatchingFields{"status.state": string(v1alpha1.StateActive)})).To(Succeed())
 		for i := range list.Items {
 			if s.has(list.Items[i].Namespace) {
@@ -293,7 +294,7 @@ func (s *scene) active(ctx context.Context, n int) {
 			}
 		}
 		return active
-	}, 2*time.Minute, 100*time.Millisecond).WithContext(ctx).Should(Equal(n))
+	}, 8*time.Minute, 100*time.Millisecond+time.Duration(n)*300*time.Microsecond).WithContext(ctx).Should(Equal(n))
 }
 
 // until waits for a moment.
