@@ -56,6 +56,7 @@ func (b binder) remove(ctx context.Context, seen *rbacv1.RoleBinding) (left *rba
 func (b binder) disarm(ctx context.Context, live *rbacv1.RoleBinding) (left *rbacv1.RoleBinding, err error) {
 	pinned := len(live.Finalizers) > 0
 	emptyErr := b.empty(ctx, live)
+	emptied := emptyErr == nil
 	if pinned && apierrors.IsForbidden(emptyErr) {
 		emptyErr = b.unpin(ctx, live)
 		pinned = emptyErr != nil
@@ -64,7 +65,7 @@ func (b binder) disarm(ctx context.Context, live *rbacv1.RoleBinding) (left *rba
 	switch {
 	case !pinned && deleteErr == nil:
 		return nil, nil
-	case emptyErr == nil && deleteErr != nil:
+	case emptied && deleteErr != nil:
 		log.FromContext(ctx).Error(deleteErr, "nobody holds a role by it any more, but it stays until the operator can delete it")
 		return live, nil
 	}
