@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/endpoints/request"
@@ -62,6 +63,8 @@ func callOf(r *http.Request) Call {
 type Effect struct {
 	// Before is called before anything else is done.
 	Before func()
+	// Delay is how long the call waits before it is forwarded, if the caller does.
+	Delay time.Duration
 	// Hang answers nothing until the caller gives up. The call is not forwarded.
 	Hang bool
 	// Drop cuts the connection. The call is not forwarded.

@@ -4,6 +4,7 @@
 package faults
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -15,7 +16,6 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -122,6 +122,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if effect.Before != nil {
 		effect.Before()
 	}
+	if effect.Delay > 0 && !delay(r, effect.Delay) {
+		panic(http.ErrAbortHandler)
+	}
 	switch {
 	case effect.Hang:
 		p.hang(r)
@@ -149,6 +152,18 @@ func (p *Proxy) hang(r *http.Request) {
 	select {
 	case <-r.Context().Done():
 	case <-over:
+	}
+}
+
+// delay says whether the caller is still there after d.
+func delay(r *http.Request, d time.Duration) bool {
+	body, err := io.ReadAll(r.Body) // as in hang
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	select {
+	case <-r.Context().Done():
+		return false
+	case <-time.After(d):
+		return err == nil
 	}
 }
 
@@ -211,78 +226,3 @@ func refuse(w http.ResponseWriter, code int) {
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(status) //nolint:errcheck // the caller may be gone
 }
-
-// gate holds streams up, or cuts them.
-type gate struct {
-	mu     sync.Mutex
-	closed chan struct{} // while held: closed by release
-	cuts   chan struct{} // closed by the next cut
-}
-
-func (g *gate) hold() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed == nil {
-		g.closed = make(chan struct{})
-	}
-}
-
-func (g *gate) release() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed != nil {
-		close(g.closed)
-		g.closed = nil
-	}
-}
-
-// next is closed by the next cut.
-func (g *gate) next() <-chan struct{} {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.cuts == nil {
-		g.cuts = make(chan struct{})
-	}
-	return g.cuts
-}
-
-func (g *gate) cut() {
-	g.mu.Lock()
-	if g.cuts != nil {
-		close(g.cuts)
-		g.cuts = nil
-	}
-	g.mu.Unlock()
-}
-
-func (g *gate) held() <-chan struct{} {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.closed
-}
-
-// gatedWriter waits at the gate with everything that it writes, and drops it if the
-// stream is cut meanwhile.
-type gatedWriter struct {
-	http.ResponseWriter
-	gate *gate
-	cut  <-chan struct{}
-}
-
-func (w *gatedWriter) Write(data []byte) (int, error) {
-	if held := w.gate.held(); held != nil {
-		select {
-		case <-w.cut:
-		case <-held:
-		}
-	}
-	select {
-	case <-w.cut:
-		return 0, http.ErrAbortHandler
-	default:
-		return w.ResponseWriter.Write(data)
-	}
-}
-
-// Unwrap is for http.ResponseController.
-func (w *gatedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
