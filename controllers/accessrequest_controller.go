@@ -14,6 +14,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,13 +31,17 @@ type RequestReconciler struct {
 	// Ending says whether many grants are ending at the moment; nil is never.
 	Ending func() bool
 	judges judges
+	// patience with a deletion; zero is without end.
+	patience time.Duration
+	// rest bounds how many deletions there are at once that nobody's access waits for.
+	rest chan struct{}
 	// pinned are the bindings that were told to be.
 	pinned recentUIDs
 }
 
 // NewRequestReconciler reads through c, and past its cache through o.Live.
 func NewRequestReconciler(c client.Client, o Options) *RequestReconciler {
-	return &RequestReconciler{Options: o, Client: c, judges: newJudges(c, o)}
+	return &RequestReconciler{Options: o, Client: c, judges: newJudges(c, o), rest: make(chan struct{}, workers/4)}
 }
 
 // Reconcile takes one request one step further: look, decide, act, record, tell.
@@ -68,7 +73,10 @@ func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ct
 	if outcome != nil && outcome.State == v1alpha1.StateFailed {
 		after = now.Add(grant.RetryAfter)
 	}
-	if actErr != nil || after.IsZero() {
+	switch {
+	case errors.Is(actErr, errRestWaits):
+		return ctrl.Result{RequeueAfter: wait.Jitter(pinnedRetry, 1), Priority: &endLast}, nil
+	case actErr != nil || after.IsZero():
 		return ctrl.Result{}, actErr
 	}
 	return ctrl.Result{RequeueAfter: max(after.Sub(now), time.Millisecond), Priority: priorityOf(req)}, nil
@@ -200,28 +208,6 @@ func (r *RequestReconciler) act(ctx context.Context, req *v1alpha1.AccessRequest
 	}
 }
 
-// end deletes the binding. Status is told once nobody holds the role by it; what
-// is left of the object is seen to afterwards.
-func (r *RequestReconciler) end(ctx context.Context, req *v1alpha1.AccessRequest, seen grant.Observed, step grant.Step) (*grant.Outcome, error) {
-	if seen.Binding == nil {
-		return step.Outcome, nil
-	}
-	left, err := r.binder().remove(ctx, seen.Binding)
-	if err != nil {
-		return nil, err
-	}
-	if left == nil {
-		return step.Outcome, nil
-	}
-	if len(left.Finalizers) > 0 {
-		r.announcePinned(req, left)
-	}
-	if step.Outcome == nil {
-		return nil, fmt.Errorf("RoleBinding %s/%s has no subjects any more, but stays: remove its finalizers %v, and let the operator delete rolebindings", left.Namespace, left.Name, left.Finalizers)
-	}
-	return step.Outcome, nil
-}
-
 // create binds the role. What stands in the way becomes the outcome if it is for
 // people to mend, and an error if trying again may help.
 func (r *RequestReconciler) create(ctx context.Context, req *v1alpha1.AccessRequest, step grant.Step) (*grant.Outcome, error) {
@@ -253,6 +239,8 @@ func (r *RequestReconciler) record(ctx context.Context, before, req *v1alpha1.Ac
 	if equality.Semantic.DeepEqual(before.Status, req.Status) {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
 	status := req.Status
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		err := r.Status().Patch(ctx, req, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
@@ -278,8 +266,6 @@ func onlyMetadataDiffers(a, b *v1alpha1.AccessRequest) bool {
 	return a.UID == b.UID && a.Generation == b.Generation && a.DeletionTimestamp.Equal(b.DeletionTimestamp) &&
 		equality.Semantic.DeepEqual(a.Status, b.Status)
 }
-
-func (r *RequestReconciler) binder() binder { return binder{Writer: r.Client, Live: r.Live} }
 
 func (r *RequestReconciler) settings() grant.Settings {
 	return grant.Settings{MaxDuration: r.Limits.MaxDuration, Retention: r.Retention}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,11 +15,44 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
+// patience is how long an end waits for a deletion, before it is tried by other means, too.
+const patience = 200 * time.Millisecond
+
 // binder ends the access that RoleBindings give.
 type binder struct {
 	client.Writer
 	// Live reads past the cache.
 	Live client.Reader
+	// patience with a deletion; zero is without end.
+	patience time.Duration
+}
+
+// end is remove, and takes the subjects off beside it if that is not answered: a webhook may
+// swallow the one and not the other.
+func (b binder) end(ctx context.Context, seen *rbacv1.RoleBinding) (left *rbacv1.RoleBinding, err error) {
+	if b.patience == 0 || len(seen.Subjects) == 0 {
+		return b.remove(ctx, seen)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	impatient, stop := context.WithTimeout(ctx, b.patience)
+	defer stop()
+	emptied := make(chan error, 1)
+	unneeded := context.AfterFunc(impatient, func() {
+		err := b.empty(ctx, seen)
+		if err == nil {
+			cancel()
+		}
+		emptied <- err
+	})
+	left, err = b.remove(ctx, seen)
+	if unneeded() || err == nil {
+		return left, err
+	}
+	if <-emptied == nil {
+		return seen, nil
+	}
+	return left, err
 }
 
 // remove ends the access of a binding, as it was last seen, and deletes it. left is
@@ -99,11 +133,8 @@ func (b binder) empty(ctx context.Context, seen *rbacv1.RoleBinding) error {
 	return nil
 }
 
-// deleteUnchanged deletes a binding if it is as it was seen. It leaves half of the time
-// that an attempt has to what can be done instead: a webhook may swallow the call.
+// deleteUnchanged deletes a binding if it is as it was seen.
 func (b binder) deleteUnchanged(ctx context.Context, seen *rbacv1.RoleBinding) error {
-	ctx, cancel := context.WithTimeout(ctx, endTimeout/2)
-	defer cancel()
 	return b.Delete(ctx, seen, client.Preconditions{UID: &seen.UID, ResourceVersion: &seen.ResourceVersion})
 }
 

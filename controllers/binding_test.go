@@ -78,6 +78,7 @@ func TestEndByWhateverIsAnswered(t *testing.T) {
 		{name: "deletions hang", update: answers, delete: hangs, left: true},
 		{name: "updates hang", update: hangs, delete: answers},
 		{name: "updates hang, deletions are slow", update: hangs, delete: after(20 * time.Millisecond)},
+		{name: "deletions hang, updates are slow", update: after(20 * time.Millisecond), delete: hangs, left: true},
 		{name: "deletions fail", update: answers, delete: fails, left: true},
 		{name: "both fail", update: fails, delete: fails, fails: true},
 		{name: "both hang", update: hangs, delete: hangs, fails: true},
@@ -94,7 +95,7 @@ func TestEndByWhateverIsAnswered(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Namespace: "payments", Name: "lapse-debug-4602efc0", UID: "1", Finalizers: tc.finalizers},
 				Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, Name: "alice"}},
 			}}
-			left, err := binder{Writer: server, Live: server}.remove(ctx, server.binding.DeepCopy())
+			left, err := binder{Writer: server, Live: server, patience: time.Millisecond}.end(ctx, server.binding.DeepCopy())
 			if (err != nil) != tc.fails {
 				t.Errorf("err %v, want one: %v", err, tc.fails)
 			}

@@ -56,31 +56,43 @@ func (r *ExpiryReconciler) deadline(b client.Object) time.Time {
 
 // Reconcile looks at one binding.
 func (r *ExpiryReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
+	return lane{ExpiryReconciler: r}.Reconcile(ctx, key)
+}
+
+// Reconcile looks at one binding.
+func (l lane) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
 	b := &rbacv1.RoleBinding{}
-	if err := r.Get(ctx, key.NamespacedName, b); err != nil || !grant.Managed(b) {
+	if err := l.Get(ctx, key.NamespacedName, b); err != nil || !grant.Managed(b) {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	now, due := r.now(), r.deadline(b)
-	if !r.Leading() {
+	now, due := l.now(), l.deadline(b)
+	if !l.Leading() {
 		due = due.Add(standbyDelay)
 	}
-	if now.Before(due) && !r.orphaned(ctx, b) {
+	if now.Before(due) && !l.orphaned(ctx, b) {
 		return ctrl.Result{RequeueAfter: max(due.Sub(now), time.Millisecond), Priority: &expiryPriority}, nil
 	}
-	left, err := r.end(ctx, b, requestOf(b))
-	if err != nil {
-		return ctrl.Result{Priority: &expiryPriority}, err
+	if to := l.elsewhere(b); to != nil {
+		return handOver(to, b)
+	}
+	left, slow, err := l.attempt(ctx, b)
+	switch {
+	case slow:
+		return handOver(l.slow, b)
+	case err != nil:
+		return ctrl.Result{Priority: l.retry}, err
 	}
 	if len(b.Subjects) > 0 {
-		r.announce(ctx, b, left == nil)
-		if r.Ended != nil {
-			r.Ended(r.Clock.Now())
-		}
+		l.announce(ctx, b, left == nil)
 	}
-	if left != nil {
+	switch {
+	case left == nil:
+		return ctrl.Result{}, nil
+	case l.rest != nil:
+		return handOver(l.rest, b)
+	default:
 		return ctrl.Result{RequeueAfter: pinnedRetry, Priority: &expiryPriority}, nil
 	}
-	return ctrl.Result{}, nil
 }
 
 func (r *ExpiryReconciler) announce(ctx context.Context, b *rbacv1.RoleBinding, gone bool) {
@@ -88,14 +100,17 @@ func (r *ExpiryReconciler) announce(ctx context.Context, b *rbacv1.RoleBinding, 
 		metrics.Lateness(late)
 	}
 	log.FromContext(ctx).Info("access ended", "binding", b.Name, "request", b.Annotations[v1alpha1.RequestAnnotation], "deadline", r.deadline(b), "gone", gone)
+	if r.Ended != nil {
+		r.Ended(r.Clock.Now())
+	}
 }
 
 // end takes the access away that a request was given by a binding; left is what is
 // still there of it, else nil. When it is not certain that the grant is recorded, the
 // binding stays without subjects until it is: it is the only trace that the request
 // was ever granted.
-func (r *ExpiryReconciler) end(ctx context.Context, b *rbacv1.RoleBinding, by requestKey) (left *rbacv1.RoleBinding, err error) {
-	binder := binder{Writer: r.Client, Live: r.Live}
+func (r *ExpiryReconciler) end(ctx context.Context, b *rbacv1.RoleBinding, by requestKey, patience time.Duration) (left *rbacv1.RoleBinding, err error) {
+	binder := binder{Writer: r.Client, Live: r.Live, patience: patience}
 	if !r.recorded(ctx, by) {
 		if err := binder.empty(ctx, b); !apierrors.IsForbidden(err) {
 			return b, err
@@ -103,7 +118,7 @@ func (r *ExpiryReconciler) end(ctx context.Context, b *rbacv1.RoleBinding, by re
 		// Without bind on the role, subjects cannot be taken off; and without it the
 		// request cannot be granted again.
 	}
-	left, err = binder.remove(ctx, b)
+	left, err = binder.end(ctx, b)
 	if left == nil && err == nil {
 		r.removed.add(b.UID)
 	}

@@ -13,28 +13,19 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	toolscache "k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/internal/metrics"
 )
 
-const (
-	// endTimeout bounds one attempt to end access.
-	endTimeout = 10 * time.Second
-	// endRetry is the longest pause between attempts.
-	endRetry = 5 * time.Second
-)
+// endRetry is the longest pause between attempts to end access.
+const endRetry = 5 * time.Second
 
 // Expiry is what ends access, set up on a manager of its own: controller-runtime
 // starts nothing of a manager before all of its informers have caught up, and an
@@ -67,14 +58,7 @@ func SetupExpiry(mgr ctrl.Manager, o Options) (*Expiry, error) {
 	if err := setupVanished(mgr, r); err != nil {
 		return nil, err
 	}
-	return e, ctrl.NewControllerManagedBy(mgr).Named("expiry").
-		WatchesRawSource(source.Kind(mgr.GetCache(), client.Object(&rbacv1.RoleBinding{}), r.atDeadline())).
-		WatchesRawSource(source.Channel(e.due, &handler.EnqueueRequestForObject{})).
-		WithOptions(controller.Options{
-			MaxConcurrentReconciles: workers, ReconciliationTimeout: endTimeout,
-			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, endRetry),
-		}).
-		Complete(r)
+	return e, setupLanes(mgr, r, e.due)
 }
 
 // follow listens to the manager that grants, without waiting for it: it may be there

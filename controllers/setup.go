@@ -38,6 +38,9 @@ const (
 	workers = 16
 	// requestTimeout bounds one look at a request.
 	requestTimeout = 30 * time.Second
+	// recordTimeout bounds what of it writes status, which nobody's access waits for: a
+	// webhook has 10 s by default.
+	recordTimeout = 12 * time.Second
 	// stateField is the selectable field of AccessRequest, indexed in the cache too.
 	stateField = "status.state"
 	// requestUIDField is the same of AccessDecision.
@@ -117,6 +120,7 @@ func Setup(mgr ctrl.Manager, o Options, expiry *Expiry, guard *Guard) error {
 	}
 	requests := NewRequestReconciler(mgr.GetClient(), o)
 	requests.Ending = func() bool { return expiry.burst.on(o.Clock.Now()) }
+	requests.patience = patience
 	if err := setupRequests(mgr, requests, guard); err != nil {
 		return err
 	}
@@ -169,7 +173,7 @@ func setupRequests(mgr ctrl.Manager, r *RequestReconciler, guard *Guard) error {
 			MaxConcurrentReconciles: workers, ReconciliationTimeout: requestTimeout,
 			RateLimiter: retries{workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, 30*time.Second), r.Client},
 		}).
-		Complete(r)
+		Complete(newFair(r, r.Clock, newSlowIn(r.Clock), workers/4))
 }
 
 func setupPolicies(mgr ctrl.Manager, r *PolicyReconciler) error {

@@ -30,7 +30,7 @@ const (
 	vanishedDelay = time.Second
 	// vanishedWorkers are few: nearly all that vanished was deleted, and ten thousand
 	// looks must not get into the way of what is due.
-	vanishedWorkers = 2
+	vanishedWorkers = workers / 2
 )
 
 // vanished is a managed binding, as it was last seen, that the informer does not show
@@ -61,7 +61,7 @@ func setupVanished(mgr ctrl.Manager, expiry *ExpiryReconciler) error {
 	return builder.TypedControllerManagedBy[vanished](mgr).Named("vanished").
 		WatchesRawSource(source.TypedKind(mgr.GetCache(), &rbacv1.RoleBinding{}, r.events())).
 		WithOptions(controller.TypedOptions[vanished]{
-			MaxConcurrentReconciles: vanishedWorkers, ReconciliationTimeout: endTimeout,
+			MaxConcurrentReconciles: vanishedWorkers, ReconciliationTimeout: slowTimeout,
 			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[vanished](5*time.Millisecond, endRetry),
 		}).
 		Complete(r)
@@ -106,7 +106,7 @@ func (r vanishedReconciler) Reconcile(ctx context.Context, v vanished) (ctrl.Res
 	case live.UID != v.uid, v.is(r.ExpiryReconciler, live): // an informer may have been shown an old list
 		return ctrl.Result{}, nil
 	}
-	left, err := r.end(ctx, live, v.by)
+	left, err := r.end(ctx, live, v.by, patience)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

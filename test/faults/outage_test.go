@@ -151,7 +151,7 @@ var _ = Describe("Access ends", func() {
 		It("soon although deletions "+how, func(ctx SpecContext) {
 			m := run(ctx)
 			n := 10
-			s := newScene(ctx, 6*time.Second, false)
+			s := newScene(ctx, 3*time.Second, false)
 			s.expiring(ctx, n, time.Now().Add(6*time.Second), time.Now().Add(7*time.Second))
 			m.proxy.Inject(func(c Call) Effect {
 				if c.Namespace == s.ns && c.Is("delete", "rolebindings") {
@@ -159,9 +159,7 @@ var _ = Describe("Access ends", func() {
 				}
 				return Effect{}
 			})
-			Eventually(func() []rbacv1.RoleBinding {
-				return slices.DeleteFunc(s.state(ctx).Bindings, func(b rbacv1.RoleBinding) bool { return len(b.Subjects) == 0 })
-			}, 15*time.Second).WithContext(ctx).Should(BeEmpty())
+			s.over(ctx)
 			m.proxy.Inject(nil)
 			s.converge(ctx)
 			s.judge(ctx, row{sweep: "deletions " + how, runs: n})

@@ -1,0 +1,60 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/grant"
+)
+
+// errRestWaits is of a binding that the ExpiryReconciler sees to as well: its time is over,
+// or nobody holds a role by it. Only so many of them may wait for the API server.
+var errRestWaits = errors.New("what is left waits")
+
+// end deletes the binding. Status is told once nobody holds the role by it; what
+// is left of the object is seen to afterwards.
+func (r *RequestReconciler) end(ctx context.Context, req *v1alpha1.AccessRequest, seen grant.Observed, step grant.Step) (*grant.Outcome, error) {
+	if seen.Binding == nil {
+		return step.Outcome, nil
+	}
+	if b := seen.Binding; len(b.Subjects) == 0 || !r.now().Before(grant.Deadline(b, r.Limits.MaxDuration)) {
+		select {
+		case r.rest <- struct{}{}:
+			defer func() { <-r.rest }()
+		default:
+			return nil, errRestWaits
+		}
+	}
+	left, err := r.binder().end(ctx, seen.Binding)
+	if err != nil {
+		return nil, err
+	}
+	if left == nil {
+		return step.Outcome, nil
+	}
+	if len(left.Finalizers) > 0 {
+		r.announcePinned(req, left)
+	}
+	if step.Outcome == nil {
+		return nil, fmt.Errorf("RoleBinding %s/%s has no subjects any more, but stays: %s", left.Namespace, left.Name, howToDelete(left))
+	}
+	return step.Outcome, nil
+}
+
+func howToDelete(left *rbacv1.RoleBinding) string {
+	if len(left.Finalizers) > 0 {
+		return fmt.Sprintf("remove its finalizers %v", left.Finalizers)
+	}
+	return "let the operator delete rolebindings, or mend the webhook that is in the way"
+}
+
+func (r *RequestReconciler) binder() binder {
+	return binder{Writer: r.Client, Live: r.Live, patience: r.patience}
+}
