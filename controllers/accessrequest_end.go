@@ -9,6 +9,8 @@ import (
 	"fmt"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/grant"
@@ -18,13 +20,29 @@ import (
 // or nobody holds a role by it. Only so many of them may wait for the API server.
 var errRestWaits = errors.New("what is left waits")
 
+// urgent says whether access goes on by a request before its deadline, as far as the cache
+// knows.
+func (r *RequestReconciler) urgent(ctx context.Context, key ctrl.Request) bool {
+	req, b := &v1alpha1.AccessRequest{}, &rbacv1.RoleBinding{}
+	if r.Get(ctx, key.NamespacedName, req, client.UnsafeDisableDeepCopy) != nil {
+		return false
+	}
+	name := client.ObjectKey{Namespace: req.Namespace, Name: grant.BindingName(req)}
+	return r.Get(ctx, name, b, client.UnsafeDisableDeepCopy) == nil && !r.spare(b)
+}
+
+// spare says whether the ExpiryReconciler sees to a binding as well.
+func (r *RequestReconciler) spare(b *rbacv1.RoleBinding) bool {
+	return len(b.Subjects) == 0 || !r.now().Before(grant.Deadline(b, r.Limits.MaxDuration))
+}
+
 // end deletes the binding. Status is told once nobody holds the role by it; what
 // is left of the object is seen to afterwards.
 func (r *RequestReconciler) end(ctx context.Context, req *v1alpha1.AccessRequest, seen grant.Observed, step grant.Step) (*grant.Outcome, error) {
 	if seen.Binding == nil {
 		return step.Outcome, nil
 	}
-	if b := seen.Binding; len(b.Subjects) == 0 || !r.now().Before(grant.Deadline(b, r.Limits.MaxDuration)) {
+	if r.spare(seen.Binding) {
 		select {
 		case r.rest <- struct{}{}:
 			defer func() { <-r.rest }()

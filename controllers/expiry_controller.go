@@ -80,7 +80,7 @@ func (l lane) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, err
 	case slow:
 		return handOver(l.slow, b)
 	case err != nil:
-		return ctrl.Result{Priority: l.retry}, err
+		return ctrl.Result{Priority: &expiryPriority}, err
 	}
 	if len(b.Subjects) > 0 {
 		l.announce(ctx, b, left == nil)

@@ -20,10 +20,11 @@ const (
 	// webhook swallows calls or holds them up, and slowFor how long that is remembered.
 	slowAfter = 2 * time.Second
 	slowFor   = time.Minute
-	// fairRetry is when what found no worker is looked at again, at the earliest, and at
-	// the latest after fairSpread times more.
-	fairRetry  = 100 * time.Millisecond
-	fairSpread = 9
+	// urgentRetry and fairRetry are when what found no worker is looked at again, at the
+	// earliest, and at the latest after fairSpread times more.
+	urgentRetry = 100 * time.Millisecond
+	fairRetry   = time.Second
+	fairSpread  = 9
 )
 
 // slowIn are the namespaces in which the API server was slow lately.
@@ -44,28 +45,42 @@ func (s slowIn) add(namespace string) {
 	s.namespaces.Set(anywhere, nil, slowFor)
 }
 
-// fair keeps a namespace in which the API server is slow from taking more than some of a
-// controller's workers, so that nothing waits for what hangs elsewhere.
+// fair keeps namespaces in which the API server is slow from taking all workers of a
+// controller, so that nothing waits for what hangs elsewhere.
 type fair struct {
 	reconcile.Reconciler
-	clock clock.PassiveClock
-	slow  slowIn
-	share int
+	clock   clock.PassiveClock
+	slow    slowIn
+	workers int
+	// urgent says whether access goes on until an object is looked at; that has a part of
+	// its own. Nil is never.
+	urgent func(context.Context, ctrl.Request) bool
 
 	mu   sync.Mutex
-	busy map[string]int
+	busy map[part]int
 }
 
-func newFair(r reconcile.Reconciler, c clock.PassiveClock, slow slowIn, share int) *fair {
-	return &fair{Reconciler: r, clock: c, slow: slow, share: share, busy: map[string]int{}}
+// part is what shares the workers with others of its kind.
+type part struct {
+	namespace string
+	urgent    bool
+}
+
+func newFair(r reconcile.Reconciler, c clock.PassiveClock, slow slowIn, workers int, urgent func(context.Context, ctrl.Request) bool) *fair {
+	return &fair{Reconciler: r, clock: c, slow: slow, workers: workers, urgent: urgent, busy: map[part]int{}}
 }
 
 // Reconcile has the reconciler look at an object, or says when there may be a worker.
 func (f *fair) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
-	if !f.enter(key.Namespace) {
-		return ctrl.Result{RequeueAfter: wait.Jitter(fairRetry, fairSpread)}, nil
+	p := part{key.Namespace, f.urgent != nil && f.urgent(ctx, key)}
+	if !f.enter(p) {
+		retry := fairRetry
+		if p.urgent {
+			retry = urgentRetry
+		}
+		return ctrl.Result{RequeueAfter: wait.Jitter(retry, fairSpread)}, nil
 	}
-	defer f.leave(key.Namespace)
+	defer f.leave(p)
 	begun := f.clock.Now()
 	result, err := f.Reconciler.Reconcile(ctx, key)
 	if f.clock.Since(begun) >= slowAfter {
@@ -74,20 +89,26 @@ func (f *fair) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, er
 	return result, err
 }
 
-func (f *fair) enter(namespace string) bool {
+// enter takes a worker. While it is slow there, a part has no more of them than would be
+// left for one more part.
+func (f *fair) enter(p part) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.busy[namespace] >= f.share && f.slow.has(namespace) {
+	parts := len(f.busy)
+	if f.busy[p] == 0 {
+		parts++
+	}
+	if f.busy[p] >= max(1, f.workers/(parts+1)) && f.slow.has(p.namespace) {
 		return false
 	}
-	f.busy[namespace]++
+	f.busy[p]++
 	return true
 }
 
-func (f *fair) leave(namespace string) {
+func (f *fair) leave(p part) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.busy[namespace]--; f.busy[namespace] == 0 {
-		delete(f.busy, namespace)
+	if f.busy[p]--; f.busy[p] == 0 {
+		delete(f.busy, p)
 	}
 }

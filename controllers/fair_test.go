@@ -26,24 +26,30 @@ func TestASlowNamespaceHasItsShareOfTheWorkers(t *testing.T) {
 		started <- struct{}{}
 		<-release
 		return ctrl.Result{}, nil
-	}), clock, newSlowIn(clock), 2)
-	look := func(namespace string) ctrl.Result {
-		result, err := f.Reconcile(t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: "x"}})
+	}), clock, newSlowIn(clock), 4, func(_ context.Context, key ctrl.Request) bool { return key.Name == "urgent" })
+	look := func(namespace, name string) ctrl.Result {
+		result, err := f.Reconcile(t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
 		if err != nil {
 			t.Error(err)
 		}
 		return result
 	}
-	begin := func(namespace string) {
+	begin := func(namespace, name string) {
 		t.Helper()
 		go func() {
-			look(namespace)
+			look(namespace, name)
 			ended <- struct{}{}
 		}()
 		select {
 		case <-started:
 		case <-ended:
-			t.Fatalf("there was no worker for %s", namespace)
+			t.Fatalf("there was no worker for %s %s", name, namespace)
+		}
+	}
+	none := func(namespace, name string, soon time.Duration) {
+		t.Helper()
+		if got := look(namespace, name).RequeueAfter; got < soon || got > (1+fairSpread)*soon {
+			t.Errorf("what finds no worker for %s %s is looked at after %s", name, namespace, got)
 		}
 	}
 	end := func(n int) {
@@ -53,24 +59,24 @@ func TestASlowNamespaceHasItsShareOfTheWorkers(t *testing.T) {
 		}
 	}
 
-	look("slow")
+	look("slow", "a")
 	takes = slowAfter - 1
-	look("quick")
+	look("quick", "a")
 	takes = 0
-	begin("slow")
-	begin("slow")
-	if got := look("slow").RequeueAfter; got < fairRetry || got > (1+fairSpread)*fairRetry {
-		t.Errorf("a third one at once is looked at after %s", got)
-	}
+	begin("slow", "a")
+	begin("slow", "a")
+	none("slow", "a", fairRetry)
+	begin("slow", "urgent") // has a part of its own, of one of three
+	none("slow", "urgent", urgentRetry)
 	for range 3 {
-		begin("quick")
+		begin("quick", "a")
 	}
-	end(5)
+	end(6)
 
-	begin("slow") // what ended makes room
-	begin("slow")
+	begin("slow", "a") // what ended makes room
+	begin("slow", "a")
 	clock.Step(slowFor + 1)
-	begin("slow") // and it is forgotten
+	begin("slow", "a") // and it is forgotten
 	end(3)
 	if len(f.busy) != 0 {
 		t.Errorf("still busy: %v", f.busy)

@@ -27,8 +27,8 @@ const (
 	// slow anywhere: whatever takes longer goes on in the slow lane.
 	endTimeout   = slowAfter
 	hasteTimeout = time.Second
-	// slowTimeout bounds one there: the API server waits 30 s for a webhook at the most.
-	slowTimeout = 35 * time.Second
+	// slowTimeout bounds one there: the API server gives a write 34 s, with all webhooks.
+	slowTimeout = 36 * time.Second
 	// slowWorkers are many: nearly all of them wait.
 	slowWorkers = 4 * workers
 	// restAfter is when an object is looked at of which only the rest is left: the cache
@@ -44,9 +44,7 @@ type lane struct {
 	*ExpiryReconciler
 	// patience with a deletion; zero is without end.
 	patience time.Duration
-	// retry is the priority of what failed; nil is the one that it had.
-	retry *int
-	// slow takes what took long, and what is in a namespace where something did; slowIn
+	// slow takes what took long and failed, and what is in a namespace where something did; slowIn
 	// are these.
 	slow   chan<- event.GenericEvent
 	slowIn slowIn
@@ -58,9 +56,9 @@ type lane struct {
 // have what is handed over.
 func setupLanes(mgr ctrl.Manager, r *ExpiryReconciler, due <-chan event.GenericEvent) error {
 	slow, rest, slowIn := make(chan event.GenericEvent, cap(due)), make(chan event.GenericEvent, cap(due)), newSlowIn(r.Clock)
-	onTime := lane{ExpiryReconciler: r, retry: &expiryPriority, slow: slow, slowIn: slowIn, rest: rest}
-	late := newFair(lane{ExpiryReconciler: r, patience: patience, retry: &endLast, rest: rest}, r.Clock, slowIn, slowWorkers/2)
-	last := newFair(lane{ExpiryReconciler: r, retry: &endLast}, r.Clock, slowIn, workers/4)
+	onTime := lane{ExpiryReconciler: r, slow: slow, slowIn: slowIn, rest: rest}
+	late := newFair(lane{ExpiryReconciler: r, patience: patience, rest: rest}, r.Clock, slowIn, slowWorkers, allUrgent)
+	last := newFair(lane{ExpiryReconciler: r}, r.Clock, slowIn, workers, nil)
 	return errors.Join(
 		newLane(mgr, "expiry", due, 0, workers, endTimeout+liveTimeout).
 			WatchesRawSource(source.Kind(mgr.GetCache(), client.Object(&rbacv1.RoleBinding{}), r.atDeadline())).
@@ -69,6 +67,8 @@ func setupLanes(mgr ctrl.Manager, r *ExpiryReconciler, due <-chan event.GenericE
 		newLane(mgr, "expiry-rest", rest, restAfter, workers, slowTimeout).Complete(last),
 	)
 }
+
+func allUrgent(context.Context, ctrl.Request) bool { return true }
 
 func newLane(mgr ctrl.Manager, name string, from <-chan event.GenericEvent, after time.Duration, workers int, timeout time.Duration) *builder.Builder {
 	add := func(_ context.Context, e event.GenericEvent, q queue) {
@@ -108,11 +108,14 @@ func (l lane) attempt(ctx context.Context, b *rbacv1.RoleBinding) (left *rbacv1.
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	left, err = l.end(ctx, b, requestOf(b), l.patience)
-	if err == nil || errors.Is(ctx.Err(), context.Canceled) || l.Clock.Since(begun) < hasteTimeout/2 {
+	if errors.Is(ctx.Err(), context.Canceled) || l.Clock.Since(begun) < hasteTimeout/2 {
 		return left, false, err
 	}
-	log.FromContext(ctx).Info("the API server does not answer in time, and other namespaces go first; if it is only here, look for a webhook for RoleBindings that does not answer", "error", err.Error())
 	l.slowIn.add(b.Namespace)
+	if err == nil {
+		return left, false, nil
+	}
+	log.FromContext(ctx).Info("the API server does not answer in time, and other namespaces go first; look for a webhook for RoleBindings that does not answer", "error", err.Error())
 	return nil, true, nil
 }
 
@@ -121,6 +124,6 @@ func handOver(to chan<- event.GenericEvent, b *rbacv1.RoleBinding) (ctrl.Result,
 	case to <- event.GenericEvent{Object: b}:
 		return ctrl.Result{}, nil
 	default:
-		return ctrl.Result{}, errors.New("too many bindings are being handed over; it is tried again")
+		return ctrl.Result{}, errors.New("more than 1024 bindings are being handed to other workers; it is tried again")
 	}
 }

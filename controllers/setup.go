@@ -37,7 +37,7 @@ const (
 	// workers of each controller: writes wait for the API server, not for us.
 	workers = 16
 	// requestTimeout bounds one look at a request.
-	requestTimeout = 30 * time.Second
+	requestTimeout = slowTimeout + recordTimeout
 	// recordTimeout bounds what of it writes status, which nobody's access waits for: a
 	// webhook has 10 s by default.
 	recordTimeout = 12 * time.Second
@@ -173,7 +173,7 @@ func setupRequests(mgr ctrl.Manager, r *RequestReconciler, guard *Guard) error {
 			MaxConcurrentReconciles: workers, ReconciliationTimeout: requestTimeout,
 			RateLimiter: retries{workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, 30*time.Second), r.Client},
 		}).
-		Complete(newFair(r, r.Clock, newSlowIn(r.Clock), workers/4))
+		Complete(newFair(r, r.Clock, newSlowIn(r.Clock), workers, r.urgent))
 }
 
 func setupPolicies(mgr ctrl.Manager, r *PolicyReconciler) error {
