@@ -146,6 +146,8 @@ func TestUndecidedRequest(t *testing.T) {
 	}
 }
 
+func emptied(b *rbacv1.RoleBinding) { b.Subjects = nil }
+
 func TestRecordedGrant(t *testing.T) {
 	end := noon.Add(10 * time.Minute)
 	for name, tc := range map[string]struct {
@@ -176,8 +178,10 @@ func TestRecordedGrant(t *testing.T) {
 		"owner added: tampered": {now: noon, binding: func(b *rbacv1.RoleBinding) {
 			b.OwnerReferences = append(b.OwnerReferences, metav1.OwnerReference{UID: "x"})
 		}, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
-		"a label of somebody else: kept": {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Labels["x"] = "y" }, action: Nothing},
-		"policy objects: withdrawn":      {now: noon, objections: []string{"it was deleted"}, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
+		"emptied: tampered":                      {now: noon, binding: emptied, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
+		"emptied, and policy objects: withdrawn": {now: noon, binding: emptied, objections: []string{"it was deleted"}, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
+		"a label of somebody else: kept":         {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Labels["x"] = "y" }, action: Nothing},
+		"policy objects: withdrawn":              {now: noon, objections: []string{"it was deleted"}, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req, b := active(t)

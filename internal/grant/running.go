@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -16,33 +17,50 @@ import (
 
 // recorded looks after a grant that status knows of.
 func recorded(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge Judge, seen Observed, set Settings) (Step, error) {
-	if reason, message := ending(now, req, g, seen, set); reason != "" {
+	b := seen.Binding
+	reason, message := ending(now, req, g, seen, set)
+	emptied := reason == v1alpha1.ReasonTampered && len(b.Subjects) == 0
+	if reason != "" && !emptied {
 		return Step{Action: Delete, Outcome: ended(now, req, g, reason, message)}, nil
 	}
 	outcome, err := objected(now, req, g, judge, seen)
 	if outcome != nil {
 		return Step{Action: Delete, Outcome: outcome}, nil
 	}
-	b := seen.Binding
 	if b != nil && b.DeletionTimestamp != nil && len(b.Subjects) > 0 {
 		return Step{Action: Delete, Outcome: deletedByOthers(now, req, g)}, nil // access goes on by it
 	}
 	// The role is asked about even if people and policy could not be: it may end this.
 	change, roleErr := judge.RoleChange(g)
-	switch {
-	case change.Revokes:
-		message := fmt.Sprintf("%s; policy %s says onRoleChange: Revoke", change.Message, policyName(req))
-		return Step{Action: Delete, Outcome: ended(now, req, g, v1alpha1.ReasonRoleChanged, message)}, nil
-	case (b == nil || b.DeletionTimestamp != nil) && err == nil && roleErr == nil:
-		// Asked last: an operator that was killed after it ended access for another
-		// reason finds that reason above. While it cannot be told nobody is blamed.
-		return Step{Action: Delete, Outcome: deletedByOthers(now, req, g)}, nil
+	err = errors.Join(err, roleErr)
+	if change.Revokes {
+		outcome = ended(now, req, g, v1alpha1.ReasonRoleChanged, fmt.Sprintf("%s; policy %s says onRoleChange: Revoke", change.Message, policyName(req)))
+	} else if err == nil {
+		outcome = endedByOthers(now, req, g, b, message)
+	}
+	if outcome != nil {
+		return Step{Action: Delete, Outcome: outcome}, nil
 	}
 	step := Step{Action: Nothing, After: deadlineOf(req, g, seen, set).Add(backstop)}
 	if roleErr == nil {
 		step.Role = &change
 	}
-	return step, errors.Join(err, roleErr)
+	return step, err
+}
+
+// endedByOthers is the outcome if nobody holds the role any more, and neither people nor
+// the policy nor the role are why; emptied says how the subjects went. It is asked last: an
+// operator that was killed after it ended access for another reason finds that reason
+// before. While that cannot be told nobody is blamed.
+func endedByOthers(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, b *rbacv1.RoleBinding, emptied string) *Outcome {
+	switch {
+	case emptied != "":
+		return ended(now, req, g, v1alpha1.ReasonTampered, emptied)
+	case b == nil || b.DeletionTimestamp != nil:
+		return deletedByOthers(now, req, g)
+	default:
+		return nil
+	}
 }
 
 func deletedByOthers(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant) *Outcome {
