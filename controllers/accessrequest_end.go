@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -20,15 +21,34 @@ import (
 // or nobody holds a role by it. Only so many of them may wait for the API server.
 var errRestWaits = errors.New("what is left waits")
 
-// urgent says whether access goes on by a request before its deadline, as far as the cache
-// knows.
+// urgent says whether access goes on by a request before its deadline that has to end, as
+// far as the cache tells at once: the request or the binding is deleted, somebody said no,
+// or its policy is not what it was.
 func (r *RequestReconciler) urgent(ctx context.Context, key ctrl.Request) bool {
 	req, b := &v1alpha1.AccessRequest{}, &rbacv1.RoleBinding{}
-	if r.Get(ctx, key.NamespacedName, req, client.UnsafeDisableDeepCopy) != nil {
+	if r.Get(ctx, key.NamespacedName, req) != nil {
 		return false
 	}
 	name := client.ObjectKey{Namespace: req.Namespace, Name: grant.BindingName(req)}
-	return r.Get(ctx, name, b, client.UnsafeDisableDeepCopy) == nil && !r.spare(b)
+	if r.Get(ctx, name, b) != nil || r.spare(b) {
+		return false
+	}
+	return req.DeletionTimestamp != nil || b.DeletionTimestamp != nil || req.Status.State.Final() || r.toldNo(ctx, req) || r.policyChanged(ctx, req)
+}
+
+func (r *RequestReconciler) toldNo(ctx context.Context, req *v1alpha1.AccessRequest) bool {
+	list := &v1alpha1.AccessDecisionList{}
+	err := r.List(ctx, list, client.InNamespace(req.Namespace), client.MatchingFields{requestUIDField: string(req.UID)}, client.UnsafeDisableDeepCopy)
+	return err == nil && slices.ContainsFunc(list.Items, func(d v1alpha1.AccessDecision) bool { return ifNo(&d, false) })
+}
+
+func (r *RequestReconciler) policyChanged(ctx context.Context, req *v1alpha1.AccessRequest) bool {
+	ref := req.Status.Policy
+	if ref == nil {
+		return false
+	}
+	p, err := named(ctx, r.Client, ref.Name)
+	return err == nil && (p == nil || p.UID != ref.UID || p.Generation != ref.Generation || p.DeletionTimestamp != nil)
 }
 
 // spare says whether the ExpiryReconciler sees to a binding as well.

@@ -52,8 +52,8 @@ type fair struct {
 	clock   clock.PassiveClock
 	slow    slowIn
 	workers int
-	// urgent says whether access goes on until an object is looked at; that has a part of
-	// its own. Nil is never.
+	// urgent says whether access goes on until an object is looked at, which has to end;
+	// that has a part of its own. Nil is never.
 	urgent func(context.Context, ctrl.Request) bool
 
 	mu   sync.Mutex
@@ -72,7 +72,7 @@ func newFair(r reconcile.Reconciler, c clock.PassiveClock, slow slowIn, workers 
 
 // Reconcile has the reconciler look at an object, or says when there may be a worker.
 func (f *fair) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
-	p := part{key.Namespace, f.urgent != nil && f.urgent(ctx, key)}
+	p := part{key.Namespace, f.urgent != nil && f.slow.has(key.Namespace) && f.urgent(ctx, key)}
 	if !f.enter(p) {
 		retry := fairRetry
 		if p.urgent {
@@ -89,20 +89,30 @@ func (f *fair) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, er
 	return result, err
 }
 
-// enter takes a worker. While it is slow there, a part has no more of them than would be
-// left for one more part.
+// enter takes a worker.
 func (f *fair) enter(p part) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	parts := len(f.busy)
-	if f.busy[p] == 0 {
-		parts++
-	}
-	if f.busy[p] >= max(1, f.workers/(parts+1)) && f.slow.has(p.namespace) {
+	if f.slow.has(p.namespace) && !f.room(p) {
 		return false
 	}
 	f.busy[p]++
 	return true
+}
+
+// room says whether there is a worker for a part where it is slow: it has no more than
+// would be left for one more part, and a quarter of all is for where it is not slow.
+func (f *fair) room(p part) bool {
+	parts, slow := 1, 0
+	for other, n := range f.busy {
+		if other != p {
+			parts++
+		}
+		if f.slow.has(other.namespace) {
+			slow += n
+		}
+	}
+	return f.busy[p] < max(1, f.workers/(parts+1)) && slow < f.workers-f.workers/4
 }
 
 func (f *fair) leave(p part) {

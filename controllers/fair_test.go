@@ -78,6 +78,18 @@ func TestASlowNamespaceHasItsShareOfTheWorkers(t *testing.T) {
 	clock.Step(slowFor + 1)
 	begin("slow", "a") // and it is forgotten
 	end(3)
+
+	takes = slowAfter
+	for _, namespace := range []string{"a", "b", "c", "d"} {
+		look(namespace, "a")
+	}
+	takes = 0
+	begin("a", "a")
+	begin("b", "a")
+	begin("c", "a")
+	none("d", "a", fairRetry) // one of four workers is for where it is not slow
+	begin("quick", "a")
+	end(4)
 	if len(f.busy) != 0 {
 		t.Errorf("still busy: %v", f.busy)
 	}
