@@ -48,7 +48,7 @@ func (r *RequestReconciler) policyChanged(ctx context.Context, req *v1alpha1.Acc
 		return false
 	}
 	p, err := named(ctx, r.Client, ref.Name)
-	return err == nil && (p == nil || p.UID != ref.UID || p.Generation != ref.Generation || p.DeletionTimestamp != nil)
+	return err == nil && !isStill(p, ref)
 }
 
 // spare says whether the ExpiryReconciler sees to a binding as well.

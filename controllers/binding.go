@@ -66,7 +66,7 @@ func (b binder) remove(ctx context.Context, seen *rbacv1.RoleBinding) (left *rba
 	if len(seen.Finalizers) == 0 {
 		// With the resource version matched there is still no finalizer: this
 		// deletion is whole, and needs no second look.
-		err := b.deleteUnchanged(ctx, seen)
+		err := b.Delete(ctx, seen, client.Preconditions{UID: &seen.UID, ResourceVersion: &seen.ResourceVersion})
 		if err == nil || apierrors.IsNotFound(err) {
 			return nil, nil
 		}
@@ -131,11 +131,6 @@ func (b binder) empty(ctx context.Context, seen *rbacv1.RoleBinding) error {
 		return fmt.Errorf("emptying RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
 	}
 	return nil
-}
-
-// deleteUnchanged deletes a binding if it is as it was seen.
-func (b binder) deleteUnchanged(ctx context.Context, seen *rbacv1.RoleBinding) error {
-	return b.Delete(ctx, seen, client.Preconditions{UID: &seen.UID, ResourceVersion: &seen.ResourceVersion})
 }
 
 func (b binder) deleteByUID(ctx context.Context, seen *rbacv1.RoleBinding) error {

@@ -173,10 +173,15 @@ func (j judges) confirm(ctx context.Context, ref *v1alpha1.PolicyReference) erro
 	if err != nil {
 		return err
 	}
-	if p == nil || p.UID != ref.UID || p.Generation != ref.Generation || p.DeletionTimestamp != nil {
+	if !isStill(p, ref) {
 		return fmt.Errorf("policy %s changed while it was judged by; the request is judged again", ref.Name)
 	}
 	return nil
+}
+
+// isStill says whether a policy, nil if there is none, is what it was referred to as.
+func isStill(p *v1alpha1.AccessPolicy, ref *v1alpha1.PolicyReference) bool {
+	return p != nil && p.UID == ref.UID && p.Generation == ref.Generation && p.DeletionTimestamp == nil
 }
 
 func (j judges) policies(ctx context.Context, reader client.Reader) ([]*policy.Compiled, error) {

@@ -6,6 +6,7 @@ package controllers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -44,8 +45,8 @@ type lane struct {
 	*ExpiryReconciler
 	// patience with a deletion; zero is without end.
 	patience time.Duration
-	// slow takes what took long and failed, and what is in a namespace where something did; slowIn
-	// are these.
+	// slow takes what took long and failed, and what is in a namespace where something did:
+	// slowIn are these.
 	slow   chan<- event.GenericEvent
 	slowIn slowIn
 	// rest takes what is left of objects.
@@ -124,6 +125,6 @@ func handOver(to chan<- event.GenericEvent, b *rbacv1.RoleBinding) (ctrl.Result,
 	case to <- event.GenericEvent{Object: b}:
 		return ctrl.Result{}, nil
 	default:
-		return ctrl.Result{}, errors.New("more than 1024 bindings are being handed to other workers; it is tried again")
+		return ctrl.Result{}, fmt.Errorf("more than %d bindings are being handed to other workers; it is tried again", cap(to))
 	}
 }
