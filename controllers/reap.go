@@ -13,6 +13,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -49,11 +50,11 @@ func Reap(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	reaper.DryRun = *dryRun
+	reaper.DryRun, reaper.Done = *dryRun, func(b reap.Binding) { fmt.Fprintln(out, reaped(b, *dryRun)) }
 	ctx, cancel := context.WithTimeout(ctx, reapTimeout)
 	defer cancel()
-	ended, err := reaper.Run(ctx)
-	return errors.Join(printReaped(out, ended, *dryRun), err)
+	due, err := reaper.Run(ctx)
+	return errors.Join(sumUp(out, due), err)
 }
 
 // NewReaper goes by the API server's clock, measured with the given one.
@@ -64,25 +65,45 @@ func NewReaper(c *rest.Config, clk clock.PassiveClock, ceiling time.Duration) (r
 	if err := rbacv1.AddToScheme(scheme); err != nil {
 		return reap.Reaper{}, err
 	}
-	reader, err := client.New(c, client.Options{Scheme: scheme})
+	live, err := client.New(c, client.Options{Scheme: scheme})
 	if err != nil {
 		return reap.Reaper{}, fmt.Errorf("setting up a client: %w", err)
 	}
-	return reap.Reaper{Client: reader, Ceiling: ceiling, Now: func() time.Time { return clk.Now().Add(-skew.Ahead()) }}, nil
+	return reap.Reaper{RoleBindings: roleBindings{live}, Ceiling: ceiling, Now: func() time.Time { return clk.Now().Add(-skew.Ahead()) }}, nil
 }
 
-func printReaped(out io.Writer, all []reap.Binding, dryRun bool) error {
-	verb, failed := "ended", 0
-	if dryRun {
+// roleBindings are for a reaper.
+type roleBindings struct{ live client.Client }
+
+func (r roleBindings) List(ctx context.Context, limit int64, from string) (*rbacv1.RoleBindingList, error) {
+	page := &rbacv1.RoleBindingList{}
+	return page, r.live.List(ctx, page, client.Limit(limit), client.Continue(from))
+}
+
+func (r roleBindings) Delete(ctx context.Context, namespace, name string, uid types.UID) error {
+	obj := &rbacv1.RoleBinding{}
+	obj.Namespace, obj.Name = namespace, name
+	return r.live.Delete(ctx, obj, client.Preconditions{UID: &uid})
+}
+
+// reaped is a line about what became of a binding.
+func reaped(b reap.Binding, dryRun bool) string {
+	verb, outcome := "ended", ""
+	switch {
+	case b.Err != nil:
+		verb, outcome = "FAILED", ": "+b.Err.Error()
+	case dryRun:
 		verb = "would end"
 	}
+	return fmt.Sprintf("%s RoleBinding %s/%s, due at %s%s", verb, b.Namespace, b.Name, b.Deadline.UTC().Format(time.RFC3339), outcome)
+}
+
+func sumUp(out io.Writer, all []reap.Binding) error {
+	failed := 0
 	for _, b := range all {
-		line := fmt.Sprintf("%s RoleBinding %s/%s, due at %s", verb, b.Namespace, b.Name, b.Deadline.UTC().Format(time.RFC3339))
 		if b.Err != nil {
 			failed++
-			line = fmt.Sprintf("FAILED RoleBinding %s/%s, due at %s: %v", b.Namespace, b.Name, b.Deadline.UTC().Format(time.RFC3339), b.Err)
 		}
-		fmt.Fprintln(out, line)
 	}
 	fmt.Fprintf(out, "%d past their end, %d of them failed\n", len(all), failed)
 	if failed > 0 {

@@ -253,16 +253,14 @@ func (d *doctor) clocks(ctx context.Context) []diagnosis {
 }
 
 func (d *doctor) pastTheirTime(ctx context.Context) (out []diagnosis) {
-	due, err := d.overdue(ctx, d.c)
+	reaper := d.reaper(d.c)
+	reaper.DryRun = true
+	due, err := reaper.Run(ctx)
 	if err != nil {
 		return d.cannotTell(err)
 	}
-	for i := range due {
-		end := grant.Deadline(&due[i], defaultLimits().MaxDuration)
-		// The operator may be at it this very moment.
-		if late := d.clock.now().Sub(end); late > tolerated {
-			out = append(out, bad("kubectl lapse reap", "RoleBinding %s/%s should have gone %s", due[i].Namespace, due[i].Name, until(d.clock.now(), end))...)
-		}
+	for _, b := range due {
+		out = append(out, bad("kubectl lapse reap", "RoleBinding %s/%s should have gone %s", b.Namespace, b.Name, until(d.clock.now(), b.Deadline))...)
 	}
 	if len(out) > 0 {
 		return out

@@ -111,11 +111,14 @@ func (c *cluster) list(ctx context.Context, namespace string, into runtime.Objec
 }
 
 func (c *cluster) listWhere(ctx context.Context, namespace string, where fields.Set, into runtime.Object) error {
+	return c.listBy(ctx, namespace, &metav1.ListOptions{FieldSelector: where.String()}, into)
+}
+
+func (c *cluster) listBy(ctx context.Context, namespace string, options *metav1.ListOptions, into runtime.Object) error {
 	client, resource, err := c.of(into)
 	if err != nil {
 		return err
 	}
-	options := &metav1.ListOptions{FieldSelector: where.String()}
 	return client.Get().NamespaceIfScoped(namespace, namespace != "").Resource(resource).
 		VersionedParams(options, c.parameters).Do(ctx).Into(into)
 }

@@ -10,9 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/reap"
 )
 
 func (p *plugin) reapCommand() *cobra.Command {
@@ -38,65 +39,45 @@ func (p *plugin) reap(ctx context.Context, dryRun bool) error {
 	if err != nil {
 		return err
 	}
-	due, err := p.overdue(ctx, c)
-	if err != nil {
-		return err
+	failed, what := 0, "deleted"
+	if dryRun {
+		what = "deleted (dry run)"
 	}
-	if len(due) == 0 {
-		p.say("no access is past its time")
-		return nil
-	}
-	failed := 0
-	for i := range due {
-		if err := p.reapOne(ctx, c, &due[i], dryRun); err != nil {
+	reaper := p.reaper(c)
+	reaper.DryRun, reaper.Done = dryRun, func(b reap.Binding) {
+		if b.Err != nil {
 			failed++
-			p.say("%s/%s: %s", due[i].Namespace, due[i].Name, p.explain(err))
+			p.say("%s/%s: %s", b.Namespace, b.Name, p.explain(b.Err))
+			return
 		}
+		over := p.clock.now().Sub(b.Deadline).Truncate(time.Second)
+		fmt.Fprintf(p.Out, "rolebinding.rbac.authorization.k8s.io/%s %s in %s (%s past its time)\n", safe(b.Name), what, safe(b.Namespace), durationText(over))
 	}
-	if failed > 0 {
+	due, err := reaper.Run(ctx)
+	switch {
+	case err != nil:
+		return err
+	case failed > 0:
 		return fmt.Errorf("%d of %d RoleBindings are still there", failed, len(due))
+	case len(due) == 0:
+		p.say("no access is past its time")
 	}
 	return nil
 }
 
-// overdue are the RoleBindings of Lapse whose time is over by the API server's clock, as
-// the reaper goes by.
-func (p *plugin) overdue(ctx context.Context, c *cluster) ([]rbacv1.RoleBinding, error) {
-	list := &rbacv1.RoleBindingList{}
-	if err := c.list(ctx, "", list); err != nil {
-		return nil, err
-	}
-	now := p.clock.now()
-	var due []rbacv1.RoleBinding
-	for i := range list.Items {
-		b := &list.Items[i]
-		if at, ok := grant.ReapAt(b, defaultLimits().MaxDuration); ok && !now.Before(at) {
-			due = append(due, *b)
-		}
-	}
-	return due, nil
+// reaper goes by the API server's clock.
+func (p *plugin) reaper(c *cluster) reap.Reaper {
+	return reap.Reaper{RoleBindings: roleBindings{c}, Now: p.clock.now, Ceiling: defaultLimits().MaxDuration}
 }
 
-// reapOne deletes exactly the binding that was seen.
-func (p *plugin) reapOne(ctx context.Context, c *cluster, b *rbacv1.RoleBinding, dryRun bool) error {
-	over := p.clock.now().Sub(grant.Deadline(b, defaultLimits().MaxDuration)).Truncate(time.Second)
-	note := fmt.Sprintf("(%s past its time)", durationText(over))
-	if dryRun {
-		fmt.Fprintf(p.Out, "rolebinding.rbac.authorization.k8s.io/%s deleted (dry run) in %s %s\n", safe(b.Name), safe(b.Namespace), note)
-		return nil
-	}
-	err := c.delete(ctx, b)
-	if ignoreNotFound(err) != nil {
-		return err
-	}
-	left := &rbacv1.RoleBinding{}
-	switch err := c.get(ctx, b.Namespace, b.Name, left); {
-	case apierrors.IsNotFound(err), err == nil && left.UID != b.UID:
-		fmt.Fprintf(p.Out, "rolebinding.rbac.authorization.k8s.io/%s deleted in %s %s\n", safe(b.Name), safe(b.Namespace), note)
-		return nil
-	case err != nil:
-		return fmt.Errorf("deleted, and not seen to be gone: %w", err)
-	default:
-		return fmt.Errorf(`finalizers keep it, and RBAC honours it until it is gone; take its subjects off: kubectl patch rolebinding -n %s %s --type=merge -p '{"subjects":null}'`, b.Namespace, b.Name)
-	}
+// roleBindings are for a reaper.
+type roleBindings struct{ *cluster }
+
+func (r roleBindings) List(ctx context.Context, limit int64, from string) (*rbacv1.RoleBindingList, error) {
+	page := &rbacv1.RoleBindingList{}
+	return page, r.listBy(ctx, "", &metav1.ListOptions{Limit: limit, Continue: from}, page)
+}
+
+func (r roleBindings) Delete(ctx context.Context, namespace, name string, uid types.UID) error {
+	return r.delete(ctx, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: uid}})
 }

@@ -11,12 +11,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/internal/grant"
 )
@@ -24,19 +25,32 @@ import (
 // pageSize bounds how many RoleBindings are in memory at once.
 const pageSize = 500
 
+// namespacesAtOnce bounds in how many namespaces access is ended at once, and inEach how
+// many deletions wait in one of them.
+const (
+	namespacesAtOnce = 32
+	inEach           = 8
+)
+
+// RoleBindings are all of a cluster, past any cache.
+type RoleBindings interface {
+	// List returns a page of them; from is what the page before says of where it goes on.
+	List(ctx context.Context, limit int64, from string) (*rbacv1.RoleBindingList, error)
+	// Delete deletes one, and fails with a conflict if its UID is another.
+	Delete(ctx context.Context, namespace, name string, uid types.UID) error
+}
+
 // Reaper deletes managed RoleBindings past their end.
 type Reaper struct {
-	// Client needs list and delete on rolebindings, and must not be a cache.
-	Client interface {
-		client.Reader
-		client.Writer
-	}
+	RoleBindings RoleBindings
 	// Now is the API server's time. It is asked after the first answer came.
 	Now func() time.Time
 	// Ceiling is the longest grant there can be; the operator's --max-duration.
 	Ceiling time.Duration
 	// DryRun deletes nothing, and says what would be.
 	DryRun bool
+	// Done is told what became of each as soon as that is known, one at a time; nil is nobody.
+	Done func(Binding)
 }
 
 // Binding is one RoleBinding that was past its end.
@@ -54,21 +68,58 @@ type Binding struct {
 // Run looks at all RoleBindings once and deletes what is past its end, with a little
 // slack for the operator. It returns what was due, each with what became of it, and
 // an error if not all could be listed: what was found until then is dealt with.
+//
+// A namespace in which deletions hang, as where a webhook does not answer, holds up no
+// other until there are 32 of them.
 func (r Reaper) Run(ctx context.Context) ([]Binding, error) {
 	due, err := r.due(ctx)
-	for i := range due {
-		if !r.DryRun {
-			due[i].Err = r.end(ctx, due[i])
-		}
+	done := r.Done
+	if done == nil {
+		done = func(Binding) {}
 	}
+	if r.DryRun {
+		for _, b := range due {
+			done(b)
+		}
+		return due, err
+	}
+	var mu sync.Mutex
+	each(due, func(b *Binding) {
+		b.Err = r.end(ctx, *b)
+		mu.Lock()
+		defer mu.Unlock()
+		done(*b)
+	})
 	return due, err
+}
+
+// each calls end for every binding, also when a context is over, and waits.
+func each(due []Binding, end func(*Binding)) {
+	byNamespace := map[string][]*Binding{}
+	for i := range due {
+		byNamespace[due[i].Namespace] = append(byNamespace[due[i].Namespace], &due[i])
+	}
+	var namespaces errgroup.Group
+	namespaces.SetLimit(namespacesAtOnce)
+	for _, there := range byNamespace {
+		namespaces.Go(func() error {
+			var bindings errgroup.Group
+			bindings.SetLimit(inEach)
+			for _, b := range there {
+				bindings.Go(func() error { end(b); return nil })
+			}
+			return bindings.Wait()
+		})
+	}
+	_ = namespaces.Wait() // what fails is in the bindings
 }
 
 // due is found before anything is deleted, so that a page is never held up.
 func (r Reaper) due(ctx context.Context) ([]Binding, error) {
 	var due []Binding
-	for page := (rbacv1.RoleBindingList{}); ; {
-		if err := r.Client.List(ctx, &page, client.Limit(pageSize), client.Continue(page.Continue)); err != nil {
+	for from := ""; ; {
+		page, err := r.RoleBindings.List(ctx, pageSize, from)
+		if err != nil {
 			return due, fmt.Errorf("listing RoleBindings: %w", err)
 		}
 		now := r.Now()
@@ -81,7 +132,7 @@ func (r Reaper) due(ctx context.Context) ([]Binding, error) {
 				})
 			}
 		}
-		if page.Continue == "" {
+		if from = page.Continue; from == "" {
 			return due, nil
 		}
 	}
@@ -90,9 +141,7 @@ func (r Reaper) due(ctx context.Context) ([]Binding, error) {
 // end deletes one. RBAC honours a RoleBinding until the object is gone, so one that a
 // finalizer keeps is a failure.
 func (r Reaper) end(ctx context.Context, b Binding) error {
-	obj := &rbacv1.RoleBinding{}
-	obj.Namespace, obj.Name = b.Namespace, b.Name
-	err := r.Client.Delete(ctx, obj, client.Preconditions{UID: &b.uid})
+	err := r.RoleBindings.Delete(ctx, b.Namespace, b.Name, b.uid)
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		return nil // it went by itself; a conflict means that another one has its name

@@ -185,6 +185,6 @@ var _ = Describe("reap", func() {
 		Expect(there.Update(ctx, pinned)).To(Succeed())
 		r := reaper.lapse(ctx, "reap")
 		Expect(r.code).To(Equal(codeFailed))
-		Expect(r.stderr).To(ContainSubstring("finalizers keep it, and RBAC honours it until it is gone; take its subjects off: kubectl patch rolebinding -n default lapse-pinned-0a1b2c3d"))
+		Expect(r.stderr).To(ContainSubstring("access goes on, finalizers keep the object: example.com/pin; take the subjects off with: kubectl patch rolebinding -n default lapse-pinned-0a1b2c3d"))
 	}, SpecTimeout(30*time.Second))
 })

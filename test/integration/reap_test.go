@@ -154,6 +154,29 @@ var _ = Describe("The reaper, on a cluster without the kinds of Lapse", Ordered,
 		Expect(bare.Update(ctx, pinned)).To(Succeed())
 	}, SpecTimeout(time.Minute))
 
+	It("ends access at once beside a namespace whose webhook answers no deletion", func(ctx SpecContext) {
+		const there = 20
+		ago, other := time.Now().Add(-time.Minute), builders.Namespace("")
+		other.GenerateName = "z-" + ns // listed last
+		Expect(bare.Create(ctx, other)).To(Succeed())
+		inParallel(4, there, func(i int) {
+			Expect(bare.Create(ctx, managed(ns, fmt.Sprintf("lapse-slow-%08d", i), ago))).To(Succeed())
+		})
+		Expect(bare.Create(ctx, managed(other.Name, "lapse-due-00000001", ago))).To(Succeed())
+		answerNothing(ctx, bare, ns, 3*time.Second)
+
+		var order []string
+		r := reaperAt(clock.RealClock{})
+		r.Done = func(b reap.Binding) { order = append(order, b.Namespace) }
+		begun := time.Now()
+		ended, err := r.Run(ctx)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(ended).To(And(HaveLen(there+1), HaveEach(HaveField("Err", BeNil()))))
+		Expect(order[0]).To(Equal(other.Name))
+		Expect(time.Since(begun)).To(BeNumerically("<", 15*time.Second), "one by one it is a minute")
+		Expect(names(ctx)).To(BeEmpty())
+	}, SpecTimeout(time.Minute))
+
 	It("goes by the API server's clock, not by its own", func(ctx SpecContext) {
 		now := time.Now()
 		Expect(bare.Create(ctx, managed(ns, "lapse-active-00000001", now.Add(5*time.Minute)))).To(Succeed())
