@@ -106,6 +106,9 @@ func (b binder) disarm(ctx context.Context, live *rbacv1.RoleBinding) (left *rba
 	return live, errors.Join(emptyErr, deleteErr)
 }
 
+// undoes is who alters what the operator writes.
+const undoes = "a mutating webhook or a MutatingAdmissionPolicy; exempt the operator's ServiceAccount from it"
+
 // unpin takes the finalizers off, so that a deletion is whole. It is what is left
 // when the operator may not bind the role any more: then it may not change subjects
 // either, but what only concerns garbage collection it may, with the resource version
@@ -113,8 +116,11 @@ func (b binder) disarm(ctx context.Context, live *rbacv1.RoleBinding) (left *rba
 func (b binder) unpin(ctx context.Context, seen *rbacv1.RoleBinding) error {
 	free := seen.DeepCopy()
 	free.Finalizers = nil
-	if err := b.Update(ctx, free); client.IgnoreNotFound(err) != nil {
+	switch err := b.Update(ctx, free); {
+	case client.IgnoreNotFound(err) != nil:
 		return fmt.Errorf("taking the finalizers off RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
+	case len(free.Finalizers) > 0:
+		return fmt.Errorf("the finalizers of RoleBinding %s/%s were put back by %s", seen.Namespace, seen.Name, undoes)
 	}
 	return nil
 }
@@ -127,8 +133,11 @@ func (b binder) empty(ctx context.Context, seen *rbacv1.RoleBinding) error {
 	}
 	empty := seen.DeepCopy()
 	empty.Subjects, empty.ResourceVersion = nil, ""
-	if err := b.Update(ctx, empty); err != nil && !apierrors.IsNotFound(err) {
+	switch err := b.Update(ctx, empty); {
+	case client.IgnoreNotFound(err) != nil:
 		return fmt.Errorf("emptying RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
+	case len(empty.Subjects) > 0:
+		return fmt.Errorf("emptying RoleBinding %s/%s: its subjects were put back by %s", seen.Namespace, seen.Name, undoes)
 	}
 	return nil
 }

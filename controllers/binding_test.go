@@ -66,6 +66,18 @@ func mayOnlyUnpin(_ context.Context, obj client.Object) error {
 	return nil
 }
 
+// undone and repinned are how mutating webhooks answer that keep what somebody takes off.
+func undone(_ context.Context, obj client.Object) error {
+	obj.(*rbacv1.RoleBinding).Subjects = []rbacv1.Subject{{Kind: rbacv1.UserKind, Name: "alice"}}
+	return nil
+}
+
+func repinned(ctx context.Context, obj client.Object) error {
+	err := mayOnlyUnpin(ctx, obj)
+	obj.SetFinalizers([]string{"example.com/pin"})
+	return err
+}
+
 func TestEndByWhateverIsAnswered(t *testing.T) {
 	pin := []string{"example.com/pin"}
 	for _, tc := range []struct {
@@ -86,6 +98,9 @@ func TestEndByWhateverIsAnswered(t *testing.T) {
 		{name: "pinned, and deletions hang", finalizers: pin, update: answers, delete: hangs, left: true},
 		{name: "pinned, without bind", finalizers: pin, update: mayOnlyUnpin, delete: answers},
 		{name: "pinned, without bind, and deletions fail", finalizers: pin, update: mayOnlyUnpin, delete: fails, fails: true},
+		{name: "subjects are put back, and deletions fail", update: undone, delete: fails, fails: true},
+		{name: "subjects are put back", update: undone, delete: answers},
+		{name: "finalizers are put back, without bind", finalizers: pin, update: repinned, delete: answers, fails: true},
 		{name: "pinned, without bind, and deletions hang", finalizers: pin, update: mayOnlyUnpin, delete: hangs, fails: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
