@@ -5,7 +5,7 @@ package controllers
 
 import (
 	"net/http"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -15,15 +15,20 @@ import (
 // of its answers (RFC 9110, 6.6.1). The zero value is not usable; see NewSkew.
 type Skew struct {
 	clock clock.PassiveClock
-	ahead atomic.Int64 // nanoseconds
+	mutex sync.Mutex
+	ahead time.Duration
 }
 
 // NewSkew measures against the given clock.
 func NewSkew(c clock.PassiveClock) *Skew { return &Skew{clock: c} }
 
 // Ahead is how far the clock here is ahead, negative when behind. It is exact to
-// the second that a Date has, and to the time that an answer takes.
-func (s *Skew) Ahead() time.Duration { return time.Duration(s.ahead.Load()) }
+// the second that a Date has, and to the time that the quickest answer takes.
+func (s *Skew) Ahead() time.Duration {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.ahead
+}
 
 // Wrap measures with every answer that passes; for rest.Config.Wrap.
 func (s *Skew) Wrap(next http.RoundTripper) http.RoundTripper {
@@ -41,16 +46,12 @@ func (s *Skew) Wrap(next http.RoundTripper) http.RoundTripper {
 }
 
 // observe takes what is certain: the server's clock showed a moment in [date,
-// date+1s) at some time between sent and received.
+// date+1s) at some time between sent and received. What is known already stays as far as
+// it agrees with that: an answer that took long says little.
 func (s *Skew) observe(sent, received, date time.Time) {
-	switch {
-	case sent.After(date.Add(time.Second)):
-		s.ahead.Store(int64(sent.Sub(date.Add(time.Second))))
-	case received.Before(date):
-		s.ahead.Store(int64(received.Sub(date)))
-	default:
-		s.ahead.Store(0)
-	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.ahead = min(max(s.ahead, sent.Sub(date.Add(time.Second))), received.Sub(date))
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
