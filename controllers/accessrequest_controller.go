@@ -33,6 +33,8 @@ type RequestReconciler struct {
 	judges judges
 	// patience with a deletion; zero is without end.
 	patience time.Duration
+	// made are the grants that were given; nil is none.
+	made *madeGrants
 	// rest bounds how many deletions there are at once that nobody's access waits for.
 	rest chan struct{}
 	// pinned are the bindings that were told to be.
@@ -175,6 +177,8 @@ func (r *RequestReconciler) observe(ctx context.Context, reader client.Reader, r
 		seen.Binding = binding
 	case !apierrors.IsNotFound(err):
 		return seen, fmt.Errorf("reading RoleBinding %s: %w", key, err)
+	default:
+		seen.Lost = r.made.of(req.UID)
 	}
 	if req.Status.State.Final() {
 		return seen, nil
@@ -219,6 +223,7 @@ func (r *RequestReconciler) create(ctx context.Context, req *v1alpha1.AccessRequ
 	err := r.Create(ctx, step.Binding)
 	switch {
 	case err == nil:
+		r.made.add(step.Binding)
 		return step.Outcome, nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return grant.NamespaceTerminating(req), nil

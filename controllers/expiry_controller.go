@@ -46,6 +46,8 @@ type ExpiryReconciler struct {
 	// Ended is told of each end; nil is nobody.
 	Ended func(time.Time)
 
+	// made remembers the bindings that there were; nil is nobody.
+	made *madeGrants
 	// removed are the bindings that this replica deleted.
 	removed recentUIDs
 }

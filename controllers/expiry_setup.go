@@ -34,6 +34,7 @@ type Expiry struct {
 	due   chan event.GenericEvent
 	main  atomic.Pointer[view]
 	burst burst
+	made  *madeGrants
 }
 
 // view is what the rest of the operator tells.
@@ -47,8 +48,8 @@ type view struct {
 // SetupExpiry adds to the manager what ends access. The manager must have nothing
 // else, and no leader election.
 func SetupExpiry(mgr ctrl.Manager, o Options) (*Expiry, error) {
-	e := &Expiry{due: make(chan event.GenericEvent, 1024)}
-	r := &ExpiryReconciler{Options: o, Client: mgr.GetClient(), Requests: e.requests, Leading: e.leading, Ended: e.burst.add}
+	e := &Expiry{due: make(chan event.GenericEvent, 1024), made: newMadeGrants()}
+	r := &ExpiryReconciler{Options: o, Client: mgr.GetClient(), Requests: e.requests, Leading: e.leading, Ended: e.burst.add, made: e.made}
 	if err := mgr.Add(sweeper{ExpiryReconciler: r, due: e.due}); err != nil {
 		return nil, err
 	}

@@ -120,7 +120,7 @@ func Setup(mgr ctrl.Manager, o Options, expiry *Expiry, guard *Guard) error {
 	}
 	requests := NewRequestReconciler(mgr.GetClient(), o)
 	requests.Ending = func() bool { return expiry.burst.on(o.Clock.Now()) }
-	requests.patience = patience
+	requests.patience, requests.made = patience, expiry.made
 	if err := setupRequests(mgr, requests, guard); err != nil {
 		return err
 	}

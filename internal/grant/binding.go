@@ -125,8 +125,8 @@ func madeFor(b *rbacv1.RoleBinding, req *v1alpha1.AccessRequest) bool {
 	return len(differences(got, want)) == 0
 }
 
-// grantOf reads the grant that a binding stands for; false if it is not readable.
-func grantOf(b *rbacv1.RoleBinding) (v1alpha1.Grant, bool) {
+// Of reads the grant that a binding stands for; false if it is not readable.
+func Of(b *rbacv1.RoleBinding) (v1alpha1.Grant, bool) {
 	expiresAt, expires := parseTimestamp(b.Annotations[v1alpha1.ExpiresAtAnnotation])
 	createBy, creates := parseTimestamp(b.Annotations[v1alpha1.CreateByAnnotation])
 	if !expires || !creates {

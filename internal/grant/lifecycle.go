@@ -38,6 +38,8 @@ func Next(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Observed
 		return recorded(now, req, *req.Status.Grant, judge, seen, set)
 	case seen.Binding != nil:
 		return unrecorded(now, req, judge, seen, set)
+	case seen.Lost != nil && req.DeletionTimestamp == nil:
+		return lost(now, req, *seen.Lost), nil
 	default:
 		step, err := undecided(now, req, judge, seen)
 		return keepingApprovals(req, step), err
@@ -153,7 +155,7 @@ func beginning(now time.Time, seen Observed) time.Time {
 	if b == nil {
 		return began
 	}
-	if g, ok := grantOf(b); ok && g.GrantedAt.Time.Before(began) {
+	if g, ok := Of(b); ok && g.GrantedAt.Time.Before(began) {
 		began = g.GrantedAt.Time
 	}
 	if latest := b.CreationTimestamp.Add(CreateWindow); latest.Before(began) {

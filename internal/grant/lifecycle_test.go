@@ -265,6 +265,27 @@ func TestUnrecordedGrant(t *testing.T) {
 	}
 }
 
+func TestAGrantWhoseBindingWasLostIsNotGivenAgain(t *testing.T) {
+	given := v1alpha1.Grant{Binding: "lapse-debug-6f1c2d3e", GrantedAt: metav1.NewTime(noon), ExpiresAt: metav1.NewTime(noon.Add(10 * time.Minute))}
+	seen := Observed{Admission: inForce, Lost: &given}
+	step := next(t, noon.Add(time.Minute), request(), allows, seen)
+	check(t, step, Nothing, v1alpha1.StateRevoked, v1alpha1.ReasonRevoked)
+	if g := step.Outcome.Grant; !g.GrantedAt.Equal(&given.GrantedAt) || !g.EndedAt.Time.Equal(noon.Add(time.Minute)) {
+		t.Errorf("grant %+v", g)
+	}
+	check(t, next(t, noon.Add(10*time.Minute), request(), allows, seen), Nothing, v1alpha1.StateExpired, v1alpha1.ReasonExpired)
+	going := request()
+	deleted(going)
+	if step := next(t, noon.Add(time.Minute), going, allows, seen); step.Action != Nothing || step.Outcome != nil {
+		t.Errorf("a request that is being deleted: %+v", step)
+	}
+	req, b := active(t) // status and binding say more than what is remembered
+	given.ExpiresAt = metav1.NewTime(noon)
+	if step := next(t, noon.Add(time.Minute), req, allows, Observed{Admission: inForce, Binding: b, Lost: &given}); step.Action != Nothing || step.Outcome != nil {
+		t.Errorf("a grant that goes on: %+v", step)
+	}
+}
+
 func TestWhatIsRecordedLateEndsNoLaterThanTheCeiling(t *testing.T) {
 	req, b := active(t)
 	req.Status = v1alpha1.AccessRequestStatus{}

@@ -131,7 +131,7 @@ func deadlineOf(req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen Observed, se
 // grant: the operator was killed in between, or it is a stranger's.
 func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Observed, set Settings) (Step, error) {
 	b := seen.Binding
-	g, readable := grantOf(b)
+	g, readable := Of(b)
 	if !readable || !madeFor(b, req) {
 		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
 	}
@@ -156,6 +156,15 @@ func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Ob
 		return Step{Action: Empty, Outcome: endedBy(now, req, g, v1alpha1.ReasonReturned, back)}, nil
 	}
 	return adopt(now, req, g, judge, seen)
+}
+
+// lost ends a grant of which there is no trace but in memory: its binding went before status
+// knew of it. A request is granted once.
+func lost(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant) Step {
+	if !now.Before(g.ExpiresAt.Time) {
+		return Step{Action: Nothing, Outcome: ended(now, req, g, v1alpha1.ReasonExpired, promised(now, g))}
+	}
+	return Step{Action: Nothing, Outcome: deletedByOthers(now, req, g)}
 }
 
 // adopt records a binding that the operator created before it was killed.

@@ -69,6 +69,9 @@ type Outcome struct {
 type Observed struct {
 	// Binding with the name of the request's; nil when there is none.
 	Binding *rbacv1.RoleBinding
+	// Lost is the grant of a binding of the request that was there and is not any more;
+	// nil if none is known. It matters when status does not know of it.
+	Lost *v1alpha1.Grant
 	// Decisions on the request; others are ignored.
 	Decisions []v1alpha1.AccessDecision
 	// Skew is how far the operator's clock is ahead of the API server's; negative

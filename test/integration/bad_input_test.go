@@ -5,6 +5,7 @@ package integration
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,10 +14,12 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/operator"
 )
 
 var _ = Describe("A request that cannot be granted", func() {
@@ -106,7 +109,7 @@ var _ = Describe("A request that cannot be granted", func() {
 		Expect(message(req)).To(ContainSubstring("is being deleted"))
 	})
 
-	It("cannot be made to fill the operator's memory with labels and annotations", func(ctx SpecContext) {
+	It("cannot be made to fill the operator's memory with labels, annotations and owners", func(ctx SpecContext) {
 		many := func(n, size int) map[string]string {
 			out := map[string]string{}
 			for i := range n {
@@ -114,15 +117,29 @@ var _ = Describe("A request that cannot be granted", func() {
 			}
 			return out
 		}
+		owner := func(change func(*metav1.OwnerReference)) func(*v1alpha1.AccessRequest) {
+			o := metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: "p", UID: "1"}
+			change(&o)
+			return func(r *v1alpha1.AccessRequest) { r.OwnerReferences = []metav1.OwnerReference{o} }
+		}
 		for limit, change := range map[string]func(*v1alpha1.AccessRequest){
 			"at most 32 labels":                func(r *v1alpha1.AccessRequest) { r.Labels = many(33, 10) },
 			"at most 32 annotations":           func(r *v1alpha1.AccessRequest) { r.Annotations = many(33, 10) },
 			"at most 8192 characters together": func(r *v1alpha1.AccessRequest) { r.Annotations = many(2, 4097) },
 			"metadata.finalizers must be left out when an AccessRequest is created": func(r *v1alpha1.AccessRequest) { r.Finalizers = []string{"example.com/pin"} },
+			"an apiVersion of at most 317 characters":                               owner(func(o *metav1.OwnerReference) { o.APIVersion = strings.Repeat("a", 316) + "/v1" }),
+			"a kind of 63":     owner(func(o *metav1.OwnerReference) { o.Kind = strings.Repeat("K", 64) }),
+			"a name of 253":    owner(func(o *metav1.OwnerReference) { o.Name = strings.Repeat("n", 1400000) }),
+			"and a uid of 128": owner(func(o *metav1.OwnerReference) { o.UID = types.UID(strings.Repeat("u", 129)) }),
+			"may hold at most 8 owners": func(r *v1alpha1.AccessRequest) {
+				for i := range 9 {
+					r.OwnerReferences = append(r.OwnerReferences, metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: "p", UID: types.UID(strconv.Itoa(i))})
+				}
+			},
 		} {
 			r := requestIn(ns)
 			change(r)
-			Expect(alice.Create(ctx, r)).To(MatchError(ContainSubstring(limit)))
+			Expect(alice.Create(ctx, r)).To(MatchError(ContainSubstring(limit)), limit)
 		}
 		r := requestIn(ns)
 		r.Labels, r.Annotations = many(32, 10), many(32, 256)
@@ -155,23 +172,10 @@ var _ = Describe("A request that cannot be granted", func() {
 // forbidBindings installs an admission policy of somebody else's.
 func forbidBindings(ctx SpecContext, ns string) {
 	GinkgoHelper()
-	p := &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: "no-bindings-" + ns}}
-	p.Spec.MatchConstraints = &admissionregistrationv1.MatchResources{
-		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": ns}},
-		ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
-			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
-			Rule:       admissionregistrationv1.Rule{APIGroups: []string{rbacv1.GroupName}, APIVersions: []string{"*"}, Resources: []string{"rolebindings"}},
-		}}},
-	}
-	p.Spec.Validations = []admissionregistrationv1.Validation{{Expression: "false", Message: "no bindings here, says the platform team"}}
-	Expect(admin.Create(ctx, p)).To(Succeed())
-	b := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: p.Name}}
-	b.Spec.PolicyName, b.Spec.ValidationActions = p.Name, []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny}
-	Expect(admin.Create(ctx, b)).To(Succeed())
-	DeferCleanup(func(ctx SpecContext) {
-		Expect(admin.Delete(ctx, b)).To(Succeed())
-		Expect(admin.Delete(ctx, p)).To(Succeed())
-	})
+	bindings := operator.Foreign{Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings", Operation: admissionregistrationv1.Create}
+	remove, err := bindings.Refuse(ctx, admin, "no bindings here, says the platform team")
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func(ctx SpecContext) { Expect(remove(ctx)).To(Succeed()) })
 	probe := &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "probe"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "reader"},
