@@ -6,6 +6,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -164,6 +165,24 @@ var _ = Describe("The guard of the admission policies", Ordered, func() {
 				Expect(held.Status.Grant.EndedAt.Sub(due)).To(BeNumerically("<=", time.Second))
 			}
 			recreate(ctx, obj)
+		}
+		grantsAgain(ctx)
+
+		By("altering, adding to and deleting some, and doing what it says is to be done")
+		altered, added := objects[0].DeepCopy(), objects[1].DeepCopy()
+		weaken(altered)
+		put(ctx, altered)
+		Expect(unstructured.SetNestedSlice(added.Object, []any{map[string]any{"name": "some", "expression": "request.name != 'x'"}}, "spec", "matchConditions")).To(Succeed())
+		put(ctx, added)
+		Expect(admin.Delete(ctx, objects[2].DeepCopy())).To(Succeed())
+		refusesMeanwhile(ctx, "spec.matchConditions")
+		_, commands, found := strings.Cut(guard.Admission().Remedy, "puts them back with: ")
+		Expect(found).To(BeTrue(), guard.Admission().Remedy)
+		root, err := operator.Root()
+		Expect(err).NotTo(HaveOccurred())
+		for command := range strings.SplitSeq(strings.ReplaceAll(commands, "config/", root+"/config/"), " && ") {
+			_, stderr, err := plane.Kubectl(ctx, plane.AdminConfig(), strings.Fields(command)[1:]...)
+			Expect(err).NotTo(HaveOccurred(), "%s: %s", command, stderr)
 		}
 		grantsAgain(ctx)
 		Expect(slowest).To(BeNumerically("<", 60*time.Second))
