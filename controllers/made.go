@@ -19,9 +19,10 @@ type madeGrants struct{ recent *lru.Cache }
 
 func newMadeGrants() *madeGrants { return &madeGrants{lru.New(maxRecentUIDs)} }
 
-// add remembers what a managed binding stands for.
+// add remembers what the binding of a request stands for. One that only says that it is of
+// the request is none.
 func (m *madeGrants) add(b *rbacv1.RoleBinding) {
-	if m == nil || !grant.Managed(b) {
+	if m == nil || !grant.Managed(b) || grant.Misnamed(b) {
 		return
 	}
 	if g, ok := grant.Of(b); ok {
