@@ -41,20 +41,22 @@ var _ = Describe("Flow control", func() {
 
 	It("does not let what ends access wait behind other service accounts", func(ctx SpecContext) {
 		const binding, lease = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings/none", "/apis/coordination.k8s.io/v1/namespaces/lapse-system/leases/none"
-		Eventually(func() string { return level(ctx, operator.ServiceAccount, http.MethodDelete, binding) }).WithContext(ctx).Should(Equal("workload-high"))
-		Expect(level(ctx, operator.ServiceAccount, http.MethodPut, binding)).To(Equal("workload-high"))
-		Expect(level(ctx, reaperAccount, http.MethodDelete, binding)).To(Equal("workload-high"))
-		Expect(level(ctx, reaperAccount, http.MethodGet, "/apis/rbac.authorization.k8s.io/v1/rolebindings")).To(Equal("workload-high"))
+		Eventually(func() string { return level(ctx, operator.ServiceAccount, http.MethodDelete, binding) }).WithContext(ctx).Should(Equal("lapse-ending"))
+		Expect(level(ctx, operator.ServiceAccount, http.MethodPut, binding)).To(Equal("lapse-ending"))
+		Expect(level(ctx, reaperAccount, http.MethodDelete, binding)).To(Equal("lapse-ending"))
+		Expect(level(ctx, reaperAccount, http.MethodGet, "/apis/rbac.authorization.k8s.io/v1/rolebindings")).To(Equal("lapse-ending"))
 		Expect(level(ctx, operator.ServiceAccount, http.MethodPut, lease)).To(Equal("leader-election"))
 		Expect(level(ctx, operator.ServiceAccount, http.MethodGet, "/apis/lapse.dev/v1alpha1/accessrequests")).To(Equal("workload-low"), "what grants waits its turn")
 	})
 
 	It("ships no flow schema that the API server does not use", func(ctx SpecContext) {
-		schemas := &flowcontrolv1.FlowSchemaList{}
-		Expect(admin.List(ctx, schemas, client.MatchingLabels{"app.kubernetes.io/part-of": "lapse"})).To(Succeed())
-		Expect(schemas.Items).To(HaveLen(2))
-		for _, s := range schemas.Items {
-			Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", flowcontrolv1.FlowSchemaConditionType(flowcontrolv1.FlowSchemaConditionDangling)), HaveField("Status", flowcontrolv1.ConditionFalse))), s.Name)
-		}
+		Eventually(func(g Gomega) {
+			schemas := &flowcontrolv1.FlowSchemaList{}
+			g.Expect(admin.List(ctx, schemas, client.MatchingLabels{"app.kubernetes.io/part-of": "lapse"})).To(Succeed())
+			g.Expect(schemas.Items).To(HaveLen(2))
+			for _, s := range schemas.Items {
+				g.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", flowcontrolv1.FlowSchemaConditionType(flowcontrolv1.FlowSchemaConditionDangling)), HaveField("Status", flowcontrolv1.ConditionFalse))), s.Name)
+			}
+		}).WithContext(ctx).Should(Succeed())
 	})
 })
