@@ -28,8 +28,8 @@ const pageSize = 500
 // namespacesAtOnce bounds in how many namespaces access is ended at once, and inEach how
 // many deletions wait in one of them.
 const (
-	namespacesAtOnce = 32
-	inEach           = 8
+	namespacesAtOnce = 16
+	inEach           = 4
 )
 
 // RoleBindings are all of a cluster, past any cache.
@@ -70,7 +70,7 @@ type Binding struct {
 // an error if not all could be listed: what was found until then is dealt with.
 //
 // A namespace in which deletions hang, as where a webhook does not answer, holds up no
-// other until there are 32 of them.
+// other until there are 16 of them.
 func (r Reaper) Run(ctx context.Context) ([]Binding, error) {
 	due, err := r.due(ctx)
 	done := r.Done
@@ -143,8 +143,8 @@ func (r Reaper) due(ctx context.Context) ([]Binding, error) {
 func (r Reaper) end(ctx context.Context, b Binding) error {
 	err := r.RoleBindings.Delete(ctx, b.Namespace, b.Name, b.uid)
 	switch {
-	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
-		return nil // it went by itself; a conflict means that another one has its name
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err) && strings.Contains(err.Error(), "UID in precondition"):
+		return nil // it went by itself; another one may have its name
 	case err != nil:
 		return fmt.Errorf("access goes on, the deletion failed: %w", err)
 	case len(b.finalizers) > 0:
