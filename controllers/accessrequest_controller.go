@@ -166,6 +166,7 @@ func settled(now time.Time, req *v1alpha1.AccessRequest, step grant.Step) bool {
 // because somebody took its labels off.
 func (r *RequestReconciler) observe(ctx context.Context, reader client.Reader, req *v1alpha1.AccessRequest) (grant.Observed, error) {
 	seen := grant.Observed{Skew: r.Skew(), Admission: r.Admission()}
+	made := r.made.of(req.UID) // before the binding is looked for, which may be made meanwhile
 	binding := &rbacv1.RoleBinding{}
 	key := client.ObjectKey{Namespace: req.Namespace, Name: grant.BindingName(req)}
 	err := reader.Get(ctx, key, binding)
@@ -178,7 +179,7 @@ func (r *RequestReconciler) observe(ctx context.Context, reader client.Reader, r
 	case !apierrors.IsNotFound(err):
 		return seen, fmt.Errorf("reading RoleBinding %s: %w", key, err)
 	default:
-		seen.Lost = r.made.of(req.UID)
+		seen.Lost = made
 	}
 	if req.Status.State.Final() {
 		return seen, nil

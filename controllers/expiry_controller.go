@@ -110,15 +110,16 @@ func (r *ExpiryReconciler) announce(ctx context.Context, b *rbacv1.RoleBinding, 
 // end takes the access away that a request was given by a binding; left is what is
 // still there of it, else nil. When it is not certain that the grant is recorded, the
 // binding stays without subjects until it is: it is the only trace that the request
-// was ever granted.
+// was ever granted, but for what is in memory.
 func (r *ExpiryReconciler) end(ctx context.Context, b *rbacv1.RoleBinding, by requestKey, patience time.Duration) (left *rbacv1.RoleBinding, err error) {
 	binder := binder{Writer: r.Client, Live: r.Live, patience: patience}
 	if !r.recorded(ctx, by) {
-		if err := binder.empty(ctx, b); !apierrors.IsForbidden(err) {
+		err := binder.empty(ctx, b)
+		if err == nil || !apierrors.IsForbidden(err) && r.made.of(by.uid) == nil {
 			return b, err
 		}
 		// Without bind on the role, subjects cannot be taken off; and without it the
-		// request cannot be granted again.
+		// request cannot be granted again. Nor can what is remembered.
 	}
 	left, err = binder.end(ctx, b)
 	if left == nil && err == nil {

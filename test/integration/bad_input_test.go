@@ -144,7 +144,9 @@ var _ = Describe("A request that cannot be granted", func() {
 		r := requestIn(ns)
 		r.Labels, r.Annotations = many(32, 10), many(32, 256)
 		Expect(alice.Create(ctx, r)).To(Succeed())
-		r.Finalizers = []string{"example.com/pin"}
+		r.GenerateName = strings.Repeat("g", 254)
+		Expect(admin.Update(ctx, r)).To(MatchError(ContainSubstring("metadata.generateName may have at most 253 characters")))
+		r.GenerateName, r.Finalizers = "", []string{"example.com/pin"}
 		Expect(admin.Update(ctx, r)).To(MatchError(ContainSubstring("metadata.finalizers may only be removed; one would keep the access when the request is deleted while no operator runs")))
 	})
 
