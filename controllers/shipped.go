@@ -83,7 +83,7 @@ func setDefaults(obj *unstructured.Unstructured) {
 
 // putBack is what to do about policies that are not in force. The first command leaves
 // what somebody added, the second makes none that is missing.
-const putBack = "a cluster admin puts them back with: kubectl apply -k config/admission && kubectl replace --save-config -k config/admission"
+const putBack = "a cluster admin puts them back with: kubectl apply -k config/admission; kubectl replace --save-config -k config/admission"
 
 // compare looks at the installed policies. It finds those that are missing or not what
 // they should be.

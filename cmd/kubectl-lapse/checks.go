@@ -27,7 +27,7 @@ import (
 const (
 	install       = "kubectl apply -k config/default"
 	installKinds  = "kubectl apply -k config/crd"
-	putBack       = "kubectl apply -k config/admission && kubectl replace --save-config -k config/admission"
+	putBack       = "kubectl apply -k config/admission; kubectl replace --save-config -k config/admission"
 	leaseName     = "lapse.lapse.dev"
 	operatorUser  = "system:serviceaccount:" + operatorNamespace + ":" + operatorAccount
 	canaryMessage = "ValidatingAdmissionPolicy 'lapse-requester'"

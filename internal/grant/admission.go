@@ -76,7 +76,7 @@ func unproven(gap *Gap) Step {
 	when := fmt.Sprintf(" between %s and %s", timestamp(gap.From), timestamp(gap.Until))
 	once := ""
 	if gap.Until.IsZero() {
-		once = " some seconds after a cluster admin has put the policies back: kubectl apply -k config/admission && kubectl replace --save-config -k config/admission"
+		once = " some seconds after a cluster admin has put the policies back: kubectl apply -k config/admission; kubectl replace --save-config -k config/admission"
 	}
 	switch {
 	case gap.From.IsZero() && gap.Until.IsZero():

@@ -180,7 +180,7 @@ var _ = Describe("The guard of the admission policies", Ordered, func() {
 		Expect(found).To(BeTrue(), guard.Admission().Remedy)
 		root, err := operator.Root()
 		Expect(err).NotTo(HaveOccurred())
-		for command := range strings.SplitSeq(strings.ReplaceAll(commands, "config/", root+"/config/"), " && ") {
+		for command := range strings.SplitSeq(strings.ReplaceAll(commands, "config/", root+"/config/"), "; ") {
 			_, stderr, err := plane.Kubectl(ctx, plane.AdminConfig(), strings.Fields(command)[1:]...)
 			Expect(err).NotTo(HaveOccurred(), "%s: %s", command, stderr)
 		}
