@@ -34,7 +34,7 @@ var _ = Describe("A grant that status cannot be told of", func() {
 		eventually(ctx, probe, v1alpha1.ReasonScheduled) // it leads
 		startManager(ctx, "--leader-elect")
 
-		status := operator.Foreign{Namespace: ns, Group: v1alpha1.GroupVersion.Group, Resource: "accessrequests/status", Operation: admissionregistrationv1.Update}
+		status := operator.Foreign{Namespace: ns, Group: v1alpha1.GroupVersion.Group, Resource: "accessrequests/status", Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update}}
 		remove, err := status.Refuse(ctx, admin, "nobody writes status here")
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(func(ctx SpecContext) { Expect(remove(ctx)).To(Succeed()) })
@@ -71,7 +71,7 @@ var _ = Describe("A grant that status cannot be told of", func() {
 	}, SpecTimeout(2*time.Minute))
 
 	It("ends by deletion where its subjects cannot be taken off, and is not given again", func(ctx SpecContext) {
-		updates := operator.Foreign{Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings", Operation: admissionregistrationv1.Update}
+		updates := operator.Foreign{Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings", Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update}}
 		allow, err := updates.Mutate(ctx, admin, `[JSONPatch{op: "add", path: "/subjects", value: oldObject.subjects}]`)
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(func(ctx SpecContext) { Expect(allow(ctx)).To(Succeed()) })

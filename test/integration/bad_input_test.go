@@ -174,7 +174,7 @@ var _ = Describe("A request that cannot be granted", func() {
 // forbidBindings installs an admission policy of somebody else's.
 func forbidBindings(ctx SpecContext, ns string) {
 	GinkgoHelper()
-	bindings := operator.Foreign{Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings", Operation: admissionregistrationv1.Create}
+	bindings := operator.Foreign{Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings", Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create}}
 	remove, err := bindings.Refuse(ctx, admin, "no bindings here, says the platform team")
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func(ctx SpecContext) { Expect(remove(ctx)).To(Succeed()) })

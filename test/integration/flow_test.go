@@ -17,8 +17,8 @@ import (
 )
 
 var _ = Describe("Flow control", func() {
-	// level of priority at which the API server answers a ServiceAccount of the operator.
-	level := func(ctx context.Context, account, verb, path string) string {
+	// schema and level by which the API server answers a ServiceAccount of the operator.
+	flow := func(ctx context.Context, account, verb, path string) (schema, level string) {
 		GinkgoHelper()
 		config, err := plane.ServiceAccountConfig(ctx, operator.Namespace, account)
 		Expect(err).NotTo(HaveOccurred())
@@ -29,24 +29,31 @@ var _ = Describe("Flow control", func() {
 		res, err := h.Do(req)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(res.Body.Close()).To(Succeed())
-		levels := &flowcontrolv1.PriorityLevelConfigurationList{}
-		Expect(admin.List(ctx, levels)).To(Succeed())
-		for _, l := range levels.Items {
-			if string(l.UID) == res.Header.Get(flowcontrolv1.ResponseHeaderMatchedPriorityLevelConfigurationUID) {
-				return l.Name
+		schemas := &flowcontrolv1.FlowSchemaList{}
+		Expect(admin.List(ctx, schemas)).To(Succeed())
+		for _, s := range schemas.Items {
+			if string(s.UID) == res.Header.Get(flowcontrolv1.ResponseHeaderMatchedFlowSchemaUID) {
+				return s.Name, s.Spec.PriorityLevelConfiguration.Name
 			}
 		}
-		return ""
+		return "", ""
 	}
 
-	It("does not let what ends access wait behind other service accounts", func(ctx SpecContext) {
+	It("answers what ends access at a level of its own, and the lease with those of Kubernetes", func(ctx SpecContext) {
 		const binding, lease = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings/none", "/apis/coordination.k8s.io/v1/namespaces/lapse-system/leases/none"
-		Eventually(func() string { return level(ctx, operator.ServiceAccount, http.MethodDelete, binding) }).WithContext(ctx).Should(Equal("lapse-ending"))
-		Expect(level(ctx, operator.ServiceAccount, http.MethodPut, binding)).To(Equal("lapse-ending"))
-		Expect(level(ctx, reaperAccount, http.MethodDelete, binding)).To(Equal("lapse-ending"))
-		Expect(level(ctx, reaperAccount, http.MethodGet, "/apis/rbac.authorization.k8s.io/v1/rolebindings")).To(Equal("lapse-ending"))
-		Expect(level(ctx, operator.ServiceAccount, http.MethodPut, lease)).To(Equal("leader-election"))
-		Expect(level(ctx, operator.ServiceAccount, http.MethodGet, "/apis/lapse.dev/v1alpha1/accessrequests")).To(Equal("workload-low"), "what grants waits its turn")
+		is := func(account, verb, path, schema, level string) {
+			GinkgoHelper()
+			Eventually(func() []string {
+				s, l := flow(ctx, account, verb, path)
+				return []string{s, l}
+			}).WithContext(ctx).Should(Equal([]string{schema, level}))
+		}
+		is(operator.ServiceAccount, http.MethodDelete, binding, "lapse-ending", "lapse-ending")
+		is(operator.ServiceAccount, http.MethodPut, binding, "lapse-ending", "lapse-ending")
+		is(reaperAccount, http.MethodDelete, binding, "lapse-ending", "lapse-ending")
+		is(reaperAccount, http.MethodGet, "/apis/rbac.authorization.k8s.io/v1/rolebindings", "lapse-ending", "lapse-ending")
+		is(operator.ServiceAccount, http.MethodPut, lease, "lapse-leader-election", "leader-election")
+		is(operator.ServiceAccount, http.MethodGet, "/apis/lapse.dev/v1alpha1/accessrequests", "service-accounts", "workload-low")
 	})
 
 	It("ships no flow schema that the API server does not use", func(ctx SpecContext) {

@@ -32,7 +32,7 @@ var _ = Describe("Access whose end somebody undoes", func() {
 	// undo keeps a field of the RoleBindings in the namespace as it is.
 	undo := func(ctx context.Context, patch string) (stop func()) {
 		GinkgoHelper()
-		updates := operator.Foreign{Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings", Operation: admissionregistrationv1.Update}
+		updates := operator.Foreign{Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings", Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update}}
 		remove, err := updates.Mutate(ctx, admin, patch)
 		Expect(err).NotTo(HaveOccurred())
 		stop = func() { Expect(remove(ctx)).To(Succeed()) }
@@ -48,7 +48,7 @@ var _ = Describe("Access whose end somebody undoes", func() {
 	}
 
 	It("by putting the subjects back is not said to have ended while it goes on", func(ctx SpecContext) {
-		deletions := operator.Foreign{Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings", Operation: admissionregistrationv1.Delete}
+		deletions := operator.Foreign{Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings", Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Delete}}
 		remove, err := deletions.Refuse(ctx, admin, "nothing is deleted here")
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(func(ctx SpecContext) { Expect(remove(ctx)).To(Succeed()) })

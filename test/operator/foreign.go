@@ -5,7 +5,12 @@ package operator
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -13,20 +18,27 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Foreign is what an admission policy of somebody else's sees: an operation on a
-// resource in a namespace.
+// Foreign is what admission of somebody else's sees: operations on a resource in a
+// namespace.
 type Foreign struct {
 	Namespace, Group, Resource string
-	Operation                  admissionregistrationv1.OperationType
+	Operations                 []admissionregistrationv1.OperationType
+}
+
+func (f Foreign) namespaces() *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: f.Namespace}}
+}
+
+func (f Foreign) rule() admissionregistrationv1.RuleWithOperations {
+	return admissionregistrationv1.RuleWithOperations{
+		Operations: f.Operations,
+		Rule:       admissionregistrationv1.Rule{APIGroups: []string{f.Group}, APIVersions: []string{"*"}, Resources: []string{f.Resource}},
+	}
 }
 
 func (f Foreign) matches() *admissionregistrationv1.MatchResources {
 	return &admissionregistrationv1.MatchResources{
-		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: f.Namespace}},
-		ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: admissionregistrationv1.RuleWithOperations{
-			Operations: []admissionregistrationv1.OperationType{f.Operation},
-			Rule:       admissionregistrationv1.Rule{APIGroups: []string{f.Group}, APIVersions: []string{"*"}, Resources: []string{f.Resource}},
-		}}},
+		NamespaceSelector: f.namespaces(), ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{RuleWithOperations: f.rule()}},
 	}
 }
 
@@ -57,6 +69,34 @@ func (f Foreign) Mutate(ctx context.Context, c client.Client, patch string) (rem
 	b := &admissionregistrationv1.MutatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: p.Name}}
 	b.Spec.PolicyName = p.Name
 	return removing(c, p, b), c.Create(ctx, b)
+}
+
+// Swallow has a webhook that answers nothing; what it was sent passes after a timeout in
+// whole seconds. That takes a second or two to be in force; the caller sees when.
+func (f Foreign) Swallow(ctx context.Context, c client.Client, timeout time.Duration) (remove func(context.Context) error, err error) {
+	release := make(chan struct{})
+	hook := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	config := &admissionregistrationv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "foreign-"},
+		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
+			Name: "silent.example.com", AdmissionReviewVersions: []string{"v1"},
+			SideEffects: new(admissionregistrationv1.SideEffectClassNone), FailurePolicy: new(admissionregistrationv1.Ignore),
+			TimeoutSeconds: new(int32(timeout.Seconds())), NamespaceSelector: f.namespaces(), Rules: []admissionregistrationv1.RuleWithOperations{f.rule()},
+			ClientConfig: admissionregistrationv1.WebhookClientConfig{
+				URL: new(hook.URL), CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: hook.Certificate().Raw}),
+			},
+		}},
+	}
+	var once sync.Once
+	remove = func(ctx context.Context) error {
+		err := client.IgnoreNotFound(c.Delete(ctx, config))
+		once.Do(func() {
+			close(release)
+			hook.Close()
+		})
+		return err
+	}
+	return remove, c.Create(ctx, config)
 }
 
 func removing(c client.Client, policy, binding client.Object) func(context.Context) error {

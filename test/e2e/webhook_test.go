@@ -1,0 +1,77 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/operator"
+)
+
+// The webhook is real: what it holds up keeps its seat in the API server's flow control.
+var _ = Describe("Beside a namespace whose webhook answers nothing", func() {
+	It("access ends within 3 s, and there when the webhook is gone", func(ctx SpecContext) {
+		startManager(ctx, "--leader-elect")
+		startManager(ctx, "--leader-elect")
+		const swallowed, beside = 80, 8
+		there, ns := newNamespace(ctx), newNamespace(ctx)
+		for _, each := range []string{there, ns} {
+			newPolicy(ctx, builders.Policy("p-"+each).Allowing("reader").In(each))
+		}
+		end := time.Now().Add(22 * time.Second).Truncate(time.Second)
+		ask := func(in string, n int, end func(i int) time.Time) {
+			for i := range n {
+				req := builders.Request(fmt.Sprintf("e-%03d", i)).In(in).ForClusterRole("reader").NotAfter(end(i)).Lasting(time.Hour).Build()
+				Expect(alice.Create(ctx, req)).To(Succeed())
+			}
+		}
+		ask(there, swallowed, func(int) time.Time { return end })
+		ask(ns, beside, func(i int) time.Time { return end.Add(time.Duration(i) * time.Second) })
+		Eventually(func() int { return len(holding(ctx, there)) + len(holding(ctx, ns)) }, 30*time.Second, "200ms").WithContext(ctx).Should(Equal(swallowed + beside))
+
+		writes := operator.Foreign{Namespace: there, Group: rbacv1.GroupName, Resource: "rolebindings", Operations: []admissionregistrationv1.OperationType{
+			admissionregistrationv1.Update, admissionregistrationv1.Delete,
+		}}
+		const timeout = 6 * time.Second
+		remove, err := writes.Swallow(ctx, admin, timeout)
+		DeferCleanup(func(ctx SpecContext) { Expect(remove(ctx)).To(Succeed()) })
+		Expect(err).NotTo(HaveOccurred())
+		Eventually(func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+			defer cancel()
+			return admin.Delete(ctx, &bindings(ctx, there)[0], client.DryRunAll)
+		}, "20s", "100ms").WithContext(ctx).Should(MatchError(context.DeadlineExceeded))
+		Expect(time.Now()).To(BeTemporally("<", end), "the set-up took too long")
+
+		var worst time.Duration
+		Eventually(func(g Gomega) {
+			left := 0
+			for _, b := range bindings(ctx, ns) {
+				if len(b.Subjects) == 0 {
+					continue
+				}
+				left++
+				due, err := time.Parse(time.RFC3339, b.Annotations[v1alpha1.ExpiresAtAnnotation])
+				g.Expect(err).NotTo(HaveOccurred())
+				worst = max(worst, time.Since(due))
+			}
+			g.Expect(left).To(BeZero())
+		}, 2*time.Minute, "20ms").WithContext(ctx).Should(Succeed())
+		first := swallowed - len(holding(ctx, there))
+		AddReportEntry("late", fmt.Sprintf("beside: %s at the worst; there %d of %d had ended %s after their end", worst.Round(time.Millisecond), first, swallowed, time.Since(end).Round(time.Second)))
+		Expect(worst).To(BeNumerically("<", 3*time.Second))
+		Expect(remove(ctx)).To(Succeed())
+		Eventually(func() []string { return holding(ctx, there) }, 10*time.Second).WithContext(ctx).Should(BeEmpty())
+	}, SpecTimeout(2*time.Minute))
+})
