@@ -81,10 +81,6 @@ func setDefaults(obj *unstructured.Unstructured) {
 	}
 }
 
-// putBack is what to do about policies that are not in force. The first command leaves
-// what somebody added, the second makes none that is missing.
-const putBack = "a cluster admin puts them back with: kubectl apply -k config/admission; kubectl replace --save-config -k config/admission"
-
 // compare looks at the installed policies. It finds those that are missing or not what
 // they should be.
 func compare(ctx context.Context, installed client.Reader, shipped []*unstructured.Unstructured) grant.Look {
@@ -109,7 +105,7 @@ func compare(ctx context.Context, installed client.Reader, shipped []*unstructur
 		objects = append(objects, fmt.Sprintf("%s/%d", got.GetUID(), got.GetGeneration()))
 		look.Newest = latest(look.Newest, got.GetCreationTimestamp().Time)
 	}
-	look.Objects, look.Problem, look.Remedy = strings.Join(objects, " "), strings.Join(problems, "; "), putBack
+	look.Objects, look.Problem, look.Remedy = strings.Join(objects, " "), strings.Join(problems, "; "), "a cluster admin puts them back with: "+grant.PutBack
 	return look
 }
 

@@ -27,7 +27,6 @@ import (
 const (
 	install       = "kubectl apply -k config/default"
 	installKinds  = "kubectl apply -k config/crd"
-	putBack       = "kubectl apply -k config/admission; kubectl replace --save-config -k config/admission"
 	leaseName     = "lapse.lapse.dev"
 	operatorUser  = "system:serviceaccount:" + operatorNamespace + ":" + operatorAccount
 	canaryMessage = "ValidatingAdmissionPolicy 'lapse-requester'"
@@ -95,7 +94,7 @@ func (d *doctor) admission(ctx context.Context) []diagnosis {
 		}
 	}
 	if len(missing) > 0 {
-		return bad(putBack, "ValidatingAdmissionPolicies are missing, or not bound with Deny: %s", strings.Join(missing, ", "))
+		return bad(grant.PutBack, "ValidatingAdmissionPolicies are missing, or not bound with Deny: %s", strings.Join(missing, ", "))
 	}
 	return ok("%d ValidatingAdmissionPolicies are there and bound", len(guards))
 }
@@ -124,7 +123,7 @@ func (d *doctor) canary(ctx context.Context) []diagnosis {
 	err := d.c.create(ctx, req, metav1.DryRunAll)
 	switch {
 	case err == nil:
-		return bad(putBack, "admission is NOT enforced: a request in somebody else's name would be stored")
+		return bad(grant.PutBack, "admission is NOT enforced: a request in somebody else's name would be stored")
 	case strings.Contains(err.Error(), canaryMessage):
 		return ok("a request in somebody else's name is refused")
 	default:

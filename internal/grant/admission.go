@@ -36,6 +36,10 @@ type Gap struct {
 	Cause string
 }
 
+// PutBack are the commands by which a cluster admin puts the admission policies back. The
+// first one leaves what somebody added to them, the second makes none that is missing.
+const PutBack = "kubectl apply -k config/admission; kubectl replace --save-config -k config/admission"
+
 // clockError is how far the time here may be ahead of the API server's without being
 // noticed.
 const clockError = 2 * time.Second
@@ -76,7 +80,7 @@ func unproven(gap *Gap) Step {
 	when := fmt.Sprintf(" between %s and %s", timestamp(gap.From), timestamp(gap.Until))
 	once := ""
 	if gap.Until.IsZero() {
-		once = " some seconds after a cluster admin has put the policies back: kubectl apply -k config/admission; kubectl replace --save-config -k config/admission"
+		once = " some seconds after a cluster admin has put the policies back: " + PutBack
 	}
 	switch {
 	case gap.From.IsZero() && gap.Until.IsZero():
