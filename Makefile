@@ -53,7 +53,7 @@ plugin/%:
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into bin/ (minutes, once)
 ifndef KUBEBUILDER_ASSETS
-	@hack/controlplane/build.sh $(CONTROLPLANE)
+	@hack/controlplane/build.sh $(KUBE_VERSION)
 endif
 
 .PHONY: image
