@@ -18,6 +18,7 @@ import (
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubeconfigs of clouds
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -30,7 +31,8 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/controllers"
-	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/admission"
+	"github.com/lapse-dev/lapse/internal/kubernetes"
 	"github.com/lapse-dev/lapse/internal/metrics"
 	"github.com/lapse-dev/lapse/internal/policy"
 )
@@ -141,7 +143,7 @@ func run(f *flags) error {
 		return err
 	}
 	o := controllers.Options{Clock: realClock, Skew: skew.Ahead, Namespace: f.namespace, Limits: limits, Retention: f.retention}
-	guard, err := controllers.NewGuard(o, grant.SettleAfter)
+	guard, err := controllers.NewGuard(o, admission.SettleAfter)
 	if err != nil {
 		return err
 	}
@@ -213,6 +215,9 @@ func (f *flags) keepGranting(ctx context.Context, config *rest.Config, scheme *r
 }
 
 func (f *flags) grant(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, o controllers.Options, expiry *controllers.Expiry, guard *controllers.Guard) error {
+	if err := supported(config); err != nil {
+		return err
+	}
 	again, grace := true, shutdownGrace
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
@@ -234,4 +239,18 @@ func (f *flags) grant(ctx context.Context, config *rest.Config, scheme *runtime.
 		return err
 	}
 	return mgr.Start(ctx)
+}
+
+// supported asks which version the API server is of. One that is too old may still be
+// one on which access has to end, so nothing but granting depends on it.
+func supported(config *rest.Config) error {
+	client, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return err
+	}
+	server, err := client.ServerVersion()
+	if err != nil {
+		return fmt.Errorf("reading the version of the API server: %w", err)
+	}
+	return kubernetes.Supported(server.GitVersion)
 }

@@ -22,8 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/config/admission"
-	"github.com/lapse-dev/lapse/internal/grant"
+	shipped "github.com/lapse-dev/lapse/config/admission"
+	"github.com/lapse-dev/lapse/internal/admission"
 )
 
 const (
@@ -45,29 +45,29 @@ type Guard struct {
 	changed chan struct{}
 
 	mu     sync.Mutex
-	record grant.AdmissionRecord
+	record admission.Record
 	// waiting is told when the policies are in force again.
 	waiting chan event.GenericEvent
 }
 
 // NewGuard guards the policies of this version, which count as in force some time after
-// they were put in place: see grant.SettleAfter.
+// they were put in place: see admission.SettleAfter.
 func NewGuard(o Options, settle time.Duration) (*Guard, error) {
-	shipped, err := shippedPolicies(admission.Files)
+	policies, err := admission.Shipped(shipped.Files)
 	if err != nil {
 		return nil, fmt.Errorf("the admission policies that ship cannot be read: %w", err)
 	}
 	return &Guard{
-		Options: o, shipped: shipped, record: grant.AdmissionRecord{Settle: settle},
+		Options: o, shipped: policies, record: admission.Record{Settle: settle},
 		changed: make(chan struct{}, 1), waiting: make(chan event.GenericEvent, 1),
 	}, nil
 }
 
 // Admission is what is known at this moment.
-func (g *Guard) Admission() grant.Admission {
+func (g *Guard) Admission() admission.State {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.record.Admission(g.now())
+	return g.record.State(g.now())
 }
 
 // Ready says whether the policies are in force.
@@ -110,8 +110,8 @@ func (g *Guard) watch(mgr ctrl.Manager) error {
 	return mgr.Add(watcher{Guard: g, installed: mgr.GetCache(), shipped: shipped, writer: mgr.GetClient()})
 }
 
-// served leaves out kinds that the API server does not have: mutating policies came
-// with Kubernetes 1.36, and only save people from naming themselves.
+// served leaves out the stamps where the API server does not have their kinds, which
+// came with Kubernetes 1.36.
 func served(mapper meta.RESTMapper, shipped []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
 	var out []*unstructured.Unstructured
 	for _, obj := range shipped {
@@ -120,7 +120,7 @@ func served(mapper meta.RESTMapper, shipped []*unstructured.Unstructured) ([]*un
 		switch {
 		case err == nil:
 			out = append(out, obj)
-		case !meta.IsNoMatchError(err) || strings.HasPrefix(gvk.Kind, "Validating"):
+		case !meta.IsNoMatchError(err) || !admission.IsStamp(obj):
 			return nil, fmt.Errorf("looking for %s: %w", gvk.Kind, err)
 		}
 	}
@@ -136,11 +136,11 @@ func (g *Guard) wake() {
 }
 
 // observe takes a look into account, and tells who waits.
-func (g *Guard) observe(ctx context.Context, look grant.Look) grant.Admission {
+func (g *Guard) observe(ctx context.Context, look admission.Look) admission.State {
 	g.mu.Lock()
-	before := g.record.Admission(g.now())
+	before := g.record.State(g.now())
 	g.record.Observe(g.now(), look)
-	after := g.record.Admission(g.now())
+	after := g.record.State(g.now())
 	g.mu.Unlock()
 	if after.Enforced && !before.Enforced {
 		log.FromContext(ctx).Info("the admission policies are in force")
@@ -184,8 +184,12 @@ func (w watcher) Start(ctx context.Context) error {
 }
 
 // look compares, and tries.
-func (w watcher) look(ctx context.Context) grant.Look {
-	look := compare(ctx, w.installed, w.shipped)
+func (w watcher) look(ctx context.Context) admission.Look {
+	look := admission.Compare(w.shipped, func(want *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+		got := &unstructured.Unstructured{}
+		got.SetGroupVersionKind(want.GroupVersionKind())
+		return got, w.installed.Get(ctx, client.ObjectKeyFromObject(want), got)
+	})
 	if look.Problem != "" {
 		return look
 	}
@@ -211,7 +215,8 @@ func (w watcher) probes() map[string]client.Object {
 		obj.SetName("lapse-canary")
 	}
 	request.Spec = v1alpha1.AccessRequestSpec{
-		RoleRef: v1alpha1.RoleRef{Kind: v1alpha1.ClusterRoleKind, Name: "view"}, Reason: reason, Requester: &v1alpha1.Identity{Username: nobody},
+		RoleRef: v1alpha1.RoleRef{Kind: v1alpha1.ClusterRoleKind, Name: "view"}, Reason: reason,
+		Requester: &v1alpha1.Identity{Username: nobody}, Subject: &v1alpha1.Subject{Kind: v1alpha1.UserKind, Name: nobody},
 	}
 	decision.Spec = v1alpha1.AccessDecisionSpec{
 		RequestRef: v1alpha1.RequestReference{Name: "none", UID: "none"}, Verdict: v1alpha1.VerdictApprove, Comment: reason, Reviewer: &v1alpha1.Identity{Username: nobody},

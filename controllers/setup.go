@@ -29,7 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/internal/policy"
 )
 
@@ -63,7 +63,7 @@ type Options struct {
 	// Namespace is the operator's own.
 	Namespace string
 	// Admission is what is known of the admission policies.
-	Admission func() grant.Admission
+	Admission func() admission.State
 	// Limits over every policy.
 	Limits policy.Limits
 	// Retention of requests that are over; zero keeps them.

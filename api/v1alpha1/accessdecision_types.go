@@ -25,7 +25,7 @@ const (
 // AccessDecisionSpec says what somebody decides of one request. It never changes.
 //
 // +kubebuilder:validation:XValidation:rule="self == oldSelf",message="spec is immutable; create a new AccessDecision"
-// +kubebuilder:validation:XValidation:rule="has(self.reviewer)",message="reviewer is missing: the API server stamps it when config/admission is installed (Kubernetes 1.36 or newer); on older ones name yourself, as kubectl auth whoami prints it",fieldPath=".reviewer",reason=FieldValueRequired
+// +kubebuilder:validation:XValidation:rule="has(self.reviewer)",message="reviewer is missing: write username, uid and groups as kubectl auth whoami -o yaml prints them, or decide with kubectl lapse approve, deny or revoke; with config/admission/stamps (Kubernetes 1.36 or newer) the API server fills it in",fieldPath=".reviewer",reason=FieldValueRequired
 type AccessDecisionSpec struct {
 	// requestRef is the AccessRequest, in the namespace of this decision.
 	// +required

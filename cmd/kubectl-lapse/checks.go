@@ -5,55 +5,41 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/kubernetes"
 )
 
 const (
-	install       = "kubectl apply -k config/default"
-	installKinds  = "kubectl apply -k config/crd"
-	leaseName     = "lapse.lapse.dev"
-	operatorUser  = "system:serviceaccount:" + operatorNamespace + ":" + operatorAccount
-	canaryMessage = "ValidatingAdmissionPolicy 'lapse-requester'"
+	installKinds = "kubectl apply -k config/crd"
+	leaseName    = "lapse.lapse.dev"
+	// lookAtOperator shows what is wrong with it.
+	lookAtOperator = "kubectl get pods -n " + operatorNamespace + "; kubectl logs -n " + operatorNamespace + " deployment/" + operatorAccount
+	// answeredWithin is how long the operator is given to say something of a request; it
+	// takes some tens of milliseconds.
+	answeredWithin = 30 * time.Second
+	// shownNames bounds a list of names on a line.
+	shownNames   = 5
+	operatorUser = "system:serviceaccount:" + operatorNamespace + ":" + operatorAccount
 )
 
-// Versions of Kubernetes: the oldest that works, and the first that stamps who asks.
-var (
-	oldest = version.MustParseGeneric("1.30")
-	stamps = version.MustParseGeneric("1.36")
-)
-
-func (d *doctor) kubernetes(ctx context.Context) []diagnosis {
-	info, err := d.c.version(ctx)
-	if err != nil {
-		return d.cannotTell(err)
+func (d *doctor) kubernetes(context.Context) []diagnosis {
+	if err := kubernetes.Supported(d.server); err != nil {
+		return bad("update the cluster", "%s", err)
 	}
-	v, err := version.ParseGeneric(info.GitVersion)
-	switch {
-	case err != nil:
-		return d.cannotTell(err)
-	case v.LessThan(oldest):
-		return bad("update the cluster", "%s is older than 1.30, the first with ValidatingAdmissionPolicy in v1", info.GitVersion)
-	case v.LessThan(stamps):
-		return ok("%s; this plugin fills in who asks, as the API server does from 1.36 on", info.GitVersion)
-	default:
-		return ok("%s; client %s", info.GitVersion, clientVersion())
-	}
+	return ok("%s; client %s", d.server, clientVersion())
 }
 
 func (d *doctor) kinds(ctx context.Context) []diagnosis {
@@ -68,89 +54,55 @@ func (d *doctor) kinds(ctx context.Context) []diagnosis {
 	if len(missing) > 0 {
 		mend := installKinds
 		if len(served.APIResources) == 0 {
-			mend = install
+			mend = "kubectl apply -k " + kubernetes.Overlay(d.server)
 		}
 		return bad(mend, "not served in %s: %s", v1alpha1.GroupVersion, strings.Join(missing, ", "))
 	}
 	return ok("%s is served", v1alpha1.GroupVersion)
 }
 
-// guards are the policies of config/admission without which identities prove nothing.
-var guards = []string{"lapse-requester", "lapse-reviewer", "lapse-request-spec", "lapse-decision-spec", "lapse-metadata", "lapse-status", "lapse-policy-author", "lapse-managed-binding", "lapse-persistence", "lapse-late-write"}
-
-func (d *doctor) admission(ctx context.Context) []diagnosis {
-	policies, bindings := &admissionv1.ValidatingAdmissionPolicyList{}, &admissionv1.ValidatingAdmissionPolicyBindingList{}
-	if err := errors.Join(d.c.list(ctx, "", policies), d.c.list(ctx, "", bindings)); err != nil {
-		return d.cannotTell(firstOf(err))
-	}
-	missing := slices.Clone(guards)
-	for i := range policies.Items {
-		p := &policies.Items[i]
-		enforced := slices.ContainsFunc(bindings.Items, func(b admissionv1.ValidatingAdmissionPolicyBinding) bool {
-			return b.Spec.PolicyName == p.Name && slices.Contains(b.Spec.ValidationActions, admissionv1.Deny)
-		})
-		if enforced {
-			missing = slices.DeleteFunc(missing, func(name string) bool { return name == p.Name })
-		}
-	}
-	if len(missing) > 0 {
-		return bad(grant.PutBack, "ValidatingAdmissionPolicies are missing, or not bound with Deny: %s", strings.Join(missing, ", "))
-	}
-	return ok("%d ValidatingAdmissionPolicies are there and bound", len(guards))
-}
-
-// firstOf is one of several errors, so that explain sees what it is.
-func firstOf(err error) error {
-	var joined interface{ Unwrap() []error }
-	if errors.As(err, &joined) {
-		return joined.Unwrap()[0]
-	}
-	return err
-}
-
-// canary tries to ask in a false name. Nothing is stored, whatever happens.
-func (d *doctor) canary(ctx context.Context) []diagnosis {
-	req := &v1alpha1.AccessRequest{
-		ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, GenerateName: "admission-canary-"},
-		Spec: v1alpha1.AccessRequestSpec{
-			RoleRef:   v1alpha1.RoleRef{Kind: v1alpha1.ClusterRoleKind, Name: "view"},
-			Duration:  &metav1.Duration{Duration: time.Minute},
-			Reason:    "does admission refuse a false requester? Never stored",
-			Subject:   &v1alpha1.Subject{Kind: v1alpha1.UserKind, Name: "lapse-canary"},
-			Requester: &v1alpha1.Identity{Username: "lapse-canary"},
-		},
-	}
-	err := d.c.create(ctx, req, metav1.DryRunAll)
-	switch {
-	case err == nil:
-		return bad(grant.PutBack, "admission is NOT enforced: a request in somebody else's name would be stored")
-	case strings.Contains(err.Error(), canaryMessage):
-		return ok("a request in somebody else's name is refused")
-	default:
-		return d.cannotTell(err)
-	}
-}
-
 func (d *doctor) operator(ctx context.Context) []diagnosis {
-	look := "kubectl get pods -n " + operatorNamespace + "; kubectl logs -n " + operatorNamespace + " deployment/" + operatorAccount
 	lease := &coordinationv1.Lease{}
 	err := d.c.get(ctx, operatorNamespace, leaseName, lease)
 	switch {
 	case apierrors.IsNotFound(err):
-		return bad(look, "no operator has ever led here: lease %s is missing in %s", leaseName, operatorNamespace)
+		return bad(lookAtOperator, "no operator has ever led here: lease %s is missing in %s", leaseName, operatorNamespace)
 	case err != nil:
 		return d.cannotTell(err)
 	}
 	holder, seconds := lease.Spec.HolderIdentity, lease.Spec.LeaseDurationSeconds
 	if holder == nil || *holder == "" || seconds == nil || lease.Spec.RenewTime == nil {
-		return bad(look, "no operator leads: lease %s has no holder", leaseName)
+		return bad(lookAtOperator, "no operator leads: lease %s has no holder", leaseName)
 	}
 	// The skew between two clocks here is no proof that it does not run.
 	limit := lease.Spec.RenewTime.Add(time.Duration(*seconds)*time.Second + grant.MaxSkew)
 	if d.clock.now().After(limit) {
-		return bad(look, "no operator leads: lease %s was renewed last at %s, by %s", leaseName, timeText(lease.Spec.RenewTime.Time), *holder)
+		return bad(lookAtOperator, "no operator leads: lease %s was renewed last at %s, by %s", leaseName, timeText(lease.Spec.RenewTime.Time), *holder)
 	}
 	return ok("%s leads", *holder)
+}
+
+// unanswered finds requests that the operator has said nothing of.
+func (d *doctor) unanswered(ctx context.Context) []diagnosis {
+	list := &v1alpha1.AccessRequestList{}
+	if err := d.c.list(ctx, "", list); err != nil {
+		return d.cannotTell(err)
+	}
+	var names []string
+	for i := range list.Items {
+		req := &list.Items[i]
+		if req.Status.State == "" && d.clock.now().Sub(req.CreationTimestamp.Time) > answeredWithin {
+			names = append(names, req.Namespace+"/"+req.Name)
+		}
+	}
+	if len(names) > 0 {
+		more := ""
+		if n := len(names) - shownNames; n > 0 {
+			names, more = names[:shownNames], fmt.Sprintf(", and %d more", n)
+		}
+		return bad(lookAtOperator, "requests without an answer for more than %s: %s%s", durationText(answeredWithin), strings.Join(names, ", "), more)
+	}
+	return ok("no request waits for its first answer")
 }
 
 func (d *doctor) policies(ctx context.Context) (out []diagnosis) {

@@ -153,7 +153,11 @@ func (c *cluster) read(ctx context.Context, path string, into any) error {
 	if err != nil {
 		return err
 	}
-	body, err := client.Get().AbsPath(path).Do(ctx).Raw()
+	result := client.Get().AbsPath(path).Do(ctx)
+	if err := result.Error(); err != nil { // Raw knows less of it
+		return err
+	}
+	body, err := result.Raw()
 	if err != nil {
 		return err
 	}

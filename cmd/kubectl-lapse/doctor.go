@@ -29,7 +29,8 @@ type diagnosis struct {
 // doctor is `kubectl lapse doctor`.
 type doctor struct {
 	*plugin
-	c *cluster
+	c      *cluster
+	server string // the version of Kubernetes
 }
 
 func (p *plugin) doctorCommand() *cobra.Command {
@@ -37,8 +38,9 @@ func (p *plugin) doctorCommand() *cobra.Command {
 		Use:   "doctor",
 		Short: "Check that Lapse is installed, enforced and at work",
 		Long: `Check what Lapse needs: its kinds, the admission policies (also that they are enforced,
-by a request in a false name that is not stored), the operator, its right to bind what
-policies offer, clocks, and that no access is past its time. Each failure comes with
+by a request and a decision in a false name that are not stored), the stamps, the operator,
+its right to bind what policies offer, that it answers requests, clocks, and that no access
+is past its time. Each failure comes with
 the command that mends it.
 
 A cluster admin can check all of it; what you may not read is marked "?". Exit codes: 0
@@ -54,10 +56,11 @@ func (p *plugin) doctor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d := &doctor{plugin: p, c: c}
-	if _, err := c.version(ctx); err != nil {
+	server, err := c.version(ctx)
+	if err != nil {
 		return err // there is nothing to check
 	}
+	d := &doctor{plugin: p, c: c, server: server.GitVersion}
 	failed, unknown := d.examine(ctx)
 	switch {
 	case ctx.Err() != nil:
@@ -81,10 +84,12 @@ func (d *doctor) examine(ctx context.Context) (failed, unknown int) {
 		{"kubernetes", d.kubernetes},
 		{"kinds", d.kinds},
 		{"admission", d.admission},
+		{"stamps", d.stamps},
 		{"canary", d.canary},
 		{"operator", d.operator},
 		{"policies", d.policies},
 		{"bind", d.bind},
+		{"requests", d.unanswered},
 		{"clocks", d.clocks},
 		{"overdue", d.pastTheirTime},
 	} {

@@ -7,7 +7,7 @@ package admission
 
 import "embed"
 
-// Files are the manifests; kustomization.yaml is among them.
+// Files are the manifests; each kustomization.yaml is among them.
 //
-//go:embed *.yaml
+//go:embed *.yaml stamps/*.yaml
 var Files embed.FS

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // CreateWindow is how long after the decision the API server accepts the binding.
@@ -47,8 +48,8 @@ func newBinding(req *v1alpha1.AccessRequest, subject v1alpha1.Subject, policyNam
 				v1alpha1.RequestUIDLabel: string(req.UID),
 			},
 			Annotations: map[string]string{
-				v1alpha1.ExpiresAtAnnotation: timestamp(g.ExpiresAt.Time),
-				v1alpha1.CreateByAnnotation:  timestamp(g.GrantedAt.Add(CreateWindow)),
+				v1alpha1.ExpiresAtAnnotation: text.Time(g.ExpiresAt.Time),
+				v1alpha1.CreateByAnnotation:  text.Time(g.GrantedAt.Add(CreateWindow)),
 				v1alpha1.RequestAnnotation:   req.Name,
 				v1alpha1.PolicyAnnotation:    policyName,
 			},

@@ -44,9 +44,6 @@ func Deadline(b metav1.Object, ceiling time.Duration) time.Time {
 	return expiresAt
 }
 
-// timestamp is RFC 3339 in UTC and whole seconds.
-func timestamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
 func parseTimestamp(s string) (time.Time, bool) {
 	t, err := time.Parse(time.RFC3339, s)
 	return t, err == nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // RetryAfter is when a request that cannot be bound yet is tried again, if nothing
@@ -77,7 +78,7 @@ func undecided(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Obs
 	if back := returned(req, seen.Decisions); back != nil {
 		return Step{Action: Nothing, Outcome: withdrawn(back)}, nil
 	}
-	if gap := seen.Admission.gap(req.CreationTimestamp); gap != nil {
+	if gap := seen.Admission.Gap(req.CreationTimestamp); gap != nil {
 		return unproven(gap), nil
 	}
 	d, err := judge.Decide()
@@ -113,14 +114,14 @@ func allowed(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen
 	if refusal := untimely(now, req, d); refusal != "" {
 		return refuse(v1alpha1.ReasonDenied, refusal, d.Policy)
 	}
-	tally := d.Count(req, seen.Admission.provenDecisions(seen.Decisions), approveBy(req, d))
+	tally := d.Count(req, provenDecisions(seen.Admission, seen.Decisions), approveBy(req, d))
 	if !tally.Met() {
 		return awaitApproval(now, req, d, tally)
 	}
 	if start := req.Spec.NotBefore; start != nil && now.Before(start.Time) {
 		return Step{Action: Nothing, After: start.Time, Outcome: &Outcome{
 			State: v1alpha1.StateScheduled, Reason: v1alpha1.ReasonScheduled, Policy: d.Policy, Approvals: tally.Counted,
-			Message: "allowed by policy " + d.Policy.Name + "; access begins at " + timestamp(start.Time),
+			Message: "allowed by policy " + d.Policy.Name + "; access begins at " + text.Time(start.Time),
 		}}
 	}
 	subject, err := policy.GrantSubject(&req.Spec)
@@ -173,14 +174,14 @@ func untimely(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision) str
 	}
 	if start := req.Spec.NotBefore; start != nil {
 		if start.After(req.CreationTimestamp.Add(MaxAhead)) {
-			return fmt.Sprintf("notBefore %s is more than %d days after the request was made; create one nearer to the time", timestamp(start.Time), MaxAhead/(24*time.Hour))
+			return fmt.Sprintf("notBefore %s is more than %d days after the request was made; create one nearer to the time", text.Time(start.Time), MaxAhead/(24*time.Hour))
 		}
 		if start.After(from) {
 			from = start.Time
 		}
 	}
 	if limit := from.Add(MaxWait); now.After(limit) {
-		return fmt.Sprintf("access could not be given by %s, and is not given later; create a new request", timestamp(limit))
+		return fmt.Sprintf("access could not be given by %s, and is not given later; create a new request", text.Time(limit))
 	}
 	return ""
 }
@@ -194,13 +195,13 @@ func awaitApproval(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision
 	until := approveBy(req, d)
 	o := &Outcome{
 		State: v1alpha1.StatePending, Reason: v1alpha1.ReasonPendingApproval, Policy: d.Policy, Approvals: tally.Counted,
-		Message: fmt.Sprintf("%s (policy %s), until %s", tally.Text(), d.Policy.Name, timestamp(until)),
+		Message: fmt.Sprintf("%s (policy %s), until %s", tally.Text(), d.Policy.Name, text.Time(until)),
 	}
 	if now.Before(until) {
 		return Step{Action: Nothing, After: until, Outcome: o}
 	}
 	o.State, o.Reason = v1alpha1.StateDenied, v1alpha1.ReasonApprovalTimedOut
-	o.Message = fmt.Sprintf("not approved within %s, by %s: %s (policy %s); create a new request", d.ApprovalTimeout, timestamp(until), tally.Text(), d.Policy.Name)
+	o.Message = fmt.Sprintf("not approved within %s, by %s: %s (policy %s); create a new request", d.ApprovalTimeout, text.Time(until), tally.Text(), d.Policy.Name)
 	return Step{Action: Nothing, Outcome: o}
 }
 

@@ -13,13 +13,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/text"
 	"github.com/lapse-dev/lapse/test/builders"
 )
 
 var (
 	noon     = time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
-	inForce  = Admission{Enforced: true}
+	inForce  = admission.State{Enforced: true}
 	settings = Settings{MaxDuration: 24 * time.Hour, Retention: 30 * 24 * time.Hour}
 	allows   = policy.Decision{
 		Verdict: policy.Allowed, Duration: 10 * time.Minute,
@@ -171,7 +173,7 @@ func TestRecordedGrant(t *testing.T) {
 		}, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
 		"subject changed: tampered": {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Subjects[0].Name = "eve" }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
 		"role changed: tampered":    {now: noon, binding: func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "admin" }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
-		"expiry put off: tampered":  {now: noon, binding: expiring(timestamp(end.Add(time.Hour))), action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
+		"expiry put off: tampered":  {now: noon, binding: expiring(text.Time(end.Add(time.Hour))), action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
 		"expiry removed: tampered":  {now: noon, binding: expiring(""), action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
 		"labels removed: tampered":  {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Labels = nil }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
 		"finalizer added: tampered": {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Finalizers = []string{"x/y"} }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
@@ -224,15 +226,15 @@ func TestUnrecordedGrant(t *testing.T) {
 		"another policy allows it now: emptied":      {now: noon, decision: elsewhere, action: Empty, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
 		"other subjects: a stranger's, left alone":   {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Subjects[0].Name = "eve" }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
 		"other role: a stranger's, left alone":       {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "admin" }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
-		"later expiry: a stranger's, left alone":     {now: noon, decision: allows, binding: expiring(timestamp(end.Add(time.Second))), action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
+		"later expiry: a stranger's, left alone":     {now: noon, decision: allows, binding: expiring(text.Time(end.Add(time.Second))), action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
 		"expiry put off before it was recorded: a stranger's, left alone": {
-			now: noon.Add(time.Minute), decision: allows, binding: expiring(timestamp(end.Add(time.Second))),
+			now: noon.Add(time.Minute), decision: allows, binding: expiring(text.Time(end.Add(time.Second))),
 			action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict,
 		},
 		"its beginning put off as well: a stranger's, left alone": {
 			now: noon.Add(time.Minute), decision: allows, binding: func(b *rbacv1.RoleBinding) {
-				b.Annotations[v1alpha1.CreateByAnnotation] = timestamp(noon.Add(time.Minute + CreateWindow))
-				b.Annotations[v1alpha1.ExpiresAtAnnotation] = timestamp(end.Add(time.Minute))
+				b.Annotations[v1alpha1.CreateByAnnotation] = text.Time(noon.Add(time.Minute + CreateWindow))
+				b.Annotations[v1alpha1.ExpiresAtAnnotation] = text.Time(end.Add(time.Minute))
 			},
 			action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict,
 		},
@@ -258,8 +260,8 @@ func TestUnrecordedGrant(t *testing.T) {
 			if tc.reason == v1alpha1.ReasonGranted && !step.Outcome.Grant.ExpiresAt.Time.Equal(end) {
 				t.Errorf("expiresAt = %s, want that of the binding, %s", step.Outcome.Grant.ExpiresAt, end)
 			}
-			if tc.reason == v1alpha1.ReasonGranted && !strings.HasSuffix(step.Outcome.Message, "access ends at "+timestamp(end)) {
-				t.Errorf("message = %q, want the end of the binding, %s", step.Outcome.Message, timestamp(end))
+			if tc.reason == v1alpha1.ReasonGranted && !strings.HasSuffix(step.Outcome.Message, "access ends at "+text.Time(end)) {
+				t.Errorf("message = %q, want the end of the binding, %s", step.Outcome.Message, text.Time(end))
 			}
 		})
 	}
@@ -289,14 +291,14 @@ func TestAGrantWhoseBindingWasLostIsNotGivenAgain(t *testing.T) {
 func TestWhatIsRecordedLateEndsNoLaterThanTheCeiling(t *testing.T) {
 	req, b := active(t)
 	req.Status = v1alpha1.AccessRequestStatus{}
-	b.Annotations[v1alpha1.ExpiresAtAnnotation] = timestamp(noon.Add(48 * time.Hour))
+	b.Annotations[v1alpha1.ExpiresAtAnnotation] = text.Time(noon.Add(48 * time.Hour))
 	ceiling := noon.Add(settings.MaxDuration)
 	step := next(t, ceiling, req, allows, Observed{Binding: b})
 	check(t, step, Empty, v1alpha1.StateExpired, v1alpha1.ReasonExpired)
 	if got := step.Outcome.Grant.ExpiresAt; !got.Time.Equal(ceiling) {
 		t.Errorf("expiresAt = %s, want the ceiling, %s", got, ceiling)
 	}
-	if want := "access ended at the operator's ceiling of 24h0m0s, at " + timestamp(ceiling); step.Outcome.Message != want {
+	if want := "access ended at the operator's ceiling of 24h0m0s, at " + text.Time(ceiling); step.Outcome.Message != want {
 		t.Errorf("message = %q, want %q", step.Outcome.Message, want)
 	}
 }
@@ -419,8 +421,8 @@ func TestExpiryIsTheEarlierOfDurationAndNotAfter(t *testing.T) {
 				req.Spec.NotAfter = &metav1.Time{Time: tc.notAfter}
 			}
 			step := next(t, noon.Add(900*time.Millisecond), req, allows, Observed{Admission: inForce})
-			if got := step.Binding.Annotations[v1alpha1.ExpiresAtAnnotation]; got != timestamp(tc.want) {
-				t.Errorf("expires-at = %s, want %s", got, timestamp(tc.want))
+			if got := step.Binding.Annotations[v1alpha1.ExpiresAtAnnotation]; got != text.Time(tc.want) {
+				t.Errorf("expires-at = %s, want %s", got, text.Time(tc.want))
 			}
 		})
 	}
@@ -445,11 +447,11 @@ func TestDeadline(t *testing.T) {
 		annotation string
 		want       time.Time
 	}{
-		"readable":                      {timestamp(noon.Add(time.Hour)), noon.Add(time.Hour)},
+		"readable":                      {text.Time(noon.Add(time.Hour)), noon.Add(time.Hour)},
 		"missing: the ceiling":          {"", noon.Add(24 * time.Hour)},
 		"garbage: the ceiling":          {"tomorrow", noon.Add(24 * time.Hour)},
-		"beyond: the ceiling":           {timestamp(noon.Add(24*time.Hour + time.Minute)), noon.Add(24 * time.Hour)},
-		"beyond by what clocks may be":  {timestamp(noon.Add(24*time.Hour + 5*time.Second)), noon.Add(24*time.Hour + 5*time.Second)},
+		"beyond: the ceiling":           {text.Time(noon.Add(24*time.Hour + time.Minute)), noon.Add(24 * time.Hour)},
+		"beyond by what clocks may be":  {text.Time(noon.Add(24*time.Hour + 5*time.Second)), noon.Add(24*time.Hour + 5*time.Second)},
 		"with an offset: the same time": {"2026-12-01T14:00:00+01:00", noon.Add(time.Hour)},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // gitOpsMarks are the labels and annotations by which Argo CD and Flux know what
@@ -70,7 +71,7 @@ func policyName(req *v1alpha1.AccessRequest) string {
 func granted(d policy.Decision, g v1alpha1.Grant, tally policy.Tally) *Outcome {
 	return &Outcome{
 		State: v1alpha1.StateActive, Reason: v1alpha1.ReasonGranted, Policy: d.Policy, Grant: &g, Approvals: tally.Counted,
-		Message: fmt.Sprintf("allowed by policy %s; access ends at %s", d.Policy.Name, timestamp(g.ExpiresAt.Time)),
+		Message: fmt.Sprintf("allowed by policy %s; access ends at %s", d.Policy.Name, text.Time(g.ExpiresAt.Time)),
 	}
 }
 

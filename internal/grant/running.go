@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // recorded looks after a grant that status knows of.
@@ -96,9 +97,9 @@ const seenLate = time.Minute
 // late: nobody knows who was not there.
 func promised(now time.Time, g v1alpha1.Grant) string {
 	if now.Sub(g.ExpiresAt.Time) > seenLate {
-		return fmt.Sprintf("access was promised until %s; that it is over was not seen before %s", timestamp(g.ExpiresAt.Time), timestamp(now))
+		return fmt.Sprintf("access was promised until %s; that it is over was not seen before %s", text.Time(g.ExpiresAt.Time), text.Time(now))
 	}
-	return "access ended as promised at " + timestamp(g.ExpiresAt.Time)
+	return "access ended as promised at " + text.Time(g.ExpiresAt.Time)
 }
 
 // objected is the outcome when a person or the policy ends a recorded grant; nil if
@@ -139,7 +140,7 @@ func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Ob
 	if latest := Deadline(b, set.MaxDuration); latest.Before(g.ExpiresAt.Time) {
 		// Nobody promised what its annotation says.
 		g.ExpiresAt = metav1.NewTime(latest)
-		promise = fmt.Sprintf("access ended at the operator's ceiling of %s, at %s", set.MaxDuration, timestamp(latest))
+		promise = fmt.Sprintf("access ended at the operator's ceiling of %s, at %s", set.MaxDuration, text.Time(latest))
 	}
 	end := func(reason, message string) (Step, error) {
 		return Step{Action: Empty, Outcome: ended(now, req, g, reason, message)}, nil

@@ -9,6 +9,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/internal/policy"
 )
 
@@ -78,7 +79,7 @@ type Observed struct {
 	// when it is behind.
 	Skew time.Duration
 	// Admission is what is known of the admission policies.
-	Admission Admission
+	Admission admission.State
 }
 
 // Judge answers what depends on policies. It is asked only when nothing else

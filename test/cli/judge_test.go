@@ -6,10 +6,12 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -120,8 +122,36 @@ var _ = Describe("doctor", func() {
 		var r result
 		Eventually(func() string { r = root.lapse(ctx, "doctor"); return r.stdout }).WithContext(ctx).
 			Should(ContainSubstring("FAIL  canary      admission is NOT enforced: a request in somebody else's name would be stored"))
-		Expect(r.stdout).To(ContainSubstring("FAIL  admission   ValidatingAdmissionPolicies are missing, or not bound with Deny: lapse-requester"))
+		Expect(r.stdout).To(ContainSubstring("FAIL  admission   ValidatingAdmissionPolicyBinding lapse-requester is missing\n"))
 		Expect(r.code).To(Equal(codeFailed))
+	}, SpecTimeout(time.Minute))
+
+	It("recommends stamps where they are served and absent, and names one that is altered", func(ctx SpecContext) {
+		if !stamps {
+			Expect(root.must(ctx, "doctor")).To(MatchRegexp(`(?m)^ok    stamps      v1\.\S+ has no MutatingAdmissionPolicy in v1: this plugin fills in who asks and who decides`))
+			return
+		}
+		DeferCleanup(func(ctx SpecContext) { Expect(operator.Install(ctx, plane)).To(Succeed()) })
+		Expect(root.must(ctx, "doctor")).To(ContainSubstring("ok    stamps      4 stamps and bindings are what this version ships\n"))
+		Expect(root.kubectl(ctx, "patch", "mutatingadmissionpolicy", "lapse-reviewer", "--type=merge", "-p", `{"spec":{"reinvocationPolicy":"Never"}}`).code).To(Equal(codeOK))
+		r := root.lapse(ctx, "doctor")
+		Expect(r.code).To(Equal(codeFailed))
+		Expect(r.stdout).To(ContainSubstring("FAIL  stamps      MutatingAdmissionPolicy lapse-reviewer is not what this version ships (spec.reinvocationPolicy); an operator of this plugin's version, v0.1.0, grants nothing then"))
+		Expect(r.stdout).To(ContainSubstring("mend it: kubectl apply -k config/admission/stamps; kubectl replace --save-config -k config/admission/stamps\n"))
+
+		Expect(root.kubectl(ctx, "delete", "mutatingadmissionpolicy", "lapse-reviewer").code).To(Equal(codeOK))
+		Expect(root.must(ctx, "doctor")).To(ContainSubstring("ok    stamps      not installed, so people name themselves in YAML; to have the API server do it: kubectl apply -k config/admission/stamps\n"))
+	}, SpecTimeout(time.Minute))
+
+	It("names requests that the operator has said nothing of", func(ctx SpecContext) {
+		Expect(admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "unanswered"}})).To(Succeed())
+		Expect(manager.Signal(syscall.SIGSTOP)).To(Succeed())
+		DeferCleanup(func() error { return manager.Signal(syscall.SIGCONT) })
+		req := builders.Request("waits").In("unanswered").Build()
+		Expect(admin.Create(ctx, req)).To(Succeed())
+		Expect(root.lapse(ctx, "doctor").stdout).To(ContainSubstring("ok    requests    no request waits for its first answer\n"))
+		Eventually(func() string { return root.lapse(ctx, "doctor").stdout }).WithContext(ctx).WithTimeout(45 * time.Second).WithPolling(time.Second).
+			Should(ContainSubstring("FAIL  requests    requests without an answer for more than 30s: unanswered/waits\n"))
 	}, SpecTimeout(time.Minute))
 
 	It("takes nothing for well that the caller may not read", func(ctx SpecContext) {

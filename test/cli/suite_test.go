@@ -42,8 +42,10 @@ var (
 	// bare is a control plane on which nothing is installed.
 	bare  *controlplane.ControlPlane
 	admin client.Client
-	bin   string // folder of the plugin
-	homes string // folder of everybody's kubeconfigs
+	// stamps says whether the API server fills in who asks.
+	stamps bool
+	bin    string // folder of the plugin
+	homes  string // folder of everybody's kubeconfigs
 
 	// alice and abby ask; abby may read no policies. bob leads, dave is of security.
 	alice, abby, bob, dave, nobody, root *person
@@ -73,6 +75,8 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() error { return plane.Stop() })
 	Expect(operator.Install(ctx, plane)).To(Succeed())
+	stamps, err = operator.Stamps(plane.AdminConfig())
+	Expect(err).NotTo(HaveOccurred())
 	Expect(operator.Apply(ctx, plane, plane.AdminConfig(), "-k", "config/samples")).To(Succeed())
 	admin, err = operator.Client(plane.AdminConfig())
 	Expect(err).NotTo(HaveOccurred())

@@ -17,6 +17,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/operator"
 )
 
 var _ = Describe("A manifest that is applied again", func() {
@@ -44,7 +45,12 @@ spec:
 		})).To(Succeed())
 		file := filepath.Join(GinkgoT().TempDir(), "request.yaml")
 		notAfter := time.Now().Add(12 * time.Second).UTC().Truncate(time.Second)
-		Expect(os.WriteFile(file, fmt.Appendf(nil, manifest, "git", ns, notAfter.Format(time.RFC3339)), 0o600)).To(Succeed())
+		text := fmt.Sprintf(manifest, "git", ns, notAfter.Format(time.RFC3339))
+		if stamps, err := operator.Stamps(plane.AdminConfig()); err != nil || !stamps {
+			Expect(err).NotTo(HaveOccurred())
+			text += "  requester: {username: alice, groups: [askers, 'system:authenticated']}\n  subject: {kind: User, name: alice}\n"
+		}
+		Expect(os.WriteFile(file, []byte(text), 0o600)).To(Succeed())
 		apply := func(args ...string) string {
 			GinkgoHelper()
 			stdout, stderr, err := plane.Kubectl(ctx, asAlice, append([]string{"apply", "-f", file}, args...)...)

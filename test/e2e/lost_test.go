@@ -72,7 +72,7 @@ var _ = Describe("A grant that status cannot be told of", func() {
 
 	It("ends by deletion where its subjects cannot be taken off, and is not given again", func(ctx SpecContext) {
 		updates := operator.Foreign{Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings", Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update}}
-		allow, err := updates.Mutate(ctx, admin, `[JSONPatch{op: "add", path: "/subjects", value: oldObject.subjects}]`)
+		allow, err := updates.PutSubjectsBack(ctx, admin)
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(func(ctx SpecContext) { Expect(allow(ctx)).To(Succeed()) })
 		req, b := granted(ctx, 10*time.Second)

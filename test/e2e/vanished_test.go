@@ -12,7 +12,6 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -113,10 +112,6 @@ func holding(ctx context.Context, namespace string) []string {
 // removeAdmission takes all of Lapse's admission policies away for the rest of a spec.
 func removeAdmission(ctx context.Context) {
 	GinkgoHelper()
-	selector := client.MatchingLabels{"app.kubernetes.io/part-of": "lapse"}
-	Expect(admin.DeleteAllOf(ctx, &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}, selector)).To(Succeed())
-	Expect(admin.DeleteAllOf(ctx, &admissionregistrationv1.MutatingAdmissionPolicyBinding{}, selector)).To(Succeed())
 	DeferCleanup(func(ctx SpecContext) { Expect(operator.Install(ctx, plane)).To(Succeed()) })
-	spoof := builders.Request("probe").In("default").By("nobody").Build()
-	Eventually(func() error { return admin.Create(ctx, spoof.DeepCopy(), client.DryRunAll) }).WithContext(ctx).Should(Succeed(), "admission goes on being enforced")
+	Expect(operator.RemoveAdmission(ctx, plane)).To(Succeed())
 }

@@ -19,21 +19,22 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/controllers"
-	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/operator"
 )
 
-// policyKinds are those of the objects that config/admission installs.
-var policyKinds = []string{
-	"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding",
-}
+// Kinds of what config/admission and config/admission/stamps install.
+var (
+	policyKinds = []string{"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+	stampKinds  = []string{"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"}
+)
 
-// installedPolicies are Lapse's on the API server.
-func installedPolicies(ctx context.Context) []unstructured.Unstructured {
+// installed are Lapse's objects of these kinds on the API server.
+func installed(ctx context.Context, kinds ...string) []unstructured.Unstructured {
 	GinkgoHelper()
 	out := make([]unstructured.Unstructured, 0, 32)
-	for _, kind := range policyKinds {
+	for _, kind := range kinds {
 		list := &unstructured.UnstructuredList{}
 		list.SetAPIVersion("admissionregistration.k8s.io/v1")
 		list.SetKind(kind + "List")
@@ -144,7 +145,7 @@ var _ = Describe("The guard of the admission policies", Ordered, func() {
 	}
 
 	It("notices each object that is altered or deleted, refuses requests meanwhile, and lets access end on time", func(ctx SpecContext) {
-		objects := installedPolicies(ctx)
+		objects := installed(ctx, policyKinds...)
 		for i := range objects {
 			obj := &objects[i]
 			held := grantsAgain(ctx)
@@ -176,18 +177,47 @@ var _ = Describe("The guard of the admission policies", Ordered, func() {
 		put(ctx, added)
 		Expect(admin.Delete(ctx, objects[2].DeepCopy())).To(Succeed())
 		refusesMeanwhile(ctx, "spec.matchConditions")
-		_, commands, found := strings.Cut(guard.Admission().Remedy, "puts them back with: ")
-		Expect(found).To(BeTrue(), guard.Admission().Remedy)
-		root, err := operator.Root()
-		Expect(err).NotTo(HaveOccurred())
-		for command := range strings.SplitSeq(strings.ReplaceAll(commands, "config/", root+"/config/"), "; ") {
-			_, stderr, err := plane.Kubectl(ctx, plane.AdminConfig(), strings.Fields(command)[1:]...)
-			Expect(err).NotTo(HaveOccurred(), "%s: %s", command, stderr)
-		}
+		doTheRemedy(ctx, guard)
 		grantsAgain(ctx)
 		Expect(slowest).To(BeNumerically("<", 60*time.Second))
 	}, SpecTimeout(5*time.Minute))
+
+	It("lets stamps be absent, come and go, and grants nothing while one is altered", aboutStamping, func(ctx SpecContext) {
+		for _, stamp := range installed(ctx, stampKinds...) {
+			grantsAgain(ctx)
+			gaps := guard.Admission().Gaps
+			By("deleting " + stamp.GetKind() + " " + stamp.GetName())
+			Expect(admin.Delete(ctx, stamp.DeepCopy())).To(Succeed())
+			req := ask(ctx, time.Minute)
+			becomes(ctx, req, metav1.ConditionTrue, v1alpha1.ReasonGranted)
+			recreate(ctx, &stamp)
+			req = ask(ctx, time.Minute)
+			becomes(ctx, req, metav1.ConditionTrue, v1alpha1.ReasonGranted)
+			Expect(guard.Admission().Gaps).To(Equal(gaps))
+
+			By("altering it")
+			weak := stamp.DeepCopy()
+			field := weaken(weak)
+			put(ctx, weak)
+			refusesMeanwhile(ctx, fmt.Sprintf("%s %s is not what this version ships (%s)", stamp.GetKind(), stamp.GetName(), field))
+			doTheRemedy(ctx, guard)
+		}
+		grantsAgain(ctx)
+	}, SpecTimeout(3*time.Minute))
 })
+
+// doTheRemedy runs the commands that the guard names, as an admin would.
+func doTheRemedy(ctx context.Context, guard *controllers.Guard) {
+	GinkgoHelper()
+	_, commands, found := strings.Cut(guard.Admission().Remedy, "puts them back with: ")
+	Expect(found).To(BeTrue(), guard.Admission().Remedy)
+	root, err := operator.Root()
+	Expect(err).NotTo(HaveOccurred())
+	for command := range strings.SplitSeq(strings.ReplaceAll(commands, "config/", root+"/config/"), "; ") {
+		_, stderr, err := plane.Kubectl(ctx, plane.AdminConfig(), strings.Fields(command)[1:]...)
+		Expect(err).NotTo(HaveOccurred(), "%s: %s", command, stderr)
+	}
+}
 
 // becomesAnything waits until the operator has said something.
 func becomesAnything(ctx context.Context, g Gomega, req *v1alpha1.AccessRequest) {
@@ -213,7 +243,7 @@ var _ = Describe("A guard", func() {
 	It("keeps a request that was there before waiting, and grants it afterwards", func(ctx SpecContext) {
 		h, ns, alice := newHarness(), newNamespace(ctx), user("alice")
 		newPolicy(ctx, policyFor(ns))
-		h.admission = grant.Admission{Problem: "ValidatingAdmissionPolicy lapse-requester is missing", Remedy: "put it back"}
+		h.admission = admission.State{Problem: "ValidatingAdmissionPolicy lapse-requester is missing", Remedy: "put it back"}
 		req := requestIn(ns)
 		Expect(alice.Create(ctx, req)).To(Succeed())
 		h.settle(ctx, req)
@@ -221,7 +251,7 @@ var _ = Describe("A guard", func() {
 		Expect(req).To(haveCondition(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonAdmissionNotEnforced))
 		Expect(message(req)).To(Equal("nothing is granted until it is certain that the admission policies are in force: " +
 			"ValidatingAdmissionPolicy lapse-requester is missing; put it back"))
-		h.admission = grant.Admission{Enforced: true}
+		h.admission = admission.State{Enforced: true}
 		h.settle(ctx, req)
 		Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
 	})

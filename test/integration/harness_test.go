@@ -21,6 +21,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/controllers"
+	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/test/builders"
@@ -31,7 +32,7 @@ import (
 type harness struct {
 	clock     *clocktesting.FakeClock
 	skew      time.Duration
-	admission grant.Admission
+	admission admission.State
 	events    *events.FakeRecorder
 	requests  *controllers.RequestReconciler
 	expiry    *controllers.ExpiryReconciler
@@ -47,11 +48,11 @@ func newHarness() *harness {
 func newHarnessWith(c client.Client) *harness {
 	h := &harness{
 		clock: clocktesting.NewFakeClock(time.Now()), events: events.NewFakeRecorder(1000),
-		admission: grant.Admission{Enforced: true},
+		admission: admission.State{Enforced: true},
 	}
 	o := controllers.Options{
 		Clock: h.clock, Live: c, Recorder: h.events, Skew: func() time.Duration { return h.skew },
-		Namespace: operator.Namespace, Admission: func() grant.Admission { return h.admission },
+		Namespace: operator.Namespace, Admission: func() admission.State { return h.admission },
 		Limits:    policy.Limits{MaxDuration: 24 * time.Hour, ReservedNamespaces: []string{"lapse-system", "kube-*"}},
 		Retention: 30 * 24 * time.Hour,
 	}

@@ -10,7 +10,6 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,7 +18,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/operator"
 )
 
 // mayEverything lets mallory do everything with requests: whatever is refused then is
@@ -56,11 +57,17 @@ var _ = Describe("The requester", func() {
 		"the operator":      {Username: "system:serviceaccount:lapse-system:lapse-manager"},
 		"a name with space": {Username: "mallory ", Groups: []string{"oncall", "askers", "system:authenticated"}},
 	}
-	// applied is the manifest of requestIn, with a requester unless it is nil.
+	// applied is the manifest of requestIn, with a requester unless it is nil. Where nothing
+	// is stamped, it names him as the subject, too.
 	applied := func(identity any) client.Patch {
 		spec := map[string]any{"roleRef": map[string]any{"kind": "ClusterRole", "name": "reader"}, "reason": "INC-1: a test", "duration": "1m0s"}
 		if identity != nil {
 			spec["requester"] = identity
+		}
+		if who, named := identity.(v1alpha1.Identity); named && !stamps {
+			subject, err := policy.GrantSubject(&v1alpha1.AccessRequestSpec{Requester: &who})
+			Expect(err).NotTo(HaveOccurred())
+			spec["subject"] = subject
 		}
 		manifest, err := json.Marshal(map[string]any{
 			"apiVersion": "lapse.dev/v1alpha1", "kind": "AccessRequest", "metadata": map[string]any{"name": "request", "namespace": ns}, "spec": spec,
@@ -69,7 +76,7 @@ var _ = Describe("The requester", func() {
 		return client.RawPatch(types.ApplyPatchType, manifest)
 	}
 
-	It("is stamped, with the subject, as the API server authenticated it", func(ctx SpecContext) {
+	It("is stamped, with the subject, as the API server authenticated it", aboutStamping, func(ctx SpecContext) {
 		req := requestIn(ns)
 		Expect(mallory.Create(ctx, req)).To(Succeed())
 		Expect(req.Spec.Requester.Username).To(Equal("mallory"))
@@ -137,7 +144,7 @@ var _ = Describe("The requester", func() {
 		Expect(mallory.Update(ctx, req)).To(MatchError(apierrors.IsNotFound, "not found"))
 	})
 
-	It("stays as it is when a manifest without it is replaced and applied, and nobody owns it", func(ctx SpecContext) {
+	It("stays as it is when a manifest without it is replaced and applied, and nobody owns it", aboutStamping, func(ctx SpecContext) {
 		req := requestIn(ns)
 		Expect(mallory.Create(ctx, req)).To(Succeed())
 		spec := req.Spec.DeepCopy()
@@ -224,22 +231,6 @@ var _ = Describe("Status", func() {
 // removeAdmission takes all of Lapse's admission policies away for the rest of a spec.
 func removeAdmission(ctx context.Context) {
 	GinkgoHelper()
-	bindings := &admissionregistrationv1.ValidatingAdmissionPolicyBindingList{}
-	mutating := &admissionregistrationv1.MutatingAdmissionPolicyBindingList{}
-	selector := client.MatchingLabels{"app.kubernetes.io/part-of": "lapse"}
-	Expect(admin.List(ctx, bindings, selector)).To(Succeed())
-	Expect(admin.List(ctx, mutating, selector)).To(Succeed())
-	Expect(bindings.Items).NotTo(BeEmpty())
-	for i := range bindings.Items {
-		Expect(admin.Delete(ctx, &bindings.Items[i])).To(Succeed())
-	}
-	for i := range mutating.Items {
-		Expect(admin.Delete(ctx, &mutating.Items[i])).To(Succeed())
-	}
 	DeferCleanup(func(ctx SpecContext) { Expect(install(ctx)).To(Succeed()) })
-	spoof := builders.Request("probe").In("default").By("nobody").Build()
-	Eventually(func() error { return admin.Create(ctx, spoof.DeepCopy(), client.DryRunAll) }).WithContext(ctx).Should(Succeed(), "admission goes on being enforced")
-	unstamped := builders.Request("probe").In("default").Build()
-	Eventually(func() error { return admin.Create(ctx, unstamped.DeepCopy(), client.DryRunAll) }).WithContext(ctx).
-		Should(MatchError(ContainSubstring("requester is missing")), "requesters go on being stamped")
+	Expect(operator.RemoveAdmission(ctx, plane)).To(Succeed())
 }

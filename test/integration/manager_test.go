@@ -24,7 +24,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/controllers"
-	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/operator"
@@ -95,7 +95,7 @@ func runManager(ctx context.Context, clock *clocktesting.FakeClock) {
 	GinkgoHelper()
 	config, err := plane.ServiceAccountConfig(ctx, operator.Namespace, operator.ServiceAccount)
 	Expect(err).NotTo(HaveOccurred())
-	guard := startManager(ctx, config, clock, grant.SettleAfter)
+	guard := startManager(ctx, config, clock, admission.SettleAfter)
 	Eventually(func() error {
 		clock.SetTime(time.Now()) // what was put in place a moment ago settles by it
 		return guard.Ready(nil)

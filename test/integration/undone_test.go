@@ -29,11 +29,11 @@ var _ = Describe("Access whose end somebody undoes", func() {
 		newPolicy(ctx, policyFor(ns))
 		req = h.granted(ctx, user("alice"), requestIn(ns))
 	})
-	// undo keeps a field of the RoleBindings in the namespace as it is.
-	undo := func(ctx context.Context, patch string) (stop func()) {
+	// undo keeps the subjects of the RoleBindings in the namespace as they are.
+	undo := func(ctx context.Context) (stop func()) {
 		GinkgoHelper()
 		updates := operator.Foreign{Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings", Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update}}
-		remove, err := updates.Mutate(ctx, admin, patch)
+		remove, err := updates.PutSubjectsBack(ctx, admin)
 		Expect(err).NotTo(HaveOccurred())
 		stop = func() { Expect(remove(ctx)).To(Succeed()) }
 		DeferCleanup(func(ctx SpecContext) { Expect(remove(ctx)).To(Succeed()) })
@@ -52,7 +52,7 @@ var _ = Describe("Access whose end somebody undoes", func() {
 		remove, err := deletions.Refuse(ctx, admin, "nothing is deleted here")
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(func(ctx SpecContext) { Expect(remove(ctx)).To(Succeed()) })
-		stop := undo(ctx, `[JSONPatch{op: "add", path: "/subjects", value: oldObject.subjects}]`)
+		stop := undo(ctx)
 		Eventually(func() []rbacv1.Subject {
 			return after(ctx, func(b *rbacv1.RoleBinding) { b.Subjects = nil }).Subjects
 		}).WithContext(ctx).Should(HaveLen(1))

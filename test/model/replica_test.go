@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/lapse-dev/lapse/controllers"
-	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/internal/policy"
 )
 
@@ -125,7 +125,7 @@ func newOperator(m *machine) *operator {
 	options := controllers.Options{
 		Clock: o.clock, Live: reader{operator: o}, Recorder: &events.FakeRecorder{},
 		Skew:      func() time.Duration { return 0 },
-		Admission: func() grant.Admission { return grant.Admission{Enforced: true} },
+		Admission: func() admission.State { return admission.State{Enforced: true} },
 		Limits:    policy.Limits{MaxDuration: ceiling * tick},
 		Retention: m.retention,
 	}

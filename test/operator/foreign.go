@@ -5,6 +5,7 @@ package operator
 
 import (
 	"context"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"net/http"
@@ -12,8 +13,10 @@ import (
 	"sync"
 	"time"
 
+	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -56,19 +59,51 @@ func (f Foreign) Refuse(ctx context.Context, c client.Client, message string) (r
 	return removing(c, p, b), c.Create(ctx, b)
 }
 
-// Mutate installs a policy that changes the object by an expression of type JSONPatch.
-func (f Foreign) Mutate(ctx context.Context, c client.Client, patch string) (remove func(context.Context) error, err error) {
-	p := &admissionregistrationv1.MutatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{GenerateName: "foreign-"}}
-	p.Spec.MatchConstraints, p.Spec.ReinvocationPolicy = f.matches(), admissionregistrationv1.NeverReinvocationPolicy
-	p.Spec.Mutations = []admissionregistrationv1.Mutation{{
-		PatchType: admissionregistrationv1.PatchTypeJSONPatch, JSONPatch: &admissionregistrationv1.JSONPatch{Expression: patch},
-	}}
-	if err := c.Create(ctx, p); err != nil {
-		return nil, err
+// PutSubjectsBack has a webhook that gives an object the subjects that it had before an
+// update, as tools do that keep objects as they are in Git. That takes a second or two to
+// be in force; the caller sees when.
+func (f Foreign) PutSubjectsBack(ctx context.Context, c client.Client) (remove func(context.Context) error, err error) {
+	hook := httptest.NewTLSServer(http.HandlerFunc(putSubjectsBack))
+	config := &admissionregistrationv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "foreign-"},
+		Webhooks: []admissionregistrationv1.MutatingWebhook{{
+			Name: "undoing.example.com", AdmissionReviewVersions: []string{"v1"},
+			SideEffects: new(admissionregistrationv1.SideEffectClassNone), FailurePolicy: new(admissionregistrationv1.Fail),
+			NamespaceSelector: f.namespaces(), Rules: []admissionregistrationv1.RuleWithOperations{f.rule()}, ClientConfig: clientOf(hook),
+		}},
 	}
-	b := &admissionregistrationv1.MutatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: p.Name}}
-	b.Spec.PolicyName = p.Name
-	return removing(c, p, b), c.Create(ctx, b)
+	var once sync.Once
+	remove = func(ctx context.Context) error {
+		err := client.IgnoreNotFound(c.Delete(ctx, config))
+		once.Do(hook.Close)
+		return err
+	}
+	return remove, c.Create(ctx, config)
+}
+
+func putSubjectsBack(w http.ResponseWriter, r *http.Request) {
+	review := &admissionv1.AdmissionReview{}
+	var old struct {
+		Subjects []rbacv1.Subject `json:"subjects"`
+	}
+	if err := errors.Join(json.NewDecoder(r.Body).Decode(review), json.Unmarshal(review.Request.OldObject.Raw, &old)); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	patch, err := json.Marshal([]map[string]any{{"op": "add", "path": "/subjects", "value": old.Subjects}})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	review.Response = &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: true, Patch: patch, PatchType: new(admissionv1.PatchTypeJSONPatch)}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(review) // whoever does not get it tells the caller
+}
+
+func clientOf(hook *httptest.Server) admissionregistrationv1.WebhookClientConfig {
+	return admissionregistrationv1.WebhookClientConfig{
+		URL: new(hook.URL), CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: hook.Certificate().Raw}),
+	}
 }
 
 // Swallow has a webhook that answers nothing; what it was sent passes after a timeout in
@@ -82,9 +117,7 @@ func (f Foreign) Swallow(ctx context.Context, c client.Client, timeout time.Dura
 			Name: "silent.example.com", AdmissionReviewVersions: []string{"v1"},
 			SideEffects: new(admissionregistrationv1.SideEffectClassNone), FailurePolicy: new(admissionregistrationv1.Ignore),
 			TimeoutSeconds: new(int32(timeout.Seconds())), NamespaceSelector: f.namespaces(), Rules: []admissionregistrationv1.RuleWithOperations{f.rule()},
-			ClientConfig: admissionregistrationv1.WebhookClientConfig{
-				URL: new(hook.URL), CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: hook.Certificate().Raw}),
-			},
+			ClientConfig: clientOf(hook),
 		}},
 	}
 	var once sync.Once

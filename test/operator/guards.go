@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -69,6 +70,35 @@ func RemoveGuard(ctx context.Context, plane *controlplane.ControlPlane, name str
 	}, p.await(ctx, name, false)
 }
 
+// RemoveAdmission takes all bindings of Lapse's policies and stamps away and waits until
+// none is enforced. Install puts them back.
+func RemoveAdmission(ctx context.Context, plane *controlplane.ControlPlane) error {
+	admin, err := RawClient(plane.AdminConfig())
+	if err != nil {
+		return err
+	}
+	stamps, err := Stamps(plane.AdminConfig())
+	if err != nil {
+		return err
+	}
+	kinds := []client.Object{&admissionregistrationv1.ValidatingAdmissionPolicyBinding{}}
+	if stamps {
+		kinds = append(kinds, &admissionregistrationv1.MutatingAdmissionPolicyBinding{})
+	}
+	for _, kind := range kinds {
+		if err := admin.DeleteAllOf(ctx, kind, client.MatchingLabels{"app.kubernetes.io/part-of": "lapse"}); err != nil {
+			return err
+		}
+	}
+	spoof := builders.Request("probe").In("default").By("nobody").To(builders.User("nobody")).Build()
+	unnamed := builders.Request("probe").In("default").To(builders.User("nobody")).Build()
+	return wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, installTimeout, true, func(ctx context.Context) (bool, error) {
+		spoofed := admin.Create(ctx, spoof.DeepCopy(), client.DryRunAll)
+		err := admin.Create(ctx, unnamed.DeepCopy(), client.DryRunAll)
+		return spoofed == nil && err != nil && strings.Contains(err.Error(), "requester is missing"), nil
+	})
+}
+
 // await polls until a guard is enforced, or is not, and takes traces away.
 func (p *prober) await(ctx context.Context, guard string, want bool) error {
 	probe := map[string]func(context.Context) (bool, error){
@@ -95,13 +125,14 @@ func (p *prober) await(ctx context.Context, guard string, want bool) error {
 	return nil
 }
 
-// requester says whether a requester is stamped, and a false one refused.
+// requester says whether a requester is stamped, where that is served, and a false one
+// refused.
 func (p *prober) requester(ctx context.Context) (bool, error) {
 	probe := builders.Request("admission-probe").In("default").Build()
 	if err := p.admin.Create(ctx, probe, client.DryRunAll); err != nil {
-		return false, err
+		return false, err // p.admin names himself where nothing is stamped
 	}
-	spoof := builders.Request("admission-probe").In("default").By("nobody").Build()
+	spoof := builders.Request("admission-probe").In("default").By("nobody").To(builders.User("nobody")).Build()
 	refused, err := refusal(p.admin.Create(ctx, spoof, client.DryRunAll))
 	return refused && probe.Spec.Requester != nil, err
 }

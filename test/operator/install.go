@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/kubernetes"
 	"github.com/lapse-dev/lapse/test/controlplane"
 )
 
@@ -46,8 +47,8 @@ func Scheme() *runtime.Scheme {
 	return scheme
 }
 
-// Client is an uncached client for a user.
-func Client(config *rest.Config) (client.Client, error) {
+// RawClient is an uncached client for a user.
+func RawClient(config *rest.Config) (client.Client, error) {
 	return client.New(config, client.Options{Scheme: Scheme()})
 }
 
@@ -67,10 +68,14 @@ func Root() (string, error) {
 	return "", err
 }
 
-// Install applies config/default as an administrator would, and waits until
-// admission is enforced: a policy takes a second or two.
+// Install applies what the README names for the version, as an administrator would, and
+// waits until admission is enforced: a policy takes a second or two.
 func Install(ctx context.Context, plane *controlplane.ControlPlane) error {
-	if err := Apply(ctx, plane, plane.AdminConfig(), "-k", "config/default"); err != nil {
+	version, err := Version(plane)
+	if err != nil {
+		return err
+	}
+	if err := Apply(ctx, plane, plane.AdminConfig(), "-k", kubernetes.Overlay(version)); err != nil {
 		return err
 	}
 	p, err := newProber(ctx, plane)
