@@ -4,7 +4,9 @@
 SHELL := /usr/bin/env bash -o pipefail -e
 .DEFAULT_GOAL := help
 
+# hack/controlplane builds these; the newest by default: make test KUBE_VERSION=1.34.4
 KUBE_VERSION := 1.37.2
+OLDEST := 1.31.13
 # A folder of its own for each version: a new version is built, an old one is not
 # built again. KUBEBUILDER_ASSETS, when set, is used instead.
 CONTROLPLANE := bin/k8s-$(KUBE_VERSION)
@@ -95,16 +97,25 @@ RESULTS := grep --line-buffered -vE '^=== (RUN|PAUSE|CONT|NAME)'
 # What failed is said last, where whoever sees only the end of a long log finds it.
 FAILURES := ^ *--- FAIL: |^panic: |^ *\[(FAIL|FAILED|TIMEDOUT|PANICKED|INTERRUPTED)\] |^FAIL.*\[
 
-# Two packages at a time: they wait for deadlines most of the time.
+# Two packages at a time: they wait for deadlines most of the time. test/upgrade takes
+# control planes of several versions.
 .PHONY: test
 test: build controlplane ## Run all tests, on a real API server, and fuzz for a few seconds each
-	@KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -p 2 -timeout 20m | $(RESULTS) | tee bin/test.log || \
+	@KUBEBUILDER_ASSETS=$(ASSETS) go test $$(go list ./... | grep -v /test/upgrade) -v -count=1 -p 2 -timeout 20m | $(RESULTS) | tee bin/test.log || \
 		{ printf '\nWhat failed (all of it: bin/test.log):\n'; grep -av '^ *{"' bin/test.log | grep -aE -B3 -A6 '$(FAILURES)' | cut -c1-300; exit 1; }
 	@$(MAKE) --no-print-directory fuzz-short
 
 .PHONY: model
 model: ## Explore millions of orders of crashes, lost answers, edits and time (two minutes)
 	go test ./test/model -run '^TestNoOrder' -full -v -count=1 -timeout 10m | $(RESULTS)
+
+.PHONY: test-oldest
+test-oldest: build ## Run the suites of the API and the plugin on the oldest supported Kubernetes (minutes, once it is built)
+	go run ./hack/versions -versions $(OLDEST) -suites 'integration cli story'
+
+.PHONY: test-versions
+test-versions: build ## Run all suites on each supported version of Kubernetes, and an upgrade through them (two hours)
+	go run ./hack/versions
 
 .PHONY: test-faults
 test-faults: build controlplane ## Break everything around the operator, and print how late access ended (most of an hour)

@@ -252,5 +252,8 @@ func supported(config *rest.Config) error {
 	if err != nil {
 		return fmt.Errorf("reading the version of the API server: %w", err)
 	}
-	return kubernetes.Supported(server.GitVersion)
+	if err := kubernetes.Supported(server.GitVersion); err != nil {
+		return fmt.Errorf("%w; update the cluster", err)
+	}
+	return nil
 }

@@ -25,7 +25,7 @@ func Supported(gitVersion string) error {
 	}
 	if v.LessThan(oldest) {
 		return fmt.Errorf("kubernetes %s is too old: Lapse needs %s or newer, the first to find a custom resource by its fields "+
-			"(field label spec.requestRef.uid), as the decisions on a request are found; update the cluster", gitVersion, oldest)
+			"(field label spec.requestRef.uid), as the decisions on a request are found", gitVersion, oldest)
 	}
 	return nil
 }

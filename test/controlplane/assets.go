@@ -58,6 +58,31 @@ func builtAssets() (string, error) {
 	return filepath.Join(root, "bin", "k8s-"+strings.TrimPrefix(version, "v")), nil
 }
 
+// Versions are those that hack/controlplane builds, such as 1.37.2, in no order.
+func Versions() ([]string, error) {
+	root, err := moduleRoot()
+	if err != nil {
+		return nil, err
+	}
+	folder := filepath.Join(root, "hack", "controlplane")
+	newest, err := requiredVersion(filepath.Join(folder, "go.mod"), versionModule)
+	if err != nil {
+		return nil, err
+	}
+	versions := []string{strings.TrimPrefix(newest, "v")}
+	modules, err := filepath.Glob(filepath.Join(folder, "*", "go.mod"))
+	for _, module := range modules {
+		versions = append(versions, filepath.Base(filepath.Dir(module)))
+	}
+	return versions, err
+}
+
+// AssetsOf is the folder in which the binaries of a version are, once they are built.
+func AssetsOf(version string) (string, error) {
+	root, err := moduleRoot()
+	return filepath.Join(root, "bin", "k8s-"+version), err
+}
+
 // moduleRoot looks upwards from the working folder, which is the package's for
 // a test and the root for make.
 func moduleRoot() (string, error) {

@@ -170,6 +170,26 @@ func (c *ControlPlane) StopAPIServer() error {
 	return c.plane.APIServer.Stop()
 }
 
+// Upgrade goes on with the API server and the controller manager of another folder, as an
+// upgrade of the control plane does: the data, port and certificates stay.
+func (c *ControlPlane) Upgrade(ctx context.Context, assets string) error {
+	assets, err := findAssets(assets, "kube-apiserver", "kube-controller-manager")
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(c.manager.Stop(stopTimeout), c.StopAPIServer()); err != nil {
+		return err
+	}
+	c.assets, c.manager = assets, nil
+	c.plane.APIServer.Path = c.binary("kube-apiserver")
+	for _, step := range []func(context.Context) error{c.StartAPIServer, c.startManager, c.awaitControllers} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Stop ends all that Start began and removes the temporary folder. It may be
 // called more than once.
 func (c *ControlPlane) Stop() error {

@@ -245,7 +245,8 @@ var attacks = map[string]func(SpecContext, *court){
 		c.refused(ctx, c.bob, `Unsupported value: "approve"`, func(d *v1alpha1.AccessDecision) { d.Spec.Verdict = "approve" })
 	},
 	"an owner that is not the request": func(ctx SpecContext, c *court) {
-		c.refused(ctx, c.bob, "metadata.ownerReferences must be left out or name the request of spec.requestRef alone", func(d *v1alpha1.AccessDecision) {
+		c.refused(ctx, c.bob, fmt.Sprintf(`metadata.ownerReferences must be left out or name the request of spec.requestRef alone; where the API server does not fill it in, `+
+			`write: ownerReferences: [{apiVersion: lapse.dev/v1alpha1, kind: AccessRequest, name: "%s", uid: "%s"}]`, c.req.Name, c.req.UID), func(d *v1alpha1.AccessDecision) {
 			d.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "x", UID: "x"}}
 		})
 	},

@@ -1,0 +1,143 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command versions runs the suites on each version of Kubernetes that hack/controlplane
+// builds, and prints what ran where. It fails if a spec fails, or if the table in
+// docs/compatibility.md is another one.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"github.com/lapse-dev/lapse/test/controlplane"
+	"github.com/lapse-dev/lapse/test/operator"
+)
+
+// allSuites are the packages below test/ that run on each version.
+const allSuites = "integration e2e cli story"
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer cancel()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "versions:", err)
+		cancel()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	which := flag.String("versions", "", "versions of Kubernetes, separated by spaces; all, if empty")
+	suites := flag.String("suites", allSuites, "suites, separated by spaces")
+	write := flag.Bool("write", false, "write the table into docs/compatibility.md")
+	flag.Parse()
+	root, err := operator.Root()
+	if err != nil {
+		return err
+	}
+	known, err := controlplane.Versions()
+	if err != nil {
+		return err
+	}
+	versions := strings.Fields(*which)
+	whole := len(versions) == 0 && *suites == allSuites
+	if len(versions) == 0 {
+		versions = known
+	}
+	slices.SortFunc(versions, func(a, b string) int {
+		order, _ := version.MustParseGeneric(a).Compare(b)
+		return order
+	})
+	begun := time.Now() //nolint:forbidigo // it is printed
+	m := &matrix{root: root, suites: strings.Fields(*suites)}
+	var errs []error
+	for _, v := range versions {
+		errs = append(errs, m.run(ctx, v))
+	}
+	if whole {
+		errs = append(errs, m.upgrade(ctx))
+	}
+	fmt.Printf("\n%s\n%d versions in %s\n", m.table(), len(versions), time.Since(begun).Round(time.Second)) //nolint:forbidigo // it is printed
+	if err := errors.Join(errs...); err != nil || !whole {
+		return err
+	}
+	return m.document(filepath.Join(root, "docs", "compatibility.md"), *write)
+}
+
+// matrix is what ran where.
+type matrix struct {
+	root   string
+	suites []string
+	rows   []row
+}
+
+// run builds one version and runs the suites on it, two at a time: they wait for
+// deadlines most of the time.
+func (m *matrix) run(ctx context.Context, v string) error {
+	fmt.Printf("Kubernetes %s\n", v)
+	if err := m.command(ctx, "hack/controlplane/build.sh", v).Run(); err != nil {
+		return fmt.Errorf("building Kubernetes %s: %w", v, err)
+	}
+	logs := filepath.Join(m.root, "bin", "versions", v)
+	if err := errors.Join(os.RemoveAll(logs), os.MkdirAll(logs, 0o755)); err != nil {
+		return err
+	}
+	r := row{version: v, suites: make([]outcome, len(m.suites))}
+	var group errgroup.Group
+	group.SetLimit(2)
+	for i, suite := range m.suites {
+		group.Go(func() error {
+			var err error
+			r.suites[i], err = m.suite(ctx, v, suite, logs)
+			fmt.Printf("  %-12s %s\n", suite, r.suites[i])
+			return err
+		})
+	}
+	err := group.Wait()
+	m.rows = append(m.rows, r)
+	return err
+}
+
+// suite runs one, and reads from its report what ran.
+func (m *matrix) suite(ctx context.Context, v, suite, logs string) (outcome, error) {
+	report := filepath.Join(logs, suite+".json")
+	log, err := os.Create(filepath.Join(logs, suite+".log"))
+	if err != nil {
+		return outcome{}, err
+	}
+	defer log.Close()
+	cmd := m.command(ctx, "go", "test", "./test/"+suite, "-v", "-count=1", "-timeout=20m", "-ginkgo.json-report="+report)
+	cmd.Env = append(os.Environ(), "KUBEBUILDER_ASSETS="+filepath.Join(m.root, "bin", "k8s-"+v))
+	cmd.Stdout, cmd.Stderr = log, log
+	runErr := cmd.Run()
+	o, err := read(report)
+	if runErr != nil && err == nil {
+		err = fmt.Errorf("%s on Kubernetes %s: %w; see %s", suite, v, runErr, log.Name())
+	}
+	return o, err
+}
+
+// upgrade is the one spec that goes from version to version.
+func (m *matrix) upgrade(ctx context.Context) error {
+	fmt.Println("Upgrade of the control plane")
+	return m.command(ctx, "go", "test", "./test/upgrade", "-v", "-count=1", "-timeout=20m").Run()
+}
+
+func (m *matrix) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = m.root, os.Stdout, os.Stderr
+	return cmd
+}

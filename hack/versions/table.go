@@ -1,0 +1,113 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/onsi/ginkgo/v2/types"
+
+	"github.com/lapse-dev/lapse/internal/kubernetes"
+)
+
+// outcome is what became of the specs of a suite.
+type outcome struct {
+	passed, failed int
+	leftOut        map[string]int // by the reason
+}
+
+func (o outcome) String() string {
+	if o.failed > 0 || o.passed == 0 {
+		return fmt.Sprintf("%d passed, **%d failed**", o.passed, o.failed)
+	}
+	return fmt.Sprint(o.passed)
+}
+
+// row is one version of Kubernetes.
+type row struct {
+	version string
+	suites  []outcome
+}
+
+// read reads a report of ginkgo.
+func read(file string) (outcome, error) {
+	o := outcome{leftOut: map[string]int{}}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return o, err
+	}
+	var reports []types.Report
+	if err := json.Unmarshal(data, &reports); err != nil {
+		return o, err
+	}
+	for i := range reports {
+		for _, spec := range reports[i].SpecReports {
+			switch {
+			case spec.LeafNodeType != types.NodeTypeIt && spec.State.Is(types.SpecStateFailureStates):
+				o.failed++
+			case spec.LeafNodeType != types.NodeTypeIt:
+			case spec.State.Is(types.SpecStatePassed):
+				o.passed++
+			case spec.State.Is(types.SpecStateSkipped | types.SpecStatePending):
+				o.leftOut[spec.Failure.Message]++
+			default:
+				o.failed++
+			}
+		}
+	}
+	return o, nil
+}
+
+// table is what ran where, in Markdown.
+func (m *matrix) table() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "| Kubernetes | Installed with | %s | Left out |\n|---|---|%s---|\n", strings.Join(m.suites, " | "), strings.Repeat("---|", len(m.suites)))
+	for _, r := range m.rows {
+		fmt.Fprintf(&b, "| %s | `%s` |", r.version, kubernetes.Overlay(r.version))
+		leftOut := map[string]int{}
+		for _, o := range r.suites {
+			fmt.Fprintf(&b, " %s |", o)
+			for reason, n := range o.leftOut {
+				leftOut[reason] += n
+			}
+		}
+		var reasons []string
+		for _, reason := range slices.Sorted(maps.Keys(leftOut)) {
+			reasons = append(reasons, fmt.Sprintf("%d: %s", leftOut[reason], reason))
+		}
+		fmt.Fprintf(&b, " %s |\n", strings.Join(reasons, "; "))
+	}
+	return b.String()
+}
+
+// Around the table in docs/compatibility.md.
+const (
+	tableBegins = "<!-- make test-versions prints this -->\n"
+	tableEnds   = "<!-- end -->\n"
+)
+
+// document holds the table against the page, or writes it there.
+func (m *matrix) document(page string, write bool) error {
+	text, err := os.ReadFile(page)
+	if err != nil {
+		return err
+	}
+	before, rest, begins := strings.Cut(string(text), tableBegins)
+	printed, after, ends := strings.Cut(rest, tableEnds)
+	switch {
+	case !begins || !ends:
+		return fmt.Errorf("%s has no table between %q and %q", page, tableBegins, tableEnds)
+	case write:
+		return os.WriteFile(page, []byte(before+tableBegins+m.table()+tableEnds+after), 0o644) //nolint:gosec // documentation
+	case printed != m.table():
+		return errors.New("docs/compatibility.md has another table; write this one with: go run ./hack/versions -write")
+	}
+	return nil
+}

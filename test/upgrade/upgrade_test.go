@@ -1,0 +1,232 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package upgrade has the control plane upgraded under running grants, with nothing of
+// Lapse changed in between.
+package upgrade
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/version"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/controlplane"
+	"github.com/lapse-dev/lapse/test/operator"
+)
+
+const (
+	namespace = "payments"
+	// onTime is what docs/operations.md promises while the API server answers, and back
+	// what it promises for what ran out while it did not.
+	onTime = 3 * time.Second
+	back   = 10 * time.Second
+)
+
+func TestUpgrade(t *testing.T) {
+	RegisterFailHandler(Fail)
+	EnforceDefaultTimeoutsWhenUsingContexts()
+	SetDefaultEventuallyTimeout(40 * time.Second)
+	SetDefaultEventuallyPollingInterval(100 * time.Millisecond)
+	RunSpecs(t, "Upgrades of the control plane")
+}
+
+// outage is a time in which the API server was away.
+type outage struct{ from, until time.Time }
+
+// story is what the spec goes through.
+type story struct {
+	plane   *controlplane.ControlPlane
+	admin   client.Client
+	alice   client.Client
+	asked   []*v1alpha1.AccessRequest
+	outages []outage
+}
+
+// steps are the versions from the last without stamps on.
+func steps() []string {
+	GinkgoHelper()
+	versions, err := controlplane.Versions()
+	Expect(err).NotTo(HaveOccurred())
+	versions = slices.DeleteFunc(versions, func(v string) bool { return version.MustParseGeneric(v).LessThan(version.MustParseGeneric("1.35")) })
+	slices.SortFunc(versions, func(a, b string) int {
+		order, err := version.MustParseGeneric(a).Compare(b)
+		Expect(err).NotTo(HaveOccurred())
+		return order
+	})
+	return versions
+}
+
+func assets(v string) string {
+	GinkgoHelper()
+	dir, err := controlplane.AssetsOf(v)
+	Expect(err).NotTo(HaveOccurred())
+	return dir
+}
+
+var _ = Describe("An upgrade of the control plane", func() {
+	It("ends nothing late, refuses nothing, and stamps once the stamps are applied", func(ctx SpecContext) {
+		versions := steps()
+		Expect(len(versions)).To(BeNumerically(">=", 3))
+		s := begin(ctx, versions[0])
+		for i := range 10 {
+			s.ask(ctx, time.Duration(20+10*i)*time.Second)
+		}
+		for _, v := range versions[1:] {
+			By("upgrading to " + v)
+			s.upgrade(ctx, v)
+			s.ask(ctx, 15*time.Second)
+			s.ask(ctx, time.Hour)
+			s.doctor(ctx, "not installed, so people name themselves in YAML; to have the API server do it: kubectl apply -k config/admission/stamps")
+		}
+		By("applying config/default")
+		Expect(operator.Install(ctx, s.plane)).To(Succeed())
+		s.ask(ctx, 10*time.Second)
+		s.stamped(ctx)
+		s.doctor(ctx, "4 stamps and bindings are what this version ships")
+		s.endsOnTime(ctx)
+	}, SpecTimeout(12*time.Minute))
+})
+
+// begin installs Lapse on the first version, with two replicas and a policy.
+func begin(ctx context.Context, v string) *story {
+	GinkgoHelper()
+	plane, err := controlplane.Start(ctx, controlplane.Options{Assets: assets(v), ControllerManager: true})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(plane.Stop)
+	Expect(operator.Install(ctx, plane)).To(Succeed())
+	s := &story{plane: plane, admin: clientOf(plane, "admin", "system:masters"), alice: clientOf(plane, "alice", "askers")}
+	subject := rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "askers"}
+	for _, obj := range []client.Object{
+		builders.Namespace(namespace),
+		builders.Policy("payments-view").Allowing("view").In(namespace).Build(),
+		&rbacv1.ClusterRole{
+			ObjectMeta: metav1.ObjectMeta{Name: "lapse-bindable-view", Labels: map[string]string{v1alpha1.BindableLabel: "true"}},
+			Rules: []rbacv1.PolicyRule{{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"}, ResourceNames: []string{"view"}, Verbs: []string{"bind"}}},
+		},
+		&rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: "askers"}, Subjects: []rbacv1.Subject{subject},
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "lapse-requester"},
+		},
+	} {
+		Expect(s.admin.Create(ctx, obj)).To(Succeed())
+	}
+	for range 2 {
+		manager, err := operator.Start(ctx, plane, GinkgoWriter, "--leader-elect")
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(manager.Stop)
+	}
+	return s
+}
+
+func clientOf(plane *controlplane.ControlPlane, name string, groups ...string) client.Client {
+	GinkgoHelper()
+	config, err := plane.User(name, groups...)
+	Expect(err).NotTo(HaveOccurred())
+	c, err := operator.Client(config)
+	Expect(err).NotTo(HaveOccurred())
+	return c
+}
+
+// ask has alice ask, naming herself, and waits until she is granted it.
+func (s *story) ask(ctx context.Context, lasting time.Duration) {
+	GinkgoHelper()
+	req := builders.Request(fmt.Sprintf("request-%d", len(s.asked))).In(namespace).Lasting(lasting).
+		By("alice", "askers", "system:authenticated").To(builders.User("alice")).Build()
+	Expect(s.alice.Create(ctx, req)).To(Succeed())
+	s.asked = append(s.asked, req)
+	Eventually(func(g Gomega) {
+		g.Expect(s.admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
+		g.Expect(req.Status.State).NotTo(Equal(v1alpha1.StateDenied), "%v", req.Status.Conditions)
+		g.Expect(req.Status.Grant).NotTo(BeNil(), "%v", req.Status.Conditions)
+	}).WithContext(ctx).Should(Succeed())
+}
+
+// upgrade replaces the control plane, and waits until the operator leads again.
+func (s *story) upgrade(ctx context.Context, v string) {
+	GinkgoHelper()
+	o := outage{from: time.Now()}
+	Expect(s.plane.Upgrade(ctx, assets(v))).To(Succeed())
+	o.until = time.Now()
+	s.outages = append(s.outages, o)
+	is, err := operator.Version(s.plane)
+	Expect(err).NotTo(HaveOccurred())
+	Expect(is).To(Equal("v" + v))
+	for _, req := range s.asked {
+		Expect(s.admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
+		if left := time.Until(req.Status.Grant.ExpiresAt.Time); left > time.Second {
+			Expect(req.Status.State).To(Equal(v1alpha1.StateActive), "%s has %s left", req.Name, left)
+		}
+	}
+}
+
+// doctor is content, and says this of the stamps.
+func (s *story) doctor(ctx context.Context, stamps string) {
+	GinkgoHelper()
+	root, err := operator.Root()
+	Expect(err).NotTo(HaveOccurred())
+	GinkgoT().Setenv("PATH", filepath.Join(root, "bin")+":/usr/bin:/bin")
+	Eventually(func(g Gomega) {
+		stdout, stderr, err := s.plane.Kubectl(ctx, s.plane.AdminConfig(), "lapse", "doctor")
+		g.Expect(err).NotTo(HaveOccurred(), stdout+stderr)
+		g.Expect(stdout).To(ContainSubstring("ok    stamps      " + stamps))
+	}).WithContext(ctx).Should(Succeed())
+}
+
+// stamped has somebody ask who names nobody.
+func (s *story) stamped(ctx context.Context) {
+	GinkgoHelper()
+	config, err := s.plane.User("alice", "askers")
+	Expect(err).NotTo(HaveOccurred())
+	raw, err := operator.RawClient(config)
+	Expect(err).NotTo(HaveOccurred())
+	req := builders.Request("stamped").In(namespace).Lasting(10 * time.Second).Build()
+	Expect(raw.Create(ctx, req)).To(Succeed())
+	Expect(req.Spec.Requester.Username).To(Equal("alice"))
+	s.asked = append(s.asked, req)
+}
+
+// endsOnTime waits for all that is due soon, and reads how late each end was.
+func (s *story) endsOnTime(ctx context.Context) {
+	GinkgoHelper()
+	var worst time.Duration
+	ended := 0
+	for _, req := range s.asked {
+		if req.Spec.Duration.Duration >= time.Hour {
+			Expect(s.admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
+			Expect(req.Status.State).To(Equal(v1alpha1.StateActive))
+			continue
+		}
+		Eventually(func(g Gomega) {
+			g.Expect(s.admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
+			g.Expect(req.Status.State).To(Equal(v1alpha1.StateExpired), "%v", req.Status.Conditions)
+		}).WithContext(ctx).WithTimeout(5 * time.Minute).Should(Succeed())
+		due, end := req.Status.Grant.ExpiresAt.Time, req.Status.Grant.EndedAt.Time
+		Expect(end.Sub(due)).To(BeNumerically(">=", 0), "%s ended early", req.Name)
+		Expect(end).To(BeTemporally("<=", s.latest(due)), "%s was due at %s; outages: %v", req.Name, due, s.outages)
+		worst, ended = max(worst, end.Sub(due)), ended+1
+	}
+	AddReportEntry("ends", fmt.Sprintf("%d, the latest %s after its time; the API server was away %v", ended, worst, s.outages))
+}
+
+// latest is when access that was due has to have ended.
+func (s *story) latest(due time.Time) time.Time {
+	for _, o := range s.outages {
+		// Status has whole seconds, and what is due just before may be cut off.
+		if due.After(o.from.Add(-onTime)) && due.Before(o.until) {
+			return o.until.Add(back)
+		}
+	}
+	return due.Add(onTime)
+}
