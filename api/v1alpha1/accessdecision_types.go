@@ -42,8 +42,8 @@ type AccessDecisionSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[\\\\p{L}\\\\p{M}\\\\p{N}\\\\p{P}\\\\p{S} ]*$')",message="comment must be one line of printable characters"
 	Comment string `json:"comment,omitempty"`
 
-	// reviewer is who decided. The API server stamps it; leave it out. Anybody
-	// else's name is refused.
+	// reviewer is who decided. Leave it out where the API server stamps it
+	// (config/admission/stamps); elsewhere name yourself. Anybody else's name is refused.
 	// +optional
 	Reviewer *Identity `json:"reviewer,omitempty"`
 }

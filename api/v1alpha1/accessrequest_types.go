@@ -21,8 +21,8 @@ type AccessRequestSpec struct {
 	// +required
 	RoleRef RoleRef `json:"roleRef"`
 
-	// subject is who gets the access. Defaults to the requester. A policy must
-	// list anybody else among its grantees.
+	// subject is who gets the access. Where the API server stamps it, it defaults to the
+	// requester; elsewhere it is required. A policy must list anybody else among its grantees.
 	// +optional
 	Subject *Subject `json:"subject,omitempty"`
 
@@ -67,8 +67,8 @@ type AccessRequestSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",message="policyName must be the name of an AccessPolicy"
 	PolicyName string `json:"policyName,omitempty"`
 
-	// requester is who asked. The API server stamps it; leave it out. Anybody
-	// else's name is refused.
+	// requester is who asked. Leave it out where the API server stamps it
+	// (config/admission/stamps); elsewhere name yourself. Anybody else's name is refused.
 	// +optional
 	Requester *Identity `json:"requester,omitempty"`
 }

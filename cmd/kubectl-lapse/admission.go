@@ -6,11 +6,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -20,81 +20,84 @@ import (
 	"github.com/lapse-dev/lapse/internal/kubernetes"
 )
 
-// admission holds the policies that are installed against those that this version ships.
+// admission compares the installed policies with those of this version.
 func (d *doctor) admission(ctx context.Context) []diagnosis {
-	wrong, checked, err := d.differences(ctx, false)
-	if err != nil {
+	diff, err := d.differences(ctx, false)
+	switch {
+	case err != nil:
 		return d.cannotTell(err)
+	case len(diff.missing)+len(diff.altered) > 0:
+		return bad(admission.PutBack, "%s", diff)
+	default:
+		return ok("%d admission policies and bindings are what this version ships", diff.compared)
 	}
-	if len(wrong) > 0 {
-		return bad(admission.PutBack, "%s", differ(wrong))
-	}
-	return ok("%d admission policies and bindings are what this version ships", checked)
 }
 
-// stamps does the same for what fills in who asks. Nothing rests on it, so none at all is
-// well; one that is altered stops the operator.
+// stamps does the same for what fills in who asks. None at all is well, since nothing
+// depends on them; an altered one stops all grants.
 func (d *doctor) stamps(ctx context.Context) []diagnosis {
 	if !kubernetes.Stamps(d.server) {
 		return ok("%s has no MutatingAdmissionPolicy in v1: this plugin fills in who asks and who decides; in YAML, people name themselves", d.server)
 	}
-	wrong, checked, err := d.differences(ctx, true)
-	if err != nil {
-		return d.cannotTell(err)
-	}
-	missing := slices.ContainsFunc(wrong, isMissing)
-	wrong = slices.DeleteFunc(wrong, isMissing)
+	diff, err := d.differences(ctx, true)
 	switch {
-	case len(wrong) > 0:
-		return bad(admission.PutStampsBack, "%s", differ(wrong))
-	case missing:
+	case err != nil:
+		return d.cannotTell(err)
+	case len(diff.altered) > 0:
+		return bad(admission.PutStampsBack, "%s", diff)
+	case len(diff.missing) > 0:
 		return ok("not installed, so people name themselves in YAML; to have the API server do it: kubectl apply -k config/admission/stamps")
 	default:
-		return ok("%d stamps and bindings are what this version ships", checked)
+		return ok("%d stamps and bindings are what this version ships", diff.compared)
 	}
 }
 
-// differ says what differs, and from what: the operator may be of another version.
-func differ(wrong []string) string {
-	text := strings.Join(wrong, "; ")
-	if slices.ContainsFunc(wrong, func(problem string) bool { return !isMissing(problem) }) {
+// difference is between what is installed and what this version ships, in sentences.
+type difference struct {
+	missing, altered []string
+	compared         int
+}
+
+// String names the version, since the operator may be of another one.
+func (d difference) String() string {
+	text := strings.Join(append(d.missing, d.altered...), "; ")
+	if len(d.altered) > 0 {
 		text += "; an operator of this plugin's version, " + clientVersion() + ", grants nothing then"
 	}
 	return text
 }
 
-func isMissing(problem string) bool { return strings.HasSuffix(problem, admission.Missing) }
-
-// differences says what is wrong with the installed policies, or stamps.
-func (d *doctor) differences(ctx context.Context, stamps bool) (wrong []string, checked int, err error) {
+// differences compares the policies, or the stamps.
+func (d *doctor) differences(ctx context.Context, stamps bool) (difference, error) {
+	diff := difference{}
 	objects, err := admission.Shipped(shipped.Files)
 	if err != nil {
-		return nil, 0, err
+		return diff, err
 	}
 	for _, want := range objects {
 		if admission.IsStamp(want) != stamps {
 			continue
 		}
-		checked++
 		got, err := d.installed(ctx, want)
 		if err != nil {
-			return nil, 0, err
+			return diff, err
 		}
-		if problem := admission.Wrong(got, want); problem != "" {
-			wrong = append(wrong, problem)
+		diff.compared++
+		switch problem := admission.Wrong(got, want); {
+		case got == nil:
+			diff.missing = append(diff.missing, problem)
+		case problem != "":
+			diff.altered = append(diff.altered, problem)
 		}
 	}
-	return wrong, checked, nil
+	return diff, nil
 }
 
 // installed is the object of that kind and name, nil if there is none.
 func (d *doctor) installed(ctx context.Context, want *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	plural := strings.ToLower(want.GetKind()) + "s"
-	if strings.HasSuffix(want.GetKind(), "Policy") {
-		plural = strings.TrimSuffix(plural, "ys") + "ies"
-	}
+	resource, _ := meta.UnsafeGuessKindToResource(want.GroupVersionKind())
 	got := &unstructured.Unstructured{}
-	err := d.c.read(ctx, fmt.Sprintf("/apis/%s/%s/%s", want.GetAPIVersion(), plural, want.GetName()), got)
+	err := d.c.read(ctx, fmt.Sprintf("/apis/%s/%s/%s", want.GetAPIVersion(), resource.Resource, want.GetName()), got)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
@@ -107,9 +110,9 @@ const lookAtServer = "read the log of kube-apiserver; docs/compatibility.md list
 // canary tries to ask and to decide in a false name. Nothing is stored, whatever happens.
 func (d *doctor) canary(ctx context.Context) (out []diagnosis) {
 	const nobody, reason = "lapse-canary", "does admission refuse a false name? Never stored"
-	meta := metav1.ObjectMeta{Namespace: operatorNamespace, GenerateName: "admission-canary-"}
+	named := metav1.ObjectMeta{Namespace: operatorNamespace, GenerateName: "admission-canary-"}
 	out = append(out, d.try(ctx, "request", "lapse-requester", &v1alpha1.AccessRequest{
-		ObjectMeta: meta,
+		ObjectMeta: named,
 		Spec: v1alpha1.AccessRequestSpec{
 			RoleRef:   v1alpha1.RoleRef{Kind: v1alpha1.ClusterRoleKind, Name: "view"},
 			Duration:  &metav1.Duration{Duration: time.Minute},
@@ -119,7 +122,7 @@ func (d *doctor) canary(ctx context.Context) (out []diagnosis) {
 		},
 	})...)
 	return append(out, d.try(ctx, "decision", "lapse-reviewer", &v1alpha1.AccessDecision{
-		ObjectMeta: meta,
+		ObjectMeta: named,
 		Spec: v1alpha1.AccessDecisionSpec{
 			RequestRef: v1alpha1.RequestReference{Name: "none", UID: "none"}, Verdict: v1alpha1.VerdictApprove, Comment: reason,
 			Reviewer: &v1alpha1.Identity{Username: nobody},
@@ -135,8 +138,8 @@ func (d *doctor) try(ctx context.Context, what, policy string, obj object) []dia
 		return bad(admission.PutBack, "admission is NOT enforced: a %s in somebody else's name would be stored", what)
 	case strings.Contains(err.Error(), "ValidatingAdmissionPolicy '"+policy+"'"):
 		return ok("a %s in somebody else's name is refused", what)
-	case apierrors.IsForbidden(err), apierrors.IsNotFound(err):
-		return d.cannotTell(err)
+	case apierrors.ReasonForError(err) != metav1.StatusReasonUnknown && !apierrors.IsInternalError(err):
+		return d.cannotTell(err) // something else refuses it
 	default: // also no answer at all, which is how a panic in the API server looks
 		return bad(lookAtServer, "the API server fails when it is sent a %s: %s", what, rootOf(err))
 	}

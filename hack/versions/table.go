@@ -24,7 +24,10 @@ type outcome struct {
 }
 
 func (o outcome) String() string {
-	if o.failed > 0 || o.passed == 0 {
+	if o.passed+o.failed == 0 {
+		return "**nothing ran**"
+	}
+	if o.failed > 0 {
 		return fmt.Sprintf("%d passed, **%d failed**", o.passed, o.failed)
 	}
 	return fmt.Sprint(o.passed)
@@ -50,15 +53,13 @@ func read(file string) (outcome, error) {
 	for i := range reports {
 		for _, spec := range reports[i].SpecReports {
 			switch {
-			case spec.LeafNodeType != types.NodeTypeIt && spec.State.Is(types.SpecStateFailureStates):
-				o.failed++
+			case spec.State.Is(types.SpecStateFailureStates):
+				o.failed++ // also what is around the specs, such as BeforeSuite
 			case spec.LeafNodeType != types.NodeTypeIt:
 			case spec.State.Is(types.SpecStatePassed):
 				o.passed++
-			case spec.State.Is(types.SpecStateSkipped | types.SpecStatePending):
-				o.leftOut[spec.Failure.Message]++
 			default:
-				o.failed++
+				o.leftOut[spec.Failure.Message]++
 			}
 		}
 	}
@@ -78,7 +79,7 @@ func (m *matrix) table() string {
 				leftOut[reason] += n
 			}
 		}
-		var reasons []string
+		reasons := make([]string, 0, len(leftOut))
 		for _, reason := range slices.Sorted(maps.Keys(leftOut)) {
 			reasons = append(reasons, fmt.Sprintf("%d: %s", leftOut[reason], reason))
 		}

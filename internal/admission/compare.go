@@ -24,8 +24,8 @@ func IsStamp(obj *unstructured.Unstructured) bool {
 // Compare holds what is installed against what ships. get reads the installed object of
 // the kind and name of the one given.
 //
-// Stamps may be missing, come and go: nothing rests on them. One that is there and altered
-// is a problem, since it writes what nobody knows into requests.
+// A stamp may be missing. An altered one is a problem, since it writes into requests what
+// their authors do not know of.
 func Compare(shipped []*unstructured.Unstructured, get func(*unstructured.Unstructured) (*unstructured.Unstructured, error)) Look {
 	look := Look{Remedy: "a cluster admin puts them back with: " + PutBack}
 	var objects, problems []string
@@ -37,7 +37,10 @@ func Compare(shipped []*unstructured.Unstructured, get func(*unstructured.Unstru
 		if err != nil {
 			got = nil
 		}
-		if wrong := Wrong(got, want); wrong != "" && (got != nil || !IsStamp(want)) {
+		if IsStamp(want) && got == nil {
+			continue
+		}
+		if wrong := Wrong(got, want); wrong != "" {
 			problems = append(problems, wrong)
 			if IsStamp(want) {
 				look.Remedy = "a cluster admin puts them back with: " + PutBack + "; " + PutStampsBack
@@ -52,20 +55,17 @@ func Compare(shipped []*unstructured.Unstructured, get func(*unstructured.Unstru
 	return look
 }
 
-// Missing is how Wrong ends for an object that is not there.
-const Missing = " is missing"
-
-// Wrong says what is wrong with an installed object, which is nil when it is missing;
-// empty if it is what ships.
+// Wrong says what is wrong with an installed object, which is nil when it is missing; empty
+// if it is what ships.
 func Wrong(got, want *unstructured.Unstructured) string {
 	name := want.GetKind() + " " + want.GetName()
 	if got == nil {
-		return name + Missing
+		return name + " is missing"
 	}
 	if fields := changedFields(got, want); len(fields) > 0 {
 		return fmt.Sprintf("%s is not what this version ships (%s)", name, strings.Join(fields, ", "))
 	}
-	if got.GetDeletionTimestamp() != nil {
+	if got.GetDeletionTimestamp() != nil && !IsStamp(want) {
 		return name + " is being deleted"
 	}
 	return ""

@@ -27,7 +27,10 @@ func TestCompare(t *testing.T) {
 		}
 	}
 	const guard, stamp = "ValidatingAdmissionPolicy lapse-reviewer", "MutatingAdmissionPolicy lapse-reviewer"
-	whole := Compare(objects, func(want *unstructured.Unstructured) (*unstructured.Unstructured, error) { return want, nil })
+	whole := Compare(objects, installed("", nil, nil))
+	if whole.Problem != "" || whole.Objects == "" {
+		t.Errorf("all are as they ship: %+v", whole)
+	}
 	for name, tc := range map[string]struct {
 		object  string
 		change  func(*unstructured.Unstructured)
@@ -44,16 +47,7 @@ func TestCompare(t *testing.T) {
 		"a stamp cannot be read": {object: stamp, err: errors.New("no answer"), problem: "reading " + stamp + ": no answer", unsure: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			look := Compare(objects, func(want *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-				if want.GetKind()+" "+want.GetName() != tc.object {
-					return want, nil
-				}
-				got := want.DeepCopy()
-				if tc.change != nil {
-					tc.change(got)
-				}
-				return got, tc.err
-			})
+			look := Compare(objects, installed(tc.object, tc.change, tc.err))
 			if look.Problem != tc.problem || look.Unsure != tc.unsure || !strings.Contains(look.Remedy, tc.remedy) {
 				t.Errorf("look = %+v", look)
 			}
@@ -62,7 +56,18 @@ func TestCompare(t *testing.T) {
 			}
 		})
 	}
-	if whole.Problem != "" || whole.Objects == "" {
-		t.Errorf("all are as they ship: %+v", whole)
+}
+
+// installed reads what ships, but for one object.
+func installed(object string, change func(*unstructured.Unstructured), err error) func(*unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	return func(want *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+		if want.GetKind()+" "+want.GetName() != object {
+			return want, nil
+		}
+		got := want.DeepCopy()
+		if change != nil {
+			change(got)
+		}
+		return got, err
 	}
 }

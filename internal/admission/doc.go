@@ -1,8 +1,8 @@
 // Copyright The Lapse Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package admission says when the admission policies were in force. Like a judge it only
-// hears what was seen: it has no client and no clock.
+// Package admission says when the admission policies were in force. It is told what was
+// seen: it has no client and no clock.
 //
 //	Shipped ─► Compare with what is installed ─► Look ─► Record ─► State
 //

@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/util/version"
 )
 
 const (
@@ -58,7 +61,7 @@ func builtAssets() (string, error) {
 	return filepath.Join(root, "bin", "k8s-"+strings.TrimPrefix(version, "v")), nil
 }
 
-// Versions are those that hack/controlplane builds, such as 1.37.2, in no order.
+// Versions are those that hack/controlplane builds, such as 1.37.2, the oldest first.
 func Versions() ([]string, error) {
 	root, err := moduleRoot()
 	if err != nil {
@@ -74,6 +77,9 @@ func Versions() ([]string, error) {
 	for _, module := range modules {
 		versions = append(versions, filepath.Base(filepath.Dir(module)))
 	}
+	slices.SortFunc(versions, func(a, b string) int {
+		return slices.Compare(version.MustParseGeneric(a).Components(), version.MustParseGeneric(b).Components())
+	})
 	return versions, err
 }
 

@@ -71,7 +71,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	createRoles(ctx)
 }, NodeTimeout(3*time.Minute))
 
-// install applies config/default as it ships.
+// install installs Lapse as README says for the version.
 func install(ctx context.Context) error { return operator.Install(ctx, plane) }
 
 // createRoles makes roles to ask for. There is no controller manager here that
