@@ -241,8 +241,8 @@ func (f *flags) grant(ctx context.Context, config *rest.Config, scheme *runtime.
 	return mgr.Start(ctx)
 }
 
-// supported asks which version the API server is of. One that is too old may still be
-// one on which access has to end, so nothing but granting depends on it.
+// supported asks which version the API server is of. Only what judges and records depends
+// on it: on one that is too old, access still ends at its time.
 func supported(config *rest.Config) error {
 	client, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -193,7 +192,8 @@ func (w watcher) look(ctx context.Context) admission.Look {
 	if look.Problem != "" {
 		return look
 	}
-	for name, probe := range w.probes() {
+	request, decision := admission.Probes(w.Namespace)
+	for name, probe := range map[string]client.Object{admission.RequesterPolicy: request, admission.ReviewerPolicy: decision} {
 		if problem, unsure := w.try(ctx, name, probe); problem != "" {
 			look.Problem, look.Unsure = problem, unsure
 			if unsure {
@@ -206,24 +206,6 @@ func (w watcher) look(ctx context.Context) admission.Look {
 	return look
 }
 
-// probes are objects in a false name, by the policy that has to refuse them.
-func (w watcher) probes() map[string]client.Object {
-	const nobody, reason = "lapse:nobody", "the operator asks in a false name, to see that it is refused"
-	request, decision := &v1alpha1.AccessRequest{}, &v1alpha1.AccessDecision{}
-	for _, obj := range []client.Object{request, decision} {
-		obj.SetNamespace(w.Namespace)
-		obj.SetName("lapse-canary")
-	}
-	request.Spec = v1alpha1.AccessRequestSpec{
-		RoleRef: v1alpha1.RoleRef{Kind: v1alpha1.ClusterRoleKind, Name: "view"}, Reason: reason,
-		Requester: &v1alpha1.Identity{Username: nobody}, Subject: &v1alpha1.Subject{Kind: v1alpha1.UserKind, Name: nobody},
-	}
-	decision.Spec = v1alpha1.AccessDecisionSpec{
-		RequestRef: v1alpha1.RequestReference{Name: "none", UID: "none"}, Verdict: v1alpha1.VerdictApprove, Comment: reason, Reviewer: &v1alpha1.Identity{Username: nobody},
-	}
-	return map[string]client.Object{"lapse-requester": request, "lapse-reviewer": decision}
-}
-
 // try says what is wrong if the policy does not refuse the probe; unsure if it could
 // not be tried. Only a refusal by that very policy is one: RBAC refuses, too.
 func (w watcher) try(ctx context.Context, policy string, probe client.Object) (problem string, unsure bool) {
@@ -232,7 +214,7 @@ func (w watcher) try(ctx context.Context, policy string, probe client.Object) (p
 	switch err := w.writer.Create(ctx, probe, client.DryRunAll); {
 	case err == nil:
 		return fmt.Sprintf("ValidatingAdmissionPolicy %s lets false names in: kube-apiserver does not enforce it", policy), false
-	case strings.Contains(err.Error(), fmt.Sprintf("ValidatingAdmissionPolicy '%s'", policy)):
+	case admission.RefusedName(err, policy):
 		return "", false
 	default:
 		return fmt.Sprintf("whether ValidatingAdmissionPolicy %s refuses false names could not be tried: %s", policy, cut(err.Error(), maxNote)), true

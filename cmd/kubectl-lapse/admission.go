@@ -6,18 +6,18 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
-	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"github.com/lapse-dev/lapse/api/v1alpha1"
 	shipped "github.com/lapse-dev/lapse/config/admission"
 	"github.com/lapse-dev/lapse/internal/admission"
-	"github.com/lapse-dev/lapse/internal/kubernetes"
 )
 
 // admission compares the installed policies with those of this version.
@@ -27,7 +27,7 @@ func (d *doctor) admission(ctx context.Context) []diagnosis {
 	case err != nil:
 		return d.cannotTell(err)
 	case len(diff.missing)+len(diff.altered) > 0:
-		return bad(admission.PutBack, "%s", diff)
+		return d.differ(ctx, admission.PutBack, diff)
 	default:
 		return ok("%d admission policies and bindings are what this version ships", diff.compared)
 	}
@@ -36,7 +36,11 @@ func (d *doctor) admission(ctx context.Context) []diagnosis {
 // stamps does the same for what fills in who asks. None at all is well, since nothing
 // depends on them; an altered one stops all grants.
 func (d *doctor) stamps(ctx context.Context) []diagnosis {
-	if !kubernetes.Stamps(d.server) {
+	served, err := d.c.stampsServed(ctx)
+	if err != nil {
+		return d.cannotTell(err)
+	}
+	if !served {
 		return ok("%s has no MutatingAdmissionPolicy in v1: this plugin fills in who asks and who decides; in YAML, people name themselves", d.server)
 	}
 	diff, err := d.differences(ctx, true)
@@ -44,7 +48,7 @@ func (d *doctor) stamps(ctx context.Context) []diagnosis {
 	case err != nil:
 		return d.cannotTell(err)
 	case len(diff.altered) > 0:
-		return bad(admission.PutStampsBack, "%s", diff)
+		return d.differ(ctx, admission.PutStampsBack, diff)
 	case len(diff.missing) > 0:
 		return ok("not installed, so people name themselves in YAML; to have the API server do it: kubectl apply -k config/admission/stamps")
 	default:
@@ -56,15 +60,6 @@ func (d *doctor) stamps(ctx context.Context) []diagnosis {
 type difference struct {
 	missing, altered []string
 	compared         int
-}
-
-// String names the version, since the operator may be of another one.
-func (d difference) String() string {
-	text := strings.Join(append(d.missing, d.altered...), "; ")
-	if len(d.altered) > 0 {
-		text += "; an operator of this plugin's version, " + clientVersion() + ", grants nothing then"
-	}
-	return text
 }
 
 // differences compares the policies, or the stamps.
@@ -108,26 +103,9 @@ func (d *doctor) installed(ctx context.Context, want *unstructured.Unstructured)
 const lookAtServer = "read the log of kube-apiserver; docs/compatibility.md lists faults of Kubernetes"
 
 // canary tries to ask and to decide in a false name. Nothing is stored, whatever happens.
-func (d *doctor) canary(ctx context.Context) (out []diagnosis) {
-	const nobody, reason = "lapse-canary", "does admission refuse a false name? Never stored"
-	named := metav1.ObjectMeta{Namespace: operatorNamespace, GenerateName: "admission-canary-"}
-	out = append(out, d.try(ctx, "request", "lapse-requester", &v1alpha1.AccessRequest{
-		ObjectMeta: named,
-		Spec: v1alpha1.AccessRequestSpec{
-			RoleRef:   v1alpha1.RoleRef{Kind: v1alpha1.ClusterRoleKind, Name: "view"},
-			Duration:  &metav1.Duration{Duration: time.Minute},
-			Reason:    reason,
-			Subject:   &v1alpha1.Subject{Kind: v1alpha1.UserKind, Name: nobody},
-			Requester: &v1alpha1.Identity{Username: nobody},
-		},
-	})...)
-	return append(out, d.try(ctx, "decision", "lapse-reviewer", &v1alpha1.AccessDecision{
-		ObjectMeta: named,
-		Spec: v1alpha1.AccessDecisionSpec{
-			RequestRef: v1alpha1.RequestReference{Name: "none", UID: "none"}, Verdict: v1alpha1.VerdictApprove, Comment: reason,
-			Reviewer: &v1alpha1.Identity{Username: nobody},
-		},
-	})...)
+func (d *doctor) canary(ctx context.Context) []diagnosis {
+	request, decision := admission.Probes(operatorNamespace)
+	return append(d.try(ctx, "request", admission.RequesterPolicy, request), d.try(ctx, "decision", admission.ReviewerPolicy, decision)...)
 }
 
 // try says whether the policy refuses an object in a false name.
@@ -136,11 +114,42 @@ func (d *doctor) try(ctx context.Context, what, policy string, obj object) []dia
 	switch {
 	case err == nil:
 		return bad(admission.PutBack, "admission is NOT enforced: a %s in somebody else's name would be stored", what)
-	case strings.Contains(err.Error(), "ValidatingAdmissionPolicy '"+policy+"'"):
+	case admission.RefusedName(err, policy):
 		return ok("a %s in somebody else's name is refused", what)
-	case apierrors.ReasonForError(err) != metav1.StatusReasonUnknown && !apierrors.IsInternalError(err):
+	case ctx.Err() != nil, apierrors.ReasonForError(err) != metav1.StatusReasonUnknown && !apierrors.IsInternalError(err):
 		return d.cannotTell(err) // something else refuses it
 	default: // also no answer at all, which is how a panic in the API server looks
 		return bad(lookAtServer, "the API server fails when it is sent a %s: %s", what, rootOf(err))
 	}
+}
+
+// stampsServed asks by discovery whether the API server has the kinds of the stamps: a
+// version may be emulated.
+func (c *cluster) stampsServed(ctx context.Context) (bool, error) {
+	served := &metav1.APIResourceList{}
+	if err := c.read(ctx, "/apis/"+admissionv1.SchemeGroupVersion.String(), served); err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(served.APIResources, func(r metav1.APIResource) bool { return r.Kind == "MutatingAdmissionPolicy" }), nil
+}
+
+// sameVersion says whether the operator is of this plugin's version, by the tag of its
+// image, or is not there at all. What another version ships is no fault.
+func (d *doctor) sameVersion(ctx context.Context) bool {
+	deployment := &appsv1.Deployment{}
+	if err := d.c.get(ctx, operatorNamespace, operatorAccount, deployment); apierrors.IsNotFound(err) {
+		return true
+	}
+	image, err := operatorImage(ctx, d.c)
+	return err == nil && strings.HasSuffix(image, ":"+clientVersion())
+}
+
+// differ reports a difference: a failure if operator and plugin are of one version.
+func (d *doctor) differ(ctx context.Context, mend string, diff difference) []diagnosis {
+	text := strings.Join(append(diff.missing, diff.altered...), "; ")
+	if d.sameVersion(ctx) {
+		return bad(mend, "%s", text)
+	}
+	return []diagnosis{{health: unchecked, text: text + "; but the operator may be of another version than this plugin, " + clientVersion() +
+		": check with the plugin of its version (kubectl lapse version)"}}
 }

@@ -54,7 +54,11 @@ func (d *doctor) kinds(ctx context.Context) []diagnosis {
 	if len(missing) > 0 {
 		mend := installKinds
 		if len(served.APIResources) == 0 {
-			mend = "kubectl apply -k " + kubernetes.Overlay(d.server)
+			stamps, err := d.c.stampsServed(ctx)
+			if err != nil {
+				return d.cannotTell(err)
+			}
+			mend = "kubectl apply -k " + kubernetes.Folder(stamps)
 		}
 		return bad(mend, "not served in %s: %s", v1alpha1.GroupVersion, strings.Join(missing, ", "))
 	}
@@ -82,7 +86,8 @@ func (d *doctor) operator(ctx context.Context) []diagnosis {
 	return ok("%s leads", *holder)
 }
 
-// unanswered finds requests that the operator has said nothing of.
+// unanswered finds requests that the operator has said nothing of, or holds back since it
+// cannot tell whether the admission policies are in force.
 func (d *doctor) unanswered(ctx context.Context) []diagnosis {
 	list := &v1alpha1.AccessRequestList{}
 	if err := d.c.list(ctx, "", list); err != nil {
@@ -91,6 +96,9 @@ func (d *doctor) unanswered(ctx context.Context) []diagnosis {
 	var names []string
 	for i := range list.Items {
 		req := &list.Items[i]
+		if reasonOf(req) == v1alpha1.ReasonAdmissionNotEnforced {
+			return bad("do as it says", "%s/%s: %s", req.Namespace, req.Name, messageOf(req))
+		}
 		if req.Status.State == "" && d.clock.now().Sub(req.CreationTimestamp.Time) > answeredWithin {
 			names = append(names, req.Namespace+"/"+req.Name)
 		}

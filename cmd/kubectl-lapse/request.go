@@ -196,10 +196,11 @@ func ask(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest, dryRun ..
 	}
 	req.Spec.Requester = me
 	if req.Spec.Subject == nil {
-		// A name that nothing can be granted to is for the operator to refuse.
-		if subject, err := policy.GrantSubject(&req.Spec); err == nil {
-			req.Spec.Subject = &subject
+		subject, err := policy.GrantSubject(&req.Spec)
+		if err != nil {
+			return fmt.Errorf("%w; name who gets the access with --as-subject", err)
 		}
+		req.Spec.Subject = &subject
 	}
 	return c.create(ctx, req, dryRun...)
 }

@@ -38,8 +38,11 @@ func Stamps(gitVersion string) bool {
 }
 
 // Overlay is the folder that installs all of Lapse on a server of that version.
-func Overlay(gitVersion string) string {
-	if Stamps(gitVersion) {
+func Overlay(gitVersion string) string { return Folder(Stamps(gitVersion)) }
+
+// Folder is the same by whether the server has the kinds of the stamps.
+func Folder(stamps bool) string {
+	if stamps {
 		return "config/default"
 	}
 	return "config/overlays/without-mutating"

@@ -136,8 +136,13 @@ var _ = Describe("doctor", func() {
 		Expect(root.kubectl(ctx, "patch", "mutatingadmissionpolicy", "lapse-reviewer", "--type=merge", "-p", `{"spec":{"reinvocationPolicy":"Never"}}`).code).To(Equal(codeOK))
 		r := root.lapse(ctx, "doctor")
 		Expect(r.code).To(Equal(codeFailed))
-		Expect(r.stdout).To(ContainSubstring("FAIL  stamps      MutatingAdmissionPolicy lapse-reviewer is not what this version ships (spec.reinvocationPolicy); an operator of this plugin's version, v0.1.0, grants nothing then"))
+		Expect(r.stdout).To(ContainSubstring("FAIL  stamps      MutatingAdmissionPolicy lapse-reviewer is not what this version ships (spec.reinvocationPolicy)\n"))
 		Expect(r.stdout).To(ContainSubstring("mend it: kubectl apply -k config/admission/stamps; kubectl replace --save-config -k config/admission/stamps\n"))
+
+		Expect(root.kubectl(ctx, "set", "image", "-n", "lapse-system", "deployment/lapse-manager", "manager=example.com/lapse:v9").code).To(Equal(codeOK))
+		r = root.lapse(ctx, "doctor")
+		Expect(r.code).To(Equal(codeUnknown), "another version may ship another one")
+		Expect(r.stdout).To(ContainSubstring("(spec.reinvocationPolicy); but the operator may be of another version than this plugin, v0.1.0"))
 
 		Expect(root.kubectl(ctx, "delete", "mutatingadmissionpolicy", "lapse-reviewer").code).To(Equal(codeOK))
 		Expect(root.must(ctx, "doctor")).To(ContainSubstring("ok    stamps      not installed, so people name themselves in YAML; to have the API server do it: kubectl apply -k config/admission/stamps\n"))
@@ -153,6 +158,19 @@ var _ = Describe("doctor", func() {
 		Eventually(func() string { return root.lapse(ctx, "doctor").stdout }).WithContext(ctx).WithTimeout(45 * time.Second).WithPolling(time.Second).
 			Should(ContainSubstring("FAIL  requests    requests without an answer for more than 30s: unanswered/waits\n"))
 	}, SpecTimeout(time.Minute))
+
+	It("says so when nothing is granted since the operator cannot try the policies", func(ctx SpecContext) {
+		Expect(root.kubectl(ctx, "delete", "rolebinding", "-n", "lapse-system", "canary").code).To(Equal(codeOK))
+		DeferCleanup(func(ctx SpecContext) {
+			Expect(operator.Install(ctx, plane)).To(Succeed())
+			admissionSettles(ctx)
+		})
+		Expect(root.kubectl(ctx, "label", "validatingadmissionpolicy", "lapse-status", "look=now").code).To(Equal(codeOK)) // the guard looks then
+		Eventually(func(g Gomega) {
+			alice.lapse(ctx, "request", "edit", "--for", "1m", "--reason", "INC-1: held back")
+			g.Expect(root.lapse(ctx, "doctor").stdout).To(MatchRegexp(`(?m)^FAIL  requests    payments/edit-\w+: nothing is granted until it is certain that the admission policies are in force`))
+		}).WithContext(ctx).Should(Succeed())
+	}, SpecTimeout(90*time.Second))
 
 	It("takes nothing for well that the caller may not read", func(ctx SpecContext) {
 		r := nobody.lapse(ctx, "doctor")
