@@ -167,8 +167,11 @@ var _ = Describe("doctor", func() {
 		})
 		Expect(root.kubectl(ctx, "label", "validatingadmissionpolicy", "lapse-status", "look=now").code).To(Equal(codeOK)) // the guard looks then
 		Eventually(func(g Gomega) {
-			alice.lapse(ctx, "request", "edit", "--for", "1m", "--reason", "INC-1: held back")
-			g.Expect(root.lapse(ctx, "doctor").stdout).To(MatchRegexp(`(?m)^FAIL  requests    payments/edit-\w+: nothing is granted until it is certain that the admission policies are in force`))
+			name := "held-back-" + time.Now().Format("150405.000")
+			DeferCleanup(func(ctx SpecContext) { root.kubectl(ctx, "delete", "accessrequest", "-n", namespace, name) })
+			alice.lapse(ctx, "request", "edit", "--name", name, "--for", "1m", "--reason", "INC-1: held back")
+			g.Expect(root.lapse(ctx, "doctor").stdout).To(MatchRegexp(
+				`(?m)^FAIL  requests    payments/held-back-\S+: nothing is granted until it is certain that the admission policies are in force`))
 		}).WithContext(ctx).Should(Succeed())
 	}, SpecTimeout(90*time.Second))
 
