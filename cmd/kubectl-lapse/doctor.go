@@ -66,7 +66,7 @@ func (p *plugin) doctor(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case failed > 0:
-		return &exitError{exitFailed, fmt.Sprintf("%d checks failed, %d could not be made", failed, unknown)}
+		return &exitError{exitFailed, fmt.Sprintf("checks that failed: %d; that could not be made: %d", failed, unknown)}
 	case unknown > 0:
 		return &exitError{exitUnknown, fmt.Sprintf("%d checks could not be made; a cluster admin can make them", unknown)}
 	default:

@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		fmt.Fprintln(out, "stopping the control plane")
 		err = errors.Join(err, plane.Stop())
 	}()
-	fmt.Fprintln(out, "applying config/default")
+	fmt.Fprintln(out, "installing Lapse")
 	if err := operator.Install(ctx, plane); err != nil {
 		return err
 	}
