@@ -285,6 +285,11 @@ func each(n int, do func(int)) {
 // active waits until n requests of the scene are.
 func (s *scene) active(ctx context.Context, n int) {
 	GinkgoHelper()
+	s.activeWithin(ctx, n, 8*time.Minute)
+}
+
+func (s *scene) activeWithin(ctx context.Context, n int, limit time.Duration, why ...any) {
+	GinkgoHelper()
 	Eventually(func() (active int) {
 		list := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequestList"}}
 		Expect(admin.List(ctx, list, client.MatchingFields{"status.state": string(v1alpha1.StateActive)})).To(Succeed())
@@ -294,7 +299,7 @@ func (s *scene) active(ctx context.Context, n int) {
 			}
 		}
 		return active
-	}, 8*time.Minute, 100*time.Millisecond+time.Duration(n)*300*time.Microsecond).WithContext(ctx).Should(Equal(n))
+	}, limit, 100*time.Millisecond+time.Duration(n)*300*time.Microsecond).WithContext(ctx).Should(Equal(n), why...)
 }
 
 // until waits for a moment.
