@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -18,7 +19,6 @@ import (
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubeconfigs of clouds
 
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -30,11 +30,14 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/controllers"
+	"github.com/lapse-dev/lapse/controllers/ending"
+	"github.com/lapse-dev/lapse/controllers/granting"
+	"github.com/lapse-dev/lapse/controllers/guarding"
 	"github.com/lapse-dev/lapse/internal/admission"
-	"github.com/lapse-dev/lapse/internal/kubernetes"
+	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/metrics"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/servertime"
 )
 
 const (
@@ -42,9 +45,9 @@ const (
 	restartDelay = 5 * time.Second
 	// shutdownGrace is shorter than the pod's: the lease is released before the end.
 	shutdownGrace = 7 * time.Second
-	// patience is how long what ends access waits for its informer. To give up would end
-	// the process, and nothing would be gained.
-	patience = 365 * 24 * time.Hour
+	// cacheSyncTimeout is how long what ends access waits for its informer. To give up would
+	// end the process, and nothing would be gained.
+	cacheSyncTimeout = 365 * 24 * time.Hour
 )
 
 // noticeDeadConnections has client-go take a connection for dead, and make another, when
@@ -75,7 +78,7 @@ type flags struct {
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "reap" {
-		exit(controllers.Reap(ctrl.SetupSignalHandler(), os.Args[2:], os.Stdout))
+		exit(ending.Reap(ctrl.SetupSignalHandler(), os.Args[2:], os.Stdout))
 	}
 	f := parse()
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&f.logging)))
@@ -135,125 +138,145 @@ func run(f *flags) error {
 	// The API server would compress each event of a watch by itself. Both sides would be
 	// busy with that while thousands of grants end.
 	config.DisableCompression = true
-	realClock := clock.RealClock{}
-	skew := controllers.NewSkew(realClock)
-	config.Wrap(skew.Wrap)
+	now := servertime.New(clock.RealClock{})
+	config.Wrap(now.Wrap)
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
 	}
-	o := controllers.Options{Clock: realClock, Skew: skew.Ahead, Namespace: f.namespace, Limits: limits, Retention: f.retention}
-	guard, err := controllers.NewGuard(o, admission.SettleAfter)
+	guard, err := guarding.NewGuard(now, f.namespace, admission.SettleAfter)
 	if err != nil {
 		return err
 	}
-	ending, expiry, err := f.ending(config, scheme, o, guard)
+	o := &operator{flags: f, config: config, scheme: scheme, clock: now, limits: limits, guard: guard, memory: binding.NewMemory(limits.MaxDuration)}
+	return o.run(ctrl.SetupSignalHandler())
+}
+
+// operator is two managers: one for what ends access, and one for all else, so that access
+// ends whatever is wrong with the other one.
+type operator struct {
+	flags  *flags
+	config *rest.Config
+	scheme *runtime.Scheme
+	clock  *servertime.Clock
+	limits policy.Limits
+	guard  *guarding.Guard
+	memory binding.Memory
+	ending *ending.Ending
+}
+
+// run runs both until the context ends, or the one that ends access fails.
+func (o *operator) run(ctx context.Context) error {
+	mgr, err := o.setupEnding()
 	if err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctrl.SetupSignalHandler())
+	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	granting := make(chan struct{})
+	stopped := make(chan struct{})
 	go func() {
-		defer close(granting)
-		f.keepGranting(ctx, config, scheme, o, expiry, guard)
+		defer close(stopped)
+		o.keepGranting(ctx)
 	}()
-	err = ending.Start(ctx)
+	err = mgr.Start(ctx)
 	stop()
 	select {
-	case <-granting:
-	case <-realClock.After(shutdownGrace): // a manager whose informers never caught up does not stop
+	case <-stopped:
+	case <-o.clock.Here.After(shutdownGrace): // a manager whose informers never caught up does not stop
 	}
 	return err
 }
 
-// ending is the manager of what ends access. It has nothing to wait for but the
+// setupEnding sets up the manager of what ends access. It has nothing to wait for but the
 // RoleBindings.
-func (f *flags) ending(config *rest.Config, scheme *runtime.Scheme, o controllers.Options, guard *controllers.Guard) (ctrl.Manager, *controllers.Expiry, error) {
+func (o *operator) setupEnding() (ctrl.Manager, error) {
 	grace := shutdownGrace
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme: scheme,
-		Cache:  controllers.CacheOptions(),
+	mgr, err := ctrl.NewManager(o.config, ctrl.Options{
+		Scheme: o.scheme,
+		Cache:  ending.CacheOptions(),
 		Metrics: metricsserver.Options{
-			BindAddress: f.metrics, SecureServing: true, FilterProvider: filters.WithAuthenticationAndAuthorization,
+			BindAddress: o.flags.metrics, SecureServing: true, FilterProvider: filters.WithAuthenticationAndAuthorization,
 			TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }},
 		},
-		HealthProbeBindAddress:  f.probes,
-		Controller:              ctrlconfig.Controller{CacheSyncTimeout: patience},
+		HealthProbeBindAddress:  o.flags.probes,
+		Controller:              ctrlconfig.Controller{CacheSyncTimeout: cacheSyncTimeout},
 		GracefulShutdownTimeout: &grace,
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("setting up: %w", err)
+		return nil, fmt.Errorf("setting up: %w", err)
 	}
-	o.Live = mgr.GetAPIReader()
-	expiry, err := controllers.SetupExpiry(mgr, o)
-	if err != nil {
-		return nil, nil, fmt.Errorf("setting up what ends access: %w", err)
+	if o.ending, err = ending.Setup(mgr, o.clock, o.limits.MaxDuration, o.memory); err != nil {
+		return nil, err
 	}
-	return mgr, expiry, errors.Join(
+	return mgr, errors.Join(
 		mgr.AddHealthzCheck("ping", healthz.Ping),
-		mgr.AddReadyzCheck("ending", controllers.Ready(mgr)),
-		mgr.AddReadyzCheck("granting", expiry.Ready),
-		mgr.AddReadyzCheck("admission", guard.Ready),
-		metrics.AdmissionEnforced(func() bool { return guard.Admission().Enforced }),
+		mgr.AddReadyzCheck("ending", cacheReady(mgr)),
+		mgr.AddReadyzCheck("granting", o.ending.Ready),
+		mgr.AddReadyzCheck("admission", o.guard.Ready),
+		metrics.AdmissionEnforced(func() bool { return o.guard.Admission().Enforced }),
 	)
 }
 
-// keepGranting runs the manager of all else, and a new one when it fails: whatever is
-// wrong with it, access goes on ending.
-func (f *flags) keepGranting(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, o controllers.Options, expiry *controllers.Expiry, guard *controllers.Guard) {
+// keepGranting runs the manager of all else, and a new one when it fails.
+func (o *operator) keepGranting(ctx context.Context) {
 	for {
-		if err := f.grant(ctx, config, scheme, o, expiry, guard); err != nil {
+		if err := o.grant(ctx); err != nil {
 			ctrl.Log.Error(err, "nothing is granted until this is mended; access goes on ending. It is tried again", "after", restartDelay.String())
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-o.Clock.After(restartDelay):
+		case <-o.clock.Here.After(restartDelay):
 		}
 	}
 }
 
-func (f *flags) grant(ctx context.Context, config *rest.Config, scheme *runtime.Scheme, o controllers.Options, expiry *controllers.Expiry, guard *controllers.Guard) error {
-	if err := supported(config); err != nil {
+func (o *operator) grant(ctx context.Context) error {
+	if err := granting.Supported(o.config); err != nil {
 		return err
 	}
 	again, grace := true, shutdownGrace
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:                        scheme,
-		Cache:                         controllers.CacheOptions(),
+	mgr, err := ctrl.NewManager(o.config, ctrl.Options{
+		Scheme:                        o.scheme,
+		Cache:                         granting.CacheOptions(ending.CacheOptions()),
 		Metrics:                       metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress:        "0",
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: &again},
 		GracefulShutdownTimeout:       &grace,
-		LeaderElection:                f.leaderElect,
+		LeaderElection:                o.flags.leaderElect,
 		LeaderElectionID:              "lapse.lapse.dev",
-		LeaderElectionNamespace:       f.namespace,
+		LeaderElectionNamespace:       o.flags.namespace,
 		LeaderElectionReleaseOnCancel: true,
 	})
 	if err != nil {
 		return err
 	}
-	o.Live, o.Recorder = mgr.GetAPIReader(), mgr.GetEventRecorder("lapse")
-	if err := controllers.Setup(mgr, o, expiry, guard); err != nil {
+	if err := o.guard.Setup(mgr); err != nil {
 		return err
 	}
+	if err := granting.Setup(mgr, granting.Options{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.clock, Recorder: mgr.GetEventRecorder("lapse"),
+		Admission: o.guard.Admission, Busy: o.ending.Busy, Memory: o.memory, Limits: o.limits, Retention: o.flags.retention,
+	}, o.guard.InForce()); err != nil {
+		return err
+	}
+	known, err := granting.WatchRequests(mgr, o.ending.Look)
+	if err != nil {
+		return err
+	}
+	o.ending.Follow(ending.Others{RequestOf: known, Elected: mgr.Elected(), Ready: cacheReady(mgr)})
 	return mgr.Start(ctx)
 }
 
-// supported asks which version the API server is of. Only what judges and records depends
-// on it: on one that is too old, access still ends at its time.
-func supported(config *rest.Config) error {
-	client, err := discovery.NewDiscoveryClientForConfig(config)
-	if err != nil {
-		return err
+// cacheReady says whether the informers of a manager know what there is, so that nothing is
+// missed.
+func cacheReady(mgr ctrl.Manager) healthz.Checker {
+	return func(req *http.Request) error {
+		ctx, cancel := context.WithTimeout(req.Context(), time.Second)
+		defer cancel()
+		if !mgr.GetCache().WaitForCacheSync(ctx) {
+			return errors.New("the informers have not caught up with the API server yet")
+		}
+		return nil
 	}
-	server, err := client.ServerVersion()
-	if err != nil {
-		return fmt.Errorf("reading the version of the API server: %w", err)
-	}
-	if err := kubernetes.Supported(server.GitVersion); err != nil {
-		return fmt.Errorf("%w; update the cluster", err)
-	}
-	return nil
 }

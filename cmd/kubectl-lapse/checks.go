@@ -18,7 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/kubernetes"
 )
 
@@ -79,7 +79,7 @@ func (d *doctor) operator(ctx context.Context) []diagnosis {
 		return bad(lookAtOperator, "no operator leads: lease %s has no holder", leaseName)
 	}
 	// The skew between two clocks here is no proof that it does not run.
-	limit := lease.Spec.RenewTime.Add(time.Duration(*seconds)*time.Second + grant.MaxSkew)
+	limit := lease.Spec.RenewTime.Add(time.Duration(*seconds)*time.Second + binding.MaxSkew)
 	if d.clock.now().After(limit) {
 		return bad(lookAtOperator, "no operator leads: lease %s was renewed last at %s, by %s", leaseName, timeText(lease.Spec.RenewTime.Time), *holder)
 	}
@@ -205,7 +205,7 @@ func (d *doctor) clocks(ctx context.Context) []diagnosis {
 			}
 		}
 	}
-	if skew := d.clock.skew(); skew.Abs() > grant.MaxSkew {
+	if skew := d.clock.skew(); skew.Abs() > binding.MaxSkew {
 		return bad("set the clock of this machine (NTP)", "the clocks here and of the API server are %s apart; times are shown by the API server's", skew.Abs())
 	}
 	return ok("this clock and the API server's agree to within %s", max(d.clock.skew().Abs(), tolerated))

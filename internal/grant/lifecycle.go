@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/internal/text"
 )
@@ -57,7 +58,7 @@ func keepingApprovals(req *v1alpha1.AccessRequest, step Step) Step {
 
 // final keeps a request that is over as a record, and nothing else of it.
 func final(now time.Time, req *v1alpha1.AccessRequest, seen Observed, set Settings) Step {
-	if b := seen.Binding; b != nil && ownedBy(b, req.UID) {
+	if b := seen.Binding; b != nil && binding.OwnedBy(b, req.UID) {
 		return Step{Action: Delete}
 	}
 	if set.Retention <= 0 || tracked(req) || req.DeletionTimestamp != nil {
@@ -130,7 +131,7 @@ func allowed(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen
 	}
 	grantedAt := beginning(now, seen)
 	g := v1alpha1.Grant{
-		Binding:   BindingName(req),
+		Binding:   binding.Name(req),
 		GrantedAt: metav1.NewTime(grantedAt),
 		ExpiresAt: metav1.NewTime(expiry(req, d, grantedAt)),
 		Role:      d.Role.Record(),
@@ -139,12 +140,12 @@ func allowed(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen
 	if !seen.Admission.Enforced {
 		return unenforced(now, seen.Admission, outcome)
 	}
-	if skew := seen.Skew.Abs(); skew > MaxSkew {
-		return Step{Action: Nothing, After: now.Add(MaxSkew / 2), Outcome: instead(v1alpha1.ReasonClockSkew, fmt.Sprintf(
+	if skew := seen.Skew.Abs(); skew > binding.MaxSkew {
+		return Step{Action: Nothing, After: now.Add(binding.MaxSkew / 2), Outcome: instead(v1alpha1.ReasonClockSkew, fmt.Sprintf(
 			"the clocks of operator and API server are %s apart, and at most %s is safe: set them (NTP); nothing is granted until then",
-			skew.Round(time.Second), MaxSkew), outcome)}
+			skew.Round(time.Second), binding.MaxSkew), outcome)}
 	}
-	return Step{Action: Create, Binding: newBinding(req, subject, d.Policy.Name, g), Outcome: outcome, After: g.ExpiresAt.Add(backstop)}
+	return Step{Action: Create, Binding: binding.New(terms(req, subject, d.Policy.Name), g), Outcome: outcome, After: g.ExpiresAt.Add(backstop)}
 }
 
 // beginning is when access begins: now or, when it began already and is to be recorded,
@@ -156,10 +157,10 @@ func beginning(now time.Time, seen Observed) time.Time {
 	if b == nil {
 		return began
 	}
-	if g, ok := Of(b); ok && g.GrantedAt.Time.Before(began) {
+	if g, ok := binding.Of(b); ok && g.GrantedAt.Time.Before(began) {
 		began = g.GrantedAt.Time
 	}
-	if latest := b.CreationTimestamp.Add(CreateWindow); latest.Before(began) {
+	if latest := b.CreationTimestamp.Add(binding.CreateWindow); latest.Before(began) {
 		return latest
 	}
 	return began

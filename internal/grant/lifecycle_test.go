@@ -14,6 +14,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/admission"
+	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/internal/text"
 	"github.com/lapse-dev/lapse/test/builders"
@@ -116,12 +117,12 @@ func TestUndecidedRequest(t *testing.T) {
 			state: v1alpha1.StateActive, reason: v1alpha1.ReasonGranted, after: noon.Add(10*time.Minute + backstop),
 		},
 		"clocks 30s apart: granted": {
-			decision: allows, seen: Observed{Admission: inForce, Skew: -MaxSkew}, action: Create,
+			decision: allows, seen: Observed{Admission: inForce, Skew: -binding.MaxSkew}, action: Create,
 			state: v1alpha1.StateActive, reason: v1alpha1.ReasonGranted, after: noon.Add(10*time.Minute + backstop),
 		},
 		"clocks more than 30s apart: not granted": {
-			decision: allows, seen: Observed{Admission: inForce, Skew: -MaxSkew - time.Second}, action: Nothing,
-			state: v1alpha1.StateFailed, reason: v1alpha1.ReasonClockSkew, after: noon.Add(MaxSkew / 2),
+			decision: allows, seen: Observed{Admission: inForce, Skew: -binding.MaxSkew - time.Second}, action: Nothing,
+			state: v1alpha1.StateFailed, reason: v1alpha1.ReasonClockSkew, after: noon.Add(binding.MaxSkew / 2),
 		},
 		"being deleted: nothing": {decision: allows, change: deleted, action: Nothing},
 		"no requester: denied":   {decision: allows, change: func(r *v1alpha1.AccessRequest) { r.Spec.Requester = nil }, action: Nothing, state: v1alpha1.StateDenied, reason: v1alpha1.ReasonDenied},
@@ -233,7 +234,7 @@ func TestUnrecordedGrant(t *testing.T) {
 		},
 		"its beginning put off as well: a stranger's, left alone": {
 			now: noon.Add(time.Minute), decision: allows, binding: func(b *rbacv1.RoleBinding) {
-				b.Annotations[v1alpha1.CreateByAnnotation] = text.Time(noon.Add(time.Minute + CreateWindow))
+				b.Annotations[v1alpha1.CreateByAnnotation] = text.Time(noon.Add(time.Minute + binding.CreateWindow))
 				b.Annotations[v1alpha1.ExpiresAtAnnotation] = text.Time(end.Add(time.Minute))
 			},
 			action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict,
@@ -423,42 +424,6 @@ func TestExpiryIsTheEarlierOfDurationAndNotAfter(t *testing.T) {
 			step := next(t, noon.Add(900*time.Millisecond), req, allows, Observed{Admission: inForce})
 			if got := step.Binding.Annotations[v1alpha1.ExpiresAtAnnotation]; got != text.Time(tc.want) {
 				t.Errorf("expires-at = %s, want %s", got, text.Time(tc.want))
-			}
-		})
-	}
-}
-
-func TestBindingName(t *testing.T) {
-	for name, want := range map[string]string{
-		"debug":                  "lapse-debug-6f1c2d3e",
-		strings.Repeat("a", 253): "lapse-" + strings.Repeat("a", 48) + "-6f1c2d3e",
-		strings.Repeat("a.", 99): "lapse-" + strings.TrimSuffix(strings.Repeat("a.", 24), ".") + "-6f1c2d3e",
-	} {
-		req := request()
-		req.Name = name
-		if got := BindingName(req); got != want {
-			t.Errorf("BindingName(%s) = %s, want %s", name, got, want)
-		}
-	}
-}
-
-func TestDeadline(t *testing.T) {
-	for name, tc := range map[string]struct {
-		annotation string
-		want       time.Time
-	}{
-		"readable":                      {text.Time(noon.Add(time.Hour)), noon.Add(time.Hour)},
-		"missing: the ceiling":          {"", noon.Add(24 * time.Hour)},
-		"garbage: the ceiling":          {"tomorrow", noon.Add(24 * time.Hour)},
-		"beyond: the ceiling":           {text.Time(noon.Add(24*time.Hour + time.Minute)), noon.Add(24 * time.Hour)},
-		"beyond by what clocks may be":  {text.Time(noon.Add(24*time.Hour + 5*time.Second)), noon.Add(24*time.Hour + 5*time.Second)},
-		"with an offset: the same time": {"2026-12-01T14:00:00+01:00", noon.Add(time.Hour)},
-	} {
-		t.Run(name, func(t *testing.T) {
-			_, b := active(t)
-			b.Annotations[v1alpha1.ExpiresAtAnnotation] = tc.annotation
-			if got := Deadline(b, settings.MaxDuration); !got.Equal(tc.want) {
-				t.Errorf("deadline = %s, want %s", got, tc.want)
 			}
 		})
 	}

@@ -10,10 +10,13 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/internal/text"
 )
@@ -58,7 +61,22 @@ func changes(req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen Observed) []str
 	if err != nil {
 		return []string{"subjects"}
 	}
-	return differences(seen.Binding, newBinding(req, subject, policyName(req), g))
+	return binding.Differences(seen.Binding, binding.New(terms(req, subject, policyName(req)), g))
+}
+
+// terms are those of the binding of a request.
+func terms(req *v1alpha1.AccessRequest, subject v1alpha1.Subject, policyName string) binding.Terms {
+	return binding.Terms{
+		Owner:   binding.Owner{Key: types.NamespacedName{Namespace: req.Namespace, Name: req.Name}, UID: req.UID},
+		Subject: subject, Role: req.Spec.RoleRef, Policy: policyName,
+	}
+}
+
+// madeFor says whether a binding is what the operator makes for a request; see
+// binding.MadeBy.
+func madeFor(b *rbacv1.RoleBinding, req *v1alpha1.AccessRequest) bool {
+	subject, err := policy.GrantSubject(&req.Spec)
+	return err == nil && binding.MadeBy(b, terms(req, subject, ""))
 }
 
 func policyName(req *v1alpha1.AccessRequest) string {
@@ -103,9 +121,9 @@ func failed(reason, message string, ref *v1alpha1.PolicyReference) *Outcome {
 	return &Outcome{State: v1alpha1.StateFailed, Reason: reason, Message: message, Policy: ref}
 }
 
-func conflict(binding string) *Outcome {
+func conflict(name string) *Outcome {
 	return failed(v1alpha1.ReasonBindingConflict, fmt.Sprintf(
-		"RoleBinding %s exists and is not Lapse's: it is neither used nor removed; delete it, or create the request under another name", binding), nil)
+		"RoleBinding %s exists and is not Lapse's: it is neither used nor removed; delete it, or create the request under another name", name), nil)
 }
 
 // BindForbidden is the outcome, in place of the grant that was meant, when the API

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
@@ -76,7 +77,7 @@ func ending(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen O
 		return v1alpha1.ReasonRevoked, "the request is being deleted"
 	case !now.Before(g.ExpiresAt.Time):
 		return v1alpha1.ReasonExpired, promised(now, g)
-	case !now.Before(g.GrantedAt.Add(set.MaxDuration + MaxSkew)):
+	case !now.Before(g.GrantedAt.Add(set.MaxDuration + binding.MaxSkew)):
 		return v1alpha1.ReasonExpired, fmt.Sprintf("access ended at the operator's ceiling of %s", set.MaxDuration)
 	case seen.Binding == nil || seen.Binding.DeletionTimestamp != nil:
 		return "", ""
@@ -122,8 +123,8 @@ func objected(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judg
 
 // deadlineOf is the earliest end that is known of a grant.
 func deadlineOf(req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen Observed, set Settings) time.Time {
-	if b := seen.Binding; b != nil && ownedBy(b, req.UID) && Deadline(b, set.MaxDuration).Before(g.ExpiresAt.Time) {
-		return Deadline(b, set.MaxDuration)
+	if b := seen.Binding; b != nil && binding.OwnedBy(b, req.UID) && binding.Deadline(b, set.MaxDuration).Before(g.ExpiresAt.Time) {
+		return binding.Deadline(b, set.MaxDuration)
 	}
 	return g.ExpiresAt.Time
 }
@@ -132,12 +133,12 @@ func deadlineOf(req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen Observed, se
 // grant: the operator was killed in between, or it is a stranger's.
 func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Observed, set Settings) (Step, error) {
 	b := seen.Binding
-	g, readable := Of(b)
+	g, readable := binding.Of(b)
 	if !readable || !madeFor(b, req) {
 		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
 	}
 	promise := promised(now, g)
-	if latest := Deadline(b, set.MaxDuration); latest.Before(g.ExpiresAt.Time) {
+	if latest := binding.Deadline(b, set.MaxDuration); latest.Before(g.ExpiresAt.Time) {
 		// Nobody promised what its annotation says.
 		g.ExpiresAt = metav1.NewTime(latest)
 		promise = fmt.Sprintf("access ended at the operator's ceiling of %s, at %s", set.MaxDuration, text.Time(latest))
@@ -196,9 +197,8 @@ func adopt(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge J
 		message := fmt.Sprintf("the subjects were taken off RoleBinding %s before the grant was recorded", b.Name)
 		return Step{Action: Empty, Outcome: ended(now, req, g, v1alpha1.ReasonRevoked, message)}, nil
 	}
-	want.Annotations[v1alpha1.ExpiresAtAnnotation] = b.Annotations[v1alpha1.ExpiresAtAnnotation]
-	want.Annotations[v1alpha1.CreateByAnnotation] = b.Annotations[v1alpha1.CreateByAnnotation]
-	if len(differences(b, want)) > 0 || g.ExpiresAt.After(step.Outcome.Grant.ExpiresAt.Time) {
+	binding.CopyTimes(want, b)
+	if len(binding.Differences(b, want)) > 0 || g.ExpiresAt.After(step.Outcome.Grant.ExpiresAt.Time) {
 		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
 	}
 	g.Role = step.Outcome.Grant.Role

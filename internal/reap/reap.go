@@ -19,7 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/binding"
 )
 
 // pageSize bounds how many RoleBindings are in memory at once.
@@ -125,9 +125,9 @@ func (r Reaper) due(ctx context.Context) ([]Binding, error) {
 		now := r.Now()
 		for i := range page.Items {
 			b := &page.Items[i]
-			if at, ok := grant.ReapAt(b, r.Ceiling); ok && !now.Before(at) {
+			if at, ok := binding.ReapAt(b, r.Ceiling); ok && !now.Before(at) {
 				due = append(due, Binding{
-					Namespace: b.Namespace, Name: b.Name, Deadline: grant.Deadline(b, r.Ceiling),
+					Namespace: b.Namespace, Name: b.Name, Deadline: binding.Deadline(b, r.Ceiling),
 					uid: b.UID, finalizers: b.Finalizers,
 				})
 			}

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/binding"
 )
 
 // As a webhook of one team does that swallows what it is sent. There are more of their
@@ -87,7 +87,7 @@ var _ = Describe("Beside namespaces in which the operator gets no", func() {
 			said := time.Now()
 			Expect(alice.Create(ctx, revocation(req))).To(Succeed())
 			Eventually(func() error {
-				return admin.Get(ctx, client.ObjectKey{Namespace: s.ns, Name: grant.BindingName(req)}, &rbacv1.RoleBinding{})
+				return admin.Get(ctx, client.ObjectKey{Namespace: s.ns, Name: binding.Name(req)}, &rbacv1.RoleBinding{})
 			}, 40*time.Second).WithContext(ctx).Should(MatchError(apierrors.IsNotFound, "IsNotFound"))
 			return time.Since(said)
 		}

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/binding"
 )
 
 // State is what there is at a moment.
@@ -97,10 +97,10 @@ func justified(_ *History, b *BindingLife, r *RequestLife, _ State, bounds Bound
 	for field, differs := range map[string]bool{
 		"creator " + b.By:    b.By != bounds.Operator,
 		"namespace":          b.Created.Namespace != req.Namespace,
-		"name":               b.Created.Name != grant.BindingName(req),
+		"name":               b.Created.Name != binding.Name(req),
 		"roleRef":            b.Created.RoleRef.Kind != req.Spec.RoleRef.Kind || b.Created.RoleRef.Name != req.Spec.RoleRef.Name,
 		"subjects":           len(b.Created.Subjects) != 1 || !sameSubject(b.Created.Subjects[0], req.Spec.Subject),
-		"creation, too late": !r.Deleted.IsZero() && b.Asked.After(r.Deleted.Add(grant.CreateWindow)),
+		"creation, too late": !r.Deleted.IsZero() && b.Asked.After(r.Deleted.Add(binding.CreateWindow)),
 		"creation, too soon": req.Spec.NotBefore != nil && b.Created.CreationTimestamp.Before(req.Spec.NotBefore),
 	} {
 		if differs {

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/test/builders"
 )
 
@@ -182,11 +182,11 @@ func bindingFor(req *v1alpha1.AccessRequest, lasting time.Duration) *rbacv1.Role
 	now := time.Now().UTC()
 	return &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: req.Namespace, Name: grant.BindingName(req),
+			Namespace: req.Namespace, Name: binding.Name(req),
 			Labels: map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.RequestUIDLabel: string(req.UID)},
 			Annotations: map[string]string{
 				v1alpha1.ExpiresAtAnnotation: now.Add(lasting).Truncate(time.Second).Format(time.RFC3339),
-				v1alpha1.CreateByAnnotation:  now.Add(grant.CreateWindow).Format(time.RFC3339),
+				v1alpha1.CreateByAnnotation:  now.Add(binding.CreateWindow).Format(time.RFC3339),
 				v1alpha1.RequestAnnotation:   req.Name, v1alpha1.PolicyAnnotation: "p-" + req.Namespace,
 			},
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: req.Name, UID: req.UID}},

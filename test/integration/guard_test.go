@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/controllers"
+	"github.com/lapse-dev/lapse/controllers/guarding"
 	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/operator"
@@ -88,7 +88,7 @@ func recreate(ctx context.Context, was *unstructured.Unstructured) {
 var _ = Describe("The guard of the admission policies", Ordered, func() {
 	var (
 		ns    string
-		guard *controllers.Guard
+		guard *guarding.Guard
 		alice client.Client
 		n     int
 		// slowest is the longest that a change took to be noticed.
@@ -207,7 +207,7 @@ var _ = Describe("The guard of the admission policies", Ordered, func() {
 })
 
 // doTheRemedy runs the commands that the guard names, as an admin would.
-func doTheRemedy(ctx context.Context, guard *controllers.Guard) {
+func doTheRemedy(ctx context.Context, guard *guarding.Guard) {
 	GinkgoHelper()
 	_, commands, found := strings.Cut(guard.Admission().Remedy, "puts them back with: ")
 	Expect(found).To(BeTrue(), guard.Admission().Remedy)

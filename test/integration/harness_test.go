@@ -20,23 +20,24 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/controllers"
+	"github.com/lapse-dev/lapse/controllers/ending"
+	"github.com/lapse-dev/lapse/controllers/granting"
 	"github.com/lapse-dev/lapse/internal/admission"
-	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/servertime"
 	"github.com/lapse-dev/lapse/test/builders"
-	"github.com/lapse-dev/lapse/test/operator"
 )
 
 // harness is an operator whose clock and steps are the test's.
 type harness struct {
-	clock     *clocktesting.FakeClock
-	skew      time.Duration
-	admission admission.State
-	events    *events.FakeRecorder
-	requests  *controllers.RequestReconciler
-	expiry    *controllers.ExpiryReconciler
-	policies  *controllers.PolicyReconciler
+	clock      *clocktesting.FakeClock
+	serverTime *servertime.Clock
+	admission  admission.State
+	events     *events.FakeRecorder
+	requests   *granting.RequestReconciler
+	lanes      ending.Lanes
+	policies   *granting.PolicyReconciler
 }
 
 // newHarness runs as the operator. Its clock begins at the real time: the API
@@ -50,28 +51,53 @@ func newHarnessWith(c client.Client) *harness {
 		clock: clocktesting.NewFakeClock(time.Now()), events: events.NewFakeRecorder(1000),
 		admission: admission.State{Enforced: true},
 	}
-	o := controllers.Options{
-		Clock: h.clock, Live: c, Recorder: h.events, Skew: func() time.Duration { return h.skew },
-		Namespace: operator.Namespace, Admission: func() admission.State { return h.admission },
-		Limits:    policy.Limits{MaxDuration: 24 * time.Hour, ReservedNamespaces: []string{"lapse-system", "kube-*"}},
-		Retention: 30 * 24 * time.Hour,
+	h.serverTime = servertime.New(h.clock)
+	limits := policy.Limits{MaxDuration: 24 * time.Hour, ReservedNamespaces: []string{"lapse-system", "kube-*"}}
+	memory := binding.NewMemory(limits.MaxDuration)
+	o := granting.Options{
+		Client: c, Live: c, Clock: h.serverTime, Recorder: h.events, Memory: memory,
+		Admission: func() admission.State { return h.admission }, Busy: func() bool { return false },
+		Limits: limits, Retention: 30 * 24 * time.Hour,
 	}
-	h.requests = controllers.NewRequestReconciler(c, o)
-	h.policies = controllers.NewPolicyReconciler(c, o)
-	h.expiry = &controllers.ExpiryReconciler{
-		Options: o, Client: c,
-		Requests: func() (client.Reader, bool) { return c, true }, Leading: func() bool { return true },
-	}
+	h.requests, h.policies = granting.NewRequestReconciler(o), granting.NewPolicyReconciler(o)
+	h.lanes = ending.NewLanes(ending.Options{
+		Client: c, Live: c, Clock: h.serverTime, MaxDuration: limits.MaxDuration, Memory: memory,
+		RequestOf: granting.Known(c, func() bool { return true }), Leading: func() bool { return true },
+	})
 	return h
+}
+
+// setSkew puts the clock here ahead of the API server's, as two answers show it.
+func (h *harness) setSkew(ahead time.Duration) {
+	now := h.clock.Now()
+	h.serverTime.Observe(now, now, now.Add(-ahead-time.Second))
+	h.serverTime.Observe(now, now, now.Add(-ahead))
+}
+
+// end has what ends access look at a binding.
+func (h *harness) end(ctx context.Context, key client.ObjectKey) error {
+	request := ctrl.Request{NamespacedName: key}
+	_, err := h.lanes.OnTime.Reconcile(ctx, request)
+	for err == nil {
+		select {
+		case <-h.lanes.ToSlow:
+			_, err = h.lanes.Slow.Reconcile(ctx, request)
+		case <-h.lanes.ToLeft:
+			_, err = h.lanes.Left.Reconcile(ctx, request)
+		default:
+			return nil
+		}
+	}
+	return err
 }
 
 // step reconciles a request and its binding once. The clock never falls behind the API
 // server's, by which a binding must not have been decided too long ago.
 func (h *harness) step(ctx context.Context, req *v1alpha1.AccessRequest) error {
-	if now := time.Now(); h.skew == 0 && h.clock.Now().Before(now) {
+	if now := time.Now(); h.serverTime.Ahead() == 0 && h.clock.Now().Before(now) {
 		h.clock.SetTime(now)
 	}
-	if _, err := h.expiry.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: req.Namespace, Name: grant.BindingName(req)}}); err != nil {
+	if err := h.end(ctx, client.ObjectKey{Namespace: req.Namespace, Name: binding.Name(req)}); err != nil {
 		return err
 	}
 	_, err := h.requests.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(req)})
@@ -101,7 +127,7 @@ func (h *harness) versions(ctx context.Context, req *v1alpha1.AccessRequest) str
 func bindingOf(ctx context.Context, req *v1alpha1.AccessRequest) *rbacv1.RoleBinding {
 	GinkgoHelper()
 	b := &rbacv1.RoleBinding{}
-	err := admin.Get(ctx, client.ObjectKey{Namespace: req.Namespace, Name: grant.BindingName(req)}, b)
+	err := admin.Get(ctx, client.ObjectKey{Namespace: req.Namespace, Name: binding.Name(req)}, b)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}

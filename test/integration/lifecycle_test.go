@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/operator"
 )
@@ -182,7 +182,7 @@ var _ = Describe("A request that a policy allows", func() {
 		for name, skew := range map[string]time.Duration{"behind": -10 * time.Minute, "ahead": 10 * time.Minute} {
 			h := newHarness()
 			req := h.granted(ctx, alice, builders.Request(name).In(ns).ForClusterRole("reader").Lasting(30*time.Minute).Build())
-			h.skew = skew
+			h.setSkew(skew)
 			h.clock.SetTime(req.Status.Grant.ExpiresAt.Add(skew - time.Second))
 			h.settle(ctx, req)
 			Expect(bindingOf(ctx, req)).NotTo(BeNil(), name+": not a second early")
@@ -212,12 +212,12 @@ var _ = Describe("A request that a policy allows", func() {
 	})
 
 	It("grants nothing while the clocks are too far apart", func(ctx SpecContext) {
-		h.skew = -31 * time.Second
+		h.setSkew(-31 * time.Second)
 		req := builders.Request("skew").In(ns).ForClusterRole("reader").Build()
 		Expect(alice.Create(ctx, req)).To(Succeed())
 		h.settle(ctx, req)
 		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonClockSkew))
-		h.skew = 0
+		h.setSkew(0)
 		h.settle(ctx, req)
 		Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
 	})
@@ -329,7 +329,7 @@ var _ = Describe("A binding that nothing guards", Ordered, func() {
 		req := builders.Request("stranger").In(ns).ForClusterRole("reader").Build()
 		Expect(alice.Create(ctx, req)).To(Succeed())
 		stranger := &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: grant.BindingName(req)},
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: binding.Name(req)},
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "writer"},
 			Subjects:   []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: "eve"}},
 		}
@@ -408,7 +408,7 @@ var _ = Describe("An operator that is killed", func() {
 		key := client.ObjectKeyFromObject(req)
 
 		By("ending access, and being killed before anything is recorded")
-		_, err := h.expiry.Reconcile(ctx, requestFor(bindingOf(ctx, req)))
+		err := h.end(ctx, client.ObjectKeyFromObject(bindingOf(ctx, req)))
 		Expect(err).NotTo(HaveOccurred())
 		expectAccess(ctx, alice, ns, false)
 		Expect(bindingOf(ctx, req)).NotTo(BeNil(), "the trace of the grant stays until it is recorded")

@@ -25,8 +25,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/controllers"
-	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/controllers/ending"
+	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/reap"
 	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/controlplane"
@@ -80,12 +80,12 @@ var _ = Describe("The reaper, on a cluster without the kinds of Lapse", Ordered,
 		kubeconfig := filepath.Join(GinkgoT().TempDir(), "kubeconfig")
 		Expect(controlplane.WriteKubeconfig(kubeconfig, config)).To(Succeed())
 		var out bytes.Buffer
-		err := controllers.Reap(ctx, append([]string{"--kubeconfig=" + kubeconfig}, args...), &out)
+		err := ending.Reap(ctx, append([]string{"--kubeconfig=" + kubeconfig}, args...), &out)
 		return out.String(), err
 	}
-	reaperAt := func(c clock.PassiveClock) reap.Reaper {
+	reaperAt := func(c clock.WithTickerAndDelayedExecution) reap.Reaper {
 		GinkgoHelper()
-		r, err := controllers.NewReaper(config, c, ceiling)
+		r, err := ending.NewReaper(config, c, ceiling)
 		Expect(err).NotTo(HaveOccurred())
 		return r
 	}
@@ -121,7 +121,7 @@ var _ = Describe("The reaper, on a cluster without the kinds of Lapse", Ordered,
 		Expect(bare.Create(ctx, endless)).To(Succeed())
 		Expect(bare.Create(ctx, far)).To(Succeed())
 		r := reaperAt(clock.RealClock{})
-		at := endless.CreationTimestamp.Add(ceiling + grant.ReapSlack)
+		at := endless.CreationTimestamp.Add(ceiling + binding.ReapSlack)
 		r.Now = func() time.Time { return at.Add(-time.Second) }
 		Expect(r.Run(ctx)).To(BeEmpty())
 		r.Now = func() time.Time { return at.Add(time.Second) }
@@ -180,9 +180,9 @@ var _ = Describe("The reaper, on a cluster without the kinds of Lapse", Ordered,
 	It("goes by the API server's clock, not by its own", func(ctx SpecContext) {
 		now := time.Now()
 		Expect(bare.Create(ctx, managed(ns, "lapse-active-00000001", now.Add(5*time.Minute)))).To(Succeed())
-		Expect(reaperAt(clocktesting.NewFakePassiveClock(now.Add(10 * time.Minute))).Run(ctx)).To(BeEmpty())
+		Expect(reaperAt(clocktesting.NewFakeClock(now.Add(10 * time.Minute))).Run(ctx)).To(BeEmpty())
 		Expect(bare.Create(ctx, managed(ns, "lapse-due-00000002", now.Add(-time.Minute)))).To(Succeed())
-		Expect(reaperAt(clocktesting.NewFakePassiveClock(now.Add(-10 * time.Minute))).Run(ctx)).To(HaveLen(1))
+		Expect(reaperAt(clocktesting.NewFakeClock(now.Add(-10 * time.Minute))).Run(ctx)).To(HaveLen(1))
 		Expect(names(ctx)).To(ConsistOf("lapse-active-00000001"))
 	}, SpecTimeout(time.Minute))
 
@@ -238,9 +238,9 @@ var _ = Describe("What the reaper ended", func() {
 		req := h.granted(ctx, user("alice"), requestIn(ns))
 		config, err := plane.ServiceAccountConfig(ctx, operator.Namespace, reaperAccount)
 		Expect(err).NotTo(HaveOccurred())
-		r, err := controllers.NewReaper(config, clock.RealClock{}, 24*time.Hour)
+		r, err := ending.NewReaper(config, clock.RealClock{}, 24*time.Hour)
 		Expect(err).NotTo(HaveOccurred())
-		later := req.Status.Grant.ExpiresAt.Add(grant.ReapSlack)
+		later := req.Status.Grant.ExpiresAt.Add(binding.ReapSlack)
 		r.Now = func() time.Time { return later }
 		ended, err := r.Run(ctx)
 		Expect(err).NotTo(HaveOccurred())

@@ -146,7 +146,7 @@ var _ = Describe("A stolen token of the operator", func() {
 		second.Annotations[v1alpha1.CreateByAnnotation] = inUTC(10 * time.Second)
 		second.Subjects[0].Name = "eve"
 		Expect(asOperator.Create(ctx, second)).To(Succeed())
-		_, err := h.expiry.Reconcile(ctx, requestFor(second))
+		err := h.end(ctx, client.ObjectKeyFromObject(second))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(admin.Get(ctx, client.ObjectKeyFromObject(second), second)).To(MatchError(apierrors.IsNotFound, "not found"))
 		Expect(bindingOf(ctx, req)).NotTo(BeNil(), "the first one is its grant")

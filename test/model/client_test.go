@@ -7,11 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -59,6 +61,12 @@ func (r reader) Get(_ context.Context, key client.ObjectKey, into client.Object,
 	case *v1alpha1.AccessRequest:
 		c.kind = requests
 		return fetch(r, c, into)
+	case *metav1.PartialObjectMetadata:
+		req := &v1alpha1.AccessRequest{}
+		c.kind = requests
+		err := fetch(r, c, req)
+		into.ObjectMeta = req.ObjectMeta
+		return err
 	case *v1alpha1.AccessPolicy:
 		c.kind = policies
 		return fetch(r, c, into)
@@ -158,4 +166,26 @@ func (s statusWriter) Patch(_ context.Context, obj client.Object, p client.Patch
 		return err
 	}
 	return failure(s.api.ask(call{verb: patch, kind: requests, payload: s.api.put(string(data))}))
+}
+
+// memory is that of the replica that runs.
+type memory struct {
+	*operator
+	forgets bool
+}
+
+func (m memory) Add(b *rbacv1.RoleBinding) {
+	m.ask(call{verb: remember, slot: slotOf(b.Name), payload: m.put(b.DeepCopy())})
+}
+
+func (m memory) Of(request types.UID) *v1alpha1.Grant {
+	slot := int8(slices.Index([]types.UID{uidOf(0), uidOf(1)}, request))
+	if slot < 0 || m.forgets {
+		return nil
+	}
+	known := m.ask(call{verb: recall, cached: true, slot: slot})
+	if known <= 0 {
+		return nil
+	}
+	return as[*v1alpha1.Grant](m.objects, known)
 }

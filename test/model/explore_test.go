@@ -11,7 +11,10 @@ import (
 	"sync"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
+
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/binding"
 )
 
 // workers explore at once.
@@ -113,6 +116,7 @@ func (o *operator) moves(w *world, who uint8, found visit) {
 		next.left.crashes--
 		dead := &next.replicas[who]
 		dead.unsynced, dead.granting, dead.ending, dead.unjust, dead.late = true, 0, 0, false, false
+		dead.remembered = [slots]id{}
 		found(action{what: dies, who: who}, &next, "")
 	}
 }
@@ -192,16 +196,29 @@ func (m *machine) catchUp(s *server, r *replica, what int) {
 		r.request, r.unsynced = s.request, false
 	case ofBindings:
 		for slot := range int8(slots) {
+			made := r.bindings[slot] == 0
 			r.bindings[slot] = s.bindings[slot]
 			// The cache is of those with our label.
 			if b := m.binding(s, slot); b != nil && b.Labels[v1alpha1.ManagedByLabel] != v1alpha1.ManagedBy {
 				r.bindings[slot] = 0
+			}
+			if made && r.bindings[slot] != 0 {
+				m.remember(r, r.bindings[slot])
 			}
 		}
 	case ofDecisions:
 		r.decisions = s.decisions
 	case ofPolicies:
 		r.policy = s.policy
+	}
+}
+
+// remember adds a binding to the memory of a replica, as what ships does.
+func (m *machine) remember(r *replica, made id) {
+	memory, b := binding.NewMemory(ceiling*tick), as[*rbacv1.RoleBinding](m.objects, made)
+	memory.Add(b)
+	if g := memory.Of(binding.OwnerOf(b).UID); g != nil {
+		r.remembered[slotOf(g.Binding)] = m.put(g)
 	}
 }
 
@@ -302,7 +319,7 @@ func (e *explorer) expand(o *operator, from *reached, s *share) {
 			return
 		}
 		if problem == "" {
-			problem = o.judgeState(&w.server)
+			problem = o.judgeState(w)
 		}
 		if problem != "" {
 			if s.wrong == nil {

@@ -86,6 +86,9 @@ func TestTheModelFindsMistakes(t *testing.T) {
 		"deleting a binding that status does not know": {
 			scenario{bug: deleteUnrecorded, budget: budget{ticks: 3, crashes: 1}}, "^I3",
 		},
+		"forgetting a grant of which memory is the only trace": {
+			scenario{bug: forgets, budget: budget{ticks: 3, faults: 1}}, "^I3",
+		},
 		"taking a binding that exists for one's own": {
 			scenario{bug: existsIsSuccess, budget: budget{edits: 1}, edits: []edit{occupyName}}, "^I2",
 		},

@@ -10,7 +10,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/binding"
 )
 
 // witness is what the oracle has seen of one incarnation of the request.
@@ -26,6 +26,7 @@ type witness struct {
 	edited   bool   // somebody changed the binding while status knew of no grant, or all was taken off while it was not active
 	stripped bool   // all was taken off the binding by which it is known
 	late     bool   // the binding came late, and was excused
+	untraced bool   // the binding went before status knew of it: only memory has the grant
 }
 
 func (m *machine) allows(policy id) bool {
@@ -59,6 +60,7 @@ func (m *machine) judge(before, after *server, c call, r *replica) string {
 	case c.verb == patch:
 		return m.judgeRecord(before, after)
 	case c.kind == bindings && (c.verb == remove || c.verb == update):
+		after.seen[c.slot].untraced = after.seen[c.slot].untraced || after.bindings[c.slot] == 0 && !m.recorded(before, c.slot) && r.remembered[c.slot] != 0
 		return m.judgeEnd(before, after, c.slot)
 	}
 	return ""
@@ -67,15 +69,15 @@ func (m *machine) judge(before, after *server, c call, r *replica) string {
 // judgeGrant is about a binding that was just made.
 func (m *machine) judgeGrant(before, after *server, slot int8, r *replica) string {
 	b, w := m.binding(after, slot), &after.seen[slot]
-	began := mustParse(b.Annotations[v1alpha1.CreateByAnnotation]).Add(-grant.CreateWindow)
+	began := mustParse(b.Annotations[v1alpha1.CreateByAnnotation]).Add(-binding.CreateWindow)
 	subject := rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: requester}
 	over, twice := w.over, w.granted || w.over
 	expires := ticksTo(expiryOf(b))
 	w.expiries |= 1 << expires
-	w.granted, w.due, w.stranger, w.edited, w.stripped, w.late = true, expires, false, false, false, false
-	if twice && m.excuse(r) {
-		w.late, twice = true, false
-	}
+	w.granted, w.due, w.stranger, w.edited, w.stripped = true, expires, false, false, false
+	late := twice && m.excuse(r.late)
+	twice = twice && !late && !m.excuse(w.untraced && r.remembered[slot] == 0)
+	w.late = late
 	return first([]rule{
 		{len(b.Subjects) != 1 || b.Subjects[0] != subject || b.RoleRef.Name != "view", "I1: somebody is given what he did not ask for"},
 		{string(uidOf(uint8(slot))) != b.Labels[v1alpha1.RequestUIDLabel], "I1: the binding is not the request's"},
@@ -103,13 +105,17 @@ func first(rules []rule) string {
 	return ""
 }
 
-// excuse is the limit of two replicas that both lead. A replica that read everything
-// and then stood still may send its POST when the other has granted, and even ended,
-// the request. The API server cannot know. This late binding has the end that it was
-// decided with, and goes with the next look at it: that is held against every state
-// that follows.
-func (m *machine) excuse(r *replica) bool {
-	if !r.late || m.strict {
+// excuse counts what is excused. There are two limits.
+//
+// Of two replicas that both lead, one that read everything and then stood still may send
+// its POST when the other has granted, and even ended, the request. The API server cannot
+// know. This late binding has the end that it was decided with, and goes with the next look
+// at it: that is held against every state that follows.
+//
+// A binding that went before status knew of it is untraced: only those replicas remember
+// the grant that have seen it and were not killed since; see ADR 1.
+func (m *machine) excuse(limit bool) bool {
+	if !limit || m.strict {
 		return false
 	}
 	m.excused.Add(1)

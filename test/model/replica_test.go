@@ -7,7 +7,6 @@ import (
 	"context"
 	"slices"
 	"sync/atomic"
-	"time"
 
 	"github.com/go-logr/logr"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -17,9 +16,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/lapse-dev/lapse/controllers"
+	"github.com/lapse-dev/lapse/controllers/ending"
+	"github.com/lapse-dev/lapse/controllers/granting"
 	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/servertime"
 )
 
 // machine is a scenario and all that was worked out about it. It is shared by the
@@ -32,7 +33,7 @@ type machine struct {
 	asked   arena[call]          // by their ids
 	trails  *memo[branch, trail] // to their ids
 	points  arena[point]         // by the ids of their trails
-	verdict *memo[server, string]
+	verdict *memo[resting, string]
 	excused atomic.Int64
 	runs    atomic.Int64 // of a reconciler, to its next call
 }
@@ -40,7 +41,7 @@ type machine struct {
 func newMachine(s scenario) *machine {
 	return &machine{
 		scenario: s, objects: newObjects(), changes: newMemo[change, id](), callIDs: newMemo[call, id](),
-		trails: newMemo[branch, trail](), verdict: newMemo[server, string](),
+		trails: newMemo[branch, trail](), verdict: newMemo[resting, string](),
 	}
 }
 
@@ -107,8 +108,8 @@ func (m *machine) answers(t trail) []id {
 // operator runs the reconcilers for one worker.
 type operator struct {
 	*machine
-	granting *controllers.RequestReconciler
-	ending   *controllers.ExpiryReconciler
+	granting *granting.RequestReconciler
+	ending   ending.Lanes
 	clock    *clocktesting.FakeClock
 	ctx      context.Context
 
@@ -122,20 +123,17 @@ type operator struct {
 func newOperator(m *machine) *operator {
 	o := &operator{machine: m, clock: clocktesting.NewFakeClock(start), ctx: log.IntoContext(context.Background(), logr.Discard())}
 	api := apiClient{reader: reader{operator: o, cached: true}}
-	options := controllers.Options{
-		Clock: o.clock, Live: reader{operator: o}, Recorder: &events.FakeRecorder{},
-		Skew:      func() time.Duration { return 0 },
-		Admission: func() admission.State { return admission.State{Enforced: true} },
-		Limits:    policy.Limits{MaxDuration: ceiling * tick},
-		Retention: m.retention,
-	}
-	grants := options
-	grants.Live = reader{operator: o, cached: m.bug == staleView}
-	o.granting = controllers.NewRequestReconciler(api, grants)
-	o.ending = &controllers.ExpiryReconciler{
-		Options: options, Client: api, Leading: func() bool { return true },
-		Requests: func() (client.Reader, bool) { return api, o.ask(call{verb: isSynced, cached: true}) == accepted },
-	}
+	now := servertime.New(o.clock)
+	o.granting = granting.NewRequestReconciler(granting.Options{
+		Client: api, Live: reader{operator: o, cached: m.bug == staleView}, Clock: now, Recorder: &events.FakeRecorder{},
+		Admission: func() admission.State { return admission.State{Enforced: true} }, Busy: func() bool { return false },
+		Memory: memory{o, m.bug == forgets}, Limits: policy.Limits{MaxDuration: ceiling * tick}, Retention: m.retention,
+	})
+	synced := func() bool { return o.ask(call{verb: isSynced, cached: true}) == accepted }
+	o.ending = ending.NewLanes(ending.Options{
+		Client: api, Live: reader{operator: o}, Clock: now, MaxDuration: ceiling * tick, Memory: memory{o, false},
+		RequestOf: granting.Known(api, synced), Leading: func() bool { return true },
+	})
 	return o
 }
 
@@ -162,6 +160,9 @@ func (o *operator) toCall(t trail, r *replica) trail {
 		switch c := o.callAt(t); {
 		case c.verb == finish:
 			return 0
+		case c.verb == remember:
+			o.remember(r, c.payload)
+			t = o.follow(branch{from: t, answer: accepted})
 		case !c.cached:
 			return t
 		default:
@@ -195,9 +196,24 @@ func (o *operator) run(t trail, r *replica) {
 		_, _ = o.granting.Reconcile(o.ctx, key)
 	} else {
 		key.Name = bindingNames[p.job-toEnd]
-		_, _ = o.ending.Reconcile(o.ctx, key)
+		_, _ = o.ending.OnTime.Reconcile(o.ctx, key)
+		o.handedOver(key)
 	}
 	o.found(call{verb: finish})
+}
+
+// handedOver runs the other lanes, if the first one has work for them.
+func (o *operator) handedOver(key ctrl.Request) {
+	for {
+		select {
+		case <-o.ending.ToSlow:
+			_, _ = o.ending.Slow.Reconcile(o.ctx, key)
+		case <-o.ending.ToLeft:
+			_, _ = o.ending.Left.Reconcile(o.ctx, key)
+		default:
+			return
+		}
+	}
 }
 
 // found notes the call that follows on the trail.
@@ -228,6 +244,8 @@ func (o *operator) cachedAnswer(c call, r *replica) id {
 		return accepted
 	case c.verb == isSynced:
 		return no
+	case c.verb == recall:
+		return r.remembered[c.slot]
 	case c.kind == requests:
 		return r.request
 	case c.kind == bindings:

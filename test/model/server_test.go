@@ -40,6 +40,8 @@ const (
 	remove   verb = "DELETE"
 	patch    verb = "PATCH"
 	isSynced verb = "SYNCED"
+	remember verb = "REMEMBER" // of the memory of the replica, as is
+	recall   verb = "RECALL"
 	finish   verb = "FINISH" // there is no further call
 )
 
@@ -93,7 +95,7 @@ func (m *machine) serve(s *server, c call) id {
 			return m.removeRequest(s, c)
 		}
 		return m.removeBinding(s, c)
-	case isSynced, finish:
+	case isSynced, remember, recall, finish:
 	}
 	panic("no such call: " + c.verb)
 }

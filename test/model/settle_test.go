@@ -9,14 +9,24 @@ import (
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
 
+// resting is what a state is judged by: what is stored, and what either replica remembers.
+type resting struct {
+	server
+	remembered [slots]id
+}
+
 // judgeState asks of a state: does one undisturbed turn end what is over, and does all
 // come right once nothing disturbs it? It says what is wrong.
-func (o *operator) judgeState(s *server) string {
-	return o.verdict.get(*s, func() string {
-		if problem := o.judgeTurn(*s); problem != "" {
+func (o *operator) judgeState(w *world) string {
+	memory := w.replicas[0].remembered
+	for slot, known := range w.replicas[1].remembered {
+		memory[slot] = max(memory[slot], known)
+	}
+	return o.verdict.get(resting{w.server, memory}, func() string {
+		if problem := o.judgeTurn(w.server, memory); problem != "" {
 			return problem
 		}
-		settled, problem := o.settle(*s)
+		settled, problem := o.settle(w.server, memory)
 		if problem == "" {
 			problem = o.judgeSettled(&settled)
 		}
@@ -29,13 +39,13 @@ func (o *operator) judgeState(s *server) string {
 
 // judgeTurn is I2: whatever else is wrong, the next turn of any replica ends what is
 // over, whether it knows of the request or not.
-func (o *operator) judgeTurn(s server) string {
+func (o *operator) judgeTurn(s server, remembered [slots]id) string {
 	for slot := range int8(slots) {
 		if s.bindings[slot] == 0 || s.now < s.seen[slot].due {
 			continue
 		}
 		for _, unsynced := range []bool{false, true} {
-			turned, r := s, o.knowing(&s)
+			turned, r := s, o.knowing(&s, remembered)
 			r.unsynced = unsynced
 			if problem := o.finish(&turned, &r, toEnd+job(slot)); problem != "" {
 				return problem
@@ -48,9 +58,9 @@ func (o *operator) judgeTurn(s server) string {
 	return ""
 }
 
-// knowing is a replica whose caches have caught up.
-func (m *machine) knowing(s *server) replica {
-	r := replica{}
+// knowing is a replica whose caches have caught up, and what it remembers.
+func (m *machine) knowing(s *server, remembered [slots]id) replica {
+	r := replica{remembered: remembered}
 	for what := range caches {
 		m.catchUp(s, &r, what)
 	}
@@ -72,14 +82,15 @@ func (o *operator) finish(s *server, r *replica, j job) string {
 }
 
 // settle lets one replica and the garbage collector do all that there is to do.
-func (o *operator) settle(s server) (server, string) {
+func (o *operator) settle(s server, remembered [slots]id) (server, string) {
 	for range 12 {
 		before := s
 		for _, j := range []job{toGrant, toEnd, toEnd + 1} {
-			r := o.knowing(&s)
+			r := o.knowing(&s, remembered)
 			if problem := o.finish(&s, &r, j); problem != "" {
 				return s, problem
 			}
+			remembered = r.remembered
 		}
 		for slot := range int8(slots) {
 			o.collect(&s, slot)

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/test/builders"
 )
 
@@ -55,6 +55,8 @@ type replica struct {
 	bindings  [slots]id
 	decisions id
 	policy    id
+	// remembered are the grants in its memory.
+	remembered [slots]id
 
 	granting, ending trail
 	// unjust: when granting last read the request, there was a reason against it.
@@ -97,6 +99,8 @@ const (
 	deleteUnrecorded
 	// existsIsSuccess: a binding that exists already is taken for the one created.
 	existsIsSuccess
+	// forgets: what grants remembers no grant.
+	forgets
 )
 
 const (
@@ -111,15 +115,15 @@ func uidOf(incarnation uint8) types.UID {
 	return types.UID([]string{"11111111-1111-1111", "22222222-2222-2222"}[incarnation])
 }
 
-var bindingNames = [slots]string{grant.BindingName(newRequest(0, 0)), grant.BindingName(newRequest(1, 0))}
+var bindingNames = [slots]string{binding.Name(newRequest(0, 0)), binding.Name(newRequest(1, 0))}
 
-func slotOf(binding string) int8 {
+func slotOf(bindingName string) int8 {
 	for i, name := range bindingNames {
-		if name == binding {
+		if name == bindingName {
 			return int8(i)
 		}
 	}
-	panic("nobody has a binding of the name " + binding)
+	panic("nobody has a binding of the name " + bindingName)
 }
 
 func newRequest(incarnation, now uint8) *v1alpha1.AccessRequest {
@@ -172,7 +176,7 @@ func (r *replica) before(o *replica) bool {
 	return false
 }
 
-func (r *replica) key() [8]id {
+func (r *replica) key() [10]id {
 	var flags id
 	for i, set := range []bool{r.unsynced, r.unjust, r.late} {
 		if set {
@@ -180,6 +184,6 @@ func (r *replica) key() [8]id {
 		}
 	}
 	return [...]id{
-		r.granting, r.ending, r.request, r.bindings[0], r.bindings[1], r.decisions, r.policy, flags,
+		r.granting, r.ending, r.request, r.bindings[0], r.bindings[1], r.decisions, r.policy, flags, r.remembered[0], r.remembered[1],
 	}
 }

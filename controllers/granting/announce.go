@@ -1,0 +1,77 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package granting
+
+import (
+	"context"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/metrics"
+	"github.com/lapse-dev/lapse/internal/text"
+)
+
+// maxNote bounds the note of an Event, in bytes; the API allows 1024.
+const maxNote = 1000
+
+// announceRole tells what is new in the role of a grant, once for each new thing.
+func (r *RequestReconciler) announceRole(ctx context.Context, before, req *v1alpha1.AccessRequest) {
+	now := meta.FindStatusCondition(req.Status.Conditions, v1alpha1.ConditionRoleChanged)
+	old := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionRoleChanged)
+	if now == nil || old != nil && old.Reason == now.Reason && old.Message == now.Message {
+		return
+	}
+	r.recorder.Eventf(req, nil, corev1.EventTypeWarning, now.Reason, "Compare", "%s", text.Cut(now.Message, maxNote))
+	log.FromContext(ctx).Info("role changed while access is held", "uid", req.UID, "reason", now.Reason, "message", now.Message, "role", req.Spec.RoleRef)
+}
+
+// announce tells what is stored already: an Event, a log line and a count, when the
+// reason of Ready changed.
+func (r *RequestReconciler) announce(ctx context.Context, before, req *v1alpha1.AccessRequest) {
+	r.announceRole(ctx, before, req)
+	ready := meta.FindStatusCondition(req.Status.Conditions, v1alpha1.ConditionReady)
+	old := meta.FindStatusCondition(before.Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil || old != nil && old.Reason == ready.Reason {
+		return
+	}
+	kind, action := corev1.EventTypeNormal, "Evaluate"
+	if ready.Status == metav1.ConditionFalse {
+		kind = corev1.EventTypeWarning
+	}
+	if g := req.Status.Grant; g != nil {
+		action = "Bind"
+		if g.EndedAt != nil {
+			action = "Unbind"
+		}
+	}
+	r.recorder.Eventf(req, nil, kind, ready.Reason, action, "%s", text.Cut(ready.Message, maxNote))
+	metrics.Outcome(ready.Reason)
+	log.FromContext(ctx).Info("request "+string(req.Status.State), "request", req.Name, "uid", req.UID,
+		"reason", ready.Reason, "message", ready.Message, "requester", requester(req), "subject", req.Spec.Subject, "role", req.Spec.RoleRef, "policy", req.Status.Policy, "grant", req.Status.Grant)
+}
+
+// announcePinned tells what keeps a binding, once and not at every attempt. Access by
+// it is over, whatever status says of that yet.
+func (r *RequestReconciler) announcePinned(req *v1alpha1.AccessRequest, left *rbacv1.RoleBinding) {
+	if r.pinned.Has(left.UID) {
+		return
+	}
+	r.pinned.Add(left.UID)
+	r.recorder.Eventf(req, nil, corev1.EventTypeWarning, v1alpha1.ReasonBindingPinned, "Unbind",
+		"nobody holds the role by RoleBinding %s any more, but finalizers keep the object: %s. Find out who set them; to remove it: kubectl -n %s patch rolebinding %s --type=merge -p '{\"metadata\":{\"finalizers\":null}}'",
+		left.Name, text.Cut(strings.Join(left.Finalizers, ", "), maxNote/3), left.Namespace, left.Name)
+}
+
+func requester(req *v1alpha1.AccessRequest) string {
+	if req.Spec.Requester == nil {
+		return ""
+	}
+	return req.Spec.Requester.Username
+}

@@ -1,0 +1,115 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package granting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/grant"
+)
+
+// spareRetry is when a spare deletion that had to wait is tried again.
+const spareRetry = 5 * time.Second
+
+// errSpareWaits is of a deletion that controllers/ending sees to as well: the time of the
+// binding is over, or nobody holds a role by it. Only so many of them may wait for the API
+// server.
+var errSpareWaits = errors.New("a deletion that nobody's access waits for has to wait")
+
+// urgent says whether access goes on by a request before its deadline that has to end, as
+// far as the cache tells at once: the request or the binding is deleted, somebody said no,
+// or its policy is not what it was.
+func (r *RequestReconciler) urgent(ctx context.Context, key ctrl.Request) bool {
+	req, b := &v1alpha1.AccessRequest{}, &rbacv1.RoleBinding{}
+	if r.client.Get(ctx, key.NamespacedName, req) != nil {
+		return false
+	}
+	name := client.ObjectKey{Namespace: req.Namespace, Name: binding.Name(req)}
+	if r.client.Get(ctx, name, b) != nil || r.spare(b) {
+		return false
+	}
+	return req.DeletionTimestamp != nil || b.DeletionTimestamp != nil || req.Status.State.Final() || r.toldNo(ctx, req) || r.policyChanged(ctx, req)
+}
+
+func (r *RequestReconciler) toldNo(ctx context.Context, req *v1alpha1.AccessRequest) bool {
+	list := &v1alpha1.AccessDecisionList{}
+	err := r.client.List(ctx, list, client.InNamespace(req.Namespace), client.MatchingFields{requestUIDField: string(req.UID)}, client.UnsafeDisableDeepCopy)
+	return err == nil && slices.ContainsFunc(list.Items, func(d v1alpha1.AccessDecision) bool { return ifNo(&d, false) })
+}
+
+func (r *RequestReconciler) policyChanged(ctx context.Context, req *v1alpha1.AccessRequest) bool {
+	ref := req.Status.Policy
+	if ref == nil {
+		return false
+	}
+	p, err := named(ctx, r.client, ref.Name)
+	return err == nil && !isStill(p, ref)
+}
+
+// spare says whether controllers/ending sees to a binding as well.
+func (r *RequestReconciler) spare(b *rbacv1.RoleBinding) bool {
+	return len(b.Subjects) == 0 || !r.clock.Now().Before(binding.Deadline(b, r.settings.MaxDuration))
+}
+
+// end deletes the binding. Status is told once nobody holds the role by it; what
+// is left of the object is seen to afterwards.
+func (r *RequestReconciler) end(ctx context.Context, req *v1alpha1.AccessRequest, seen grant.Observed, step grant.Step) (*grant.Outcome, error) {
+	if seen.Binding == nil {
+		return step.Outcome, nil
+	}
+	if r.spare(seen.Binding) {
+		select {
+		case r.spares <- struct{}{}:
+			defer func() { <-r.spares }()
+		default:
+			return nil, errSpareWaits
+		}
+	}
+	left, err := r.unbinder.Insist(ctx, seen.Binding)
+	if err != nil {
+		return nil, err
+	}
+	if left == nil {
+		return step.Outcome, nil
+	}
+	if len(left.Finalizers) > 0 {
+		r.announcePinned(req, left)
+	}
+	if step.Outcome == nil {
+		return nil, fmt.Errorf("RoleBinding %s/%s has no subjects any more, but stays: %s", left.Namespace, left.Name, howToDelete(left))
+	}
+	return step.Outcome, nil
+}
+
+func howToDelete(left *rbacv1.RoleBinding) string {
+	if len(left.Finalizers) > 0 {
+		return fmt.Sprintf("remove its finalizers %v", left.Finalizers)
+	}
+	return "let the operator delete rolebindings, or mend the webhook that is in the way"
+}
+
+const (
+	// yieldFor is when a request that gave way is looked at again.
+	yieldFor = 2 * time.Second
+	// maxYield is how long after a deadline its record gives way.
+	maxYield = 15 * time.Second
+)
+
+// yields says whether recording the end of a grant can wait: its deadline has just
+// passed, and many are ending.
+func (r *RequestReconciler) yields(now time.Time, req *v1alpha1.AccessRequest) bool {
+	g := req.Status.Grant
+	return req.Status.State == v1alpha1.StateActive && g != nil && req.DeletionTimestamp == nil &&
+		!now.Before(g.ExpiresAt.Time) && now.Before(g.ExpiresAt.Add(maxYield)) && r.busy()
+}

@@ -1,0 +1,121 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package granting
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/grant"
+)
+
+// decide says what comes next: by a view of the cache and, unless that ends access or
+// changes nothing, by a view of the API server. An end by a policy alone is looked at
+// twice, too: the cache may not have seen the policy yet by which the grant was made. If
+// the API server does not tell, access ends.
+func (r *RequestReconciler) decide(ctx context.Context, now time.Time, req *v1alpha1.AccessRequest) (grant.Step, grant.Observed, error) {
+	seen, err := r.observe(ctx, r.client, req)
+	if err != nil {
+		return grant.Step{}, seen, err
+	}
+	step, err := grant.Next(now, req, r.judges.byCache(ctx, now, req), seen, r.settings)
+	switch {
+	case err != nil, step.Ends() && !step.Withdraws(), settled(now, req, step):
+		return step, seen, err
+	case step.Withdraws():
+		again := req.DeepCopy()
+		ctx, cancel := context.WithTimeout(ctx, liveTimeout)
+		defer cancel()
+		confirmed, seenAgain, err := r.decideByServer(ctx, again)
+		if err != nil {
+			return step, seen, nil
+		}
+		*req = *again
+		return confirmed, seenAgain, nil
+	default:
+		return r.decideByServer(ctx, req)
+	}
+}
+
+// decideByServer reads everything from the API server, the request into req.
+func (r *RequestReconciler) decideByServer(ctx context.Context, req *v1alpha1.AccessRequest) (grant.Step, grant.Observed, error) {
+	seen, gone, err := r.observeServer(ctx, req)
+	if err != nil || gone {
+		return grant.Step{}, seen, err
+	}
+	now := r.clock.Now() // by the clock that those answers showed
+	step, err := grant.Next(now, req, r.judges.byServer(ctx, now, req), seen, r.settings)
+	return step, seen, err
+}
+
+// observeServer reads the binding first, in the opposite order to what is written: status
+// knows of a grant before its binding goes, so that if there is no binding, status that is
+// read after it knows of every grant that there was.
+func (r *RequestReconciler) observeServer(ctx context.Context, req *v1alpha1.AccessRequest) (seen grant.Observed, gone bool, err error) {
+	if seen, err = r.observe(ctx, r.live, req); err != nil {
+		return seen, false, err
+	}
+	live := &v1alpha1.AccessRequest{}
+	err = r.live.Get(ctx, client.ObjectKeyFromObject(req), live)
+	if err != nil || live.UID != req.UID {
+		// Another one of that name is looked at when the cache has it.
+		return seen, true, client.IgnoreNotFound(err)
+	}
+	*req = *live
+	if seen.Binding == nil && req.Status.State == v1alpha1.StateActive {
+		seen, err = r.observe(ctx, r.live, req) // it may have been granted in between
+	}
+	seen.Skew = r.clock.Ahead()
+	return seen, false, err
+}
+
+// settled says whether a step neither does nor says anything new.
+func settled(now time.Time, req *v1alpha1.AccessRequest, step grant.Step) bool {
+	if step.Action != grant.Nothing {
+		return false
+	}
+	after := req.DeepCopy()
+	setStatus(now, after, step.Outcome)
+	setRoleChanged(now, after, step.Role)
+	return equality.Semantic.DeepEqual(req.Status, after.Status)
+}
+
+// observe looks at what there is. That a binding is missing is believed only of
+// the API server: the cache may not have seen it yet, or may not see it any more
+// because somebody took its labels off.
+func (r *RequestReconciler) observe(ctx context.Context, reader client.Reader, req *v1alpha1.AccessRequest) (grant.Observed, error) {
+	seen := grant.Observed{Skew: r.clock.Ahead(), Admission: r.admission()}
+	lost := r.memory.Of(req.UID) // before the binding is looked for, which may be made meanwhile
+	b := &rbacv1.RoleBinding{}
+	key := client.ObjectKey{Namespace: req.Namespace, Name: binding.Name(req)}
+	err := reader.Get(ctx, key, b)
+	if apierrors.IsNotFound(err) && req.Status.State == v1alpha1.StateActive {
+		err = r.live.Get(ctx, key, b)
+	}
+	switch {
+	case err == nil:
+		seen.Binding = b
+	case !apierrors.IsNotFound(err):
+		return seen, fmt.Errorf("reading RoleBinding %s: %w", key, err)
+	default:
+		seen.Lost = lost
+	}
+	if req.Status.State.Final() {
+		return seen, nil
+	}
+	decisions := &v1alpha1.AccessDecisionList{}
+	if err := reader.List(ctx, decisions, client.InNamespace(req.Namespace), client.MatchingFields{requestUIDField: string(req.UID)}); err != nil {
+		return seen, fmt.Errorf("listing decisions: %w", err)
+	}
+	seen.Decisions = decisions.Items
+	return seen, nil
+}

@@ -1,0 +1,227 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package granting
+
+import (
+	"context"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/seats"
+)
+
+// Priorities in the queue of requests. What may have to end comes first, also at
+// start-up, when the handlers of controller-runtime put all there is behind what is new.
+var (
+	endFirst = 10
+	endLast  = 0
+)
+
+// ahead queues the requests of an object that may end access before all others; made is
+// one that was made a moment ago.
+func ahead(ends func(obj client.Object, made bool) bool, requests handler.MapFunc) handler.EventHandler {
+	add := func(ctx context.Context, obj client.Object, made bool, q seats.Queue) {
+		var priority *int // as usual: last of all at start-up
+		if ends(obj, made) {
+			priority = &endFirst
+		}
+		for _, key := range requests(ctx, obj) {
+			seats.Enqueue(q, priorityqueue.AddOpts{Priority: priority}, key)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q seats.Queue) {
+			add(ctx, e.Object, !e.IsInInitialList, q)
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q seats.Queue) {
+			add(ctx, e.ObjectOld, false, q)
+			add(ctx, e.ObjectNew, false, q)
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q seats.Queue) { add(ctx, e.Object, false, q) },
+	}
+}
+
+func always(client.Object, bool) bool { return true }
+
+// unlessMade is for bindings: whoever made one is about to record it, and a look before
+// that is seen finds nothing but work.
+func unlessMade(_ client.Object, made bool) bool { return !made }
+
+func ifHeld(obj client.Object, _ bool) bool { return held(obj) }
+
+// ifNo is for decisions, of whoever may make them.
+func ifNo(obj client.Object, _ bool) bool {
+	return obj.(*v1alpha1.AccessDecision).Spec.Verdict != v1alpha1.VerdictApprove
+}
+
+// held says whether somebody has access by a request, as far as status knows.
+func held(obj client.Object) bool {
+	return obj.(*v1alpha1.AccessRequest).Status.State == v1alpha1.StateActive
+}
+
+// priorityOf a request that is looked at again.
+func priorityOf(req *v1alpha1.AccessRequest) *int {
+	if held(req) {
+		return &endFirst
+	}
+	return &endLast
+}
+
+func itself(_ context.Context, obj client.Object) []reconcile.Request {
+	return []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(obj)}}
+}
+
+// retries are further and further apart, but those of a request by which access may be
+// held no more than an end may wait.
+type retries struct {
+	limiter workqueue.TypedRateLimiter[reconcile.Request]
+	cached  client.Reader
+}
+
+// Forget begins anew.
+func (r retries) Forget(key reconcile.Request) { r.limiter.Forget(key) }
+
+// NumRequeues counts.
+func (r retries) NumRequeues(key reconcile.Request) int { return r.limiter.NumRequeues(key) }
+
+// When the next one is.
+func (r retries) When(key reconcile.Request) time.Duration {
+	after := r.limiter.When(key)
+	if after <= endRetry {
+		return after
+	}
+	ctx, req, b := context.Background(), &v1alpha1.AccessRequest{}, &rbacv1.RoleBinding{}
+	if r.cached.Get(ctx, key.NamespacedName, req, client.UnsafeDisableDeepCopy) != nil {
+		return after
+	}
+	// Status may not know of the binding yet, or not any more.
+	name := client.ObjectKey{Namespace: req.Namespace, Name: binding.Name(req)}
+	if held(req) || r.cached.Get(ctx, name, b, client.UnsafeDisableDeepCopy) == nil {
+		return endRetry
+	}
+	return after
+}
+
+// requestsOfBinding finds the request by all that a binding says of it: part of it
+// may have been tampered with.
+func requestsOfBinding(_ context.Context, obj client.Object) []reconcile.Request {
+	names := map[string]struct{}{}
+	if name := obj.GetAnnotations()[v1alpha1.RequestAnnotation]; name != "" {
+		names[name] = struct{}{}
+	}
+	for _, owner := range obj.GetOwnerReferences() {
+		if owner.Kind == "AccessRequest" {
+			names[owner.Name] = struct{}{}
+		}
+	}
+	out := make([]reconcile.Request, 0, len(names))
+	for name := range names {
+		out = append(out, reconcile.Request{NamespacedName: client.ObjectKey{Namespace: obj.GetNamespace(), Name: name}})
+	}
+	return out
+}
+
+// requestOfDecision is the request that a decision names.
+func requestOfDecision(_ context.Context, obj client.Object) []reconcile.Request {
+	ref := obj.(*v1alpha1.AccessDecision).Spec.RequestRef
+	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: obj.GetNamespace(), Name: ref.Name}}}
+}
+
+// waitingRequests may be decided by a policy that changed.
+func (r *RequestReconciler) waitingRequests(ctx context.Context, _ client.Object) []reconcile.Request {
+	return r.inState(ctx, nil, v1alpha1.StatePending, v1alpha1.StateScheduled, v1alpha1.StateFailed)
+}
+
+// grantedBy a policy are the requests by which access is held.
+func (r *RequestReconciler) grantedBy(ctx context.Context, policy client.Object) []reconcile.Request {
+	return r.inState(ctx, func(req *v1alpha1.AccessRequest) bool {
+		return req.Status.Policy != nil && req.Status.Policy.Name == policy.GetName()
+	}, v1alpha1.StateActive)
+}
+
+// undecidedRequests are those that may have waited for the admission policies.
+func (r *RequestReconciler) undecidedRequests(ctx context.Context, _ client.Object) []reconcile.Request {
+	return r.inState(ctx, nil, "", v1alpha1.StatePending, v1alpha1.StateScheduled, v1alpha1.StateFailed)
+}
+
+// authorizerLag is how far the API server's authorizer may be behind its own watch:
+// what waits for a role is tried that long after the role changed.
+const authorizerLag = 500 * time.Millisecond
+
+// afterRoleChange queues what waits for a role, or for the right to bind it.
+func (r *RequestReconciler) afterRoleChange() handler.EventHandler {
+	add := func(ctx context.Context, q seats.Queue) {
+		for _, key := range r.inState(ctx, nil, v1alpha1.StateFailed) {
+			q.AddAfter(key, authorizerLag)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, _ event.CreateEvent, q seats.Queue) { add(ctx, q) },
+		UpdateFunc: func(ctx context.Context, _ event.UpdateEvent, q seats.Queue) { add(ctx, q) },
+	}
+}
+
+func roleKey(kind, name string) string { return kind + "/" + name }
+
+// holdersOf finds the requests by which a role of that kind is held.
+func (r *RequestReconciler) holdersOf(kind string) handler.MapFunc {
+	return func(ctx context.Context, role client.Object) []reconcile.Request {
+		list := &v1alpha1.AccessRequestList{}
+		if err := r.client.List(ctx, list, client.InNamespace(role.GetNamespace()), client.MatchingFields{heldRoleField: roleKey(kind, role.GetName())}, client.UnsafeDisableDeepCopy); err != nil {
+			log.FromContext(ctx).Error(err, "listing requests; they are looked at again when they change", "role", role.GetName())
+			return nil
+		}
+		out := make([]reconcile.Request, 0, len(list.Items))
+		for i := range list.Items {
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
+		return out
+	}
+}
+
+func (r *RequestReconciler) inState(ctx context.Context, which func(*v1alpha1.AccessRequest) bool, states ...v1alpha1.RequestState) []reconcile.Request {
+	var out []reconcile.Request
+	for _, state := range states {
+		list := &v1alpha1.AccessRequestList{}
+		if err := r.client.List(ctx, list, client.MatchingFields{stateField: string(state)}, client.UnsafeDisableDeepCopy); err != nil {
+			log.FromContext(ctx).Error(err, "listing requests; they are looked at again when they change", "state", state)
+			continue
+		}
+		for i := range list.Items {
+			if which == nil || which(&list.Items[i]) {
+				out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+			}
+		}
+	}
+	return out
+}
+
+// policiesOfRole finds the policies that offer a ClusterRole.
+func (r *PolicyReconciler) policiesOfRole(ctx context.Context, obj client.Object) []reconcile.Request {
+	list := &v1alpha1.AccessPolicyList{}
+	if err := r.client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		log.FromContext(ctx).Error(err, "listing policies; they are looked at again when they change")
+		return nil
+	}
+	var out []reconcile.Request
+	for i := range list.Items {
+		for _, ref := range list.Items[i].Spec.Roles {
+			if ref.Kind == v1alpha1.ClusterRoleKind && ref.Name == obj.GetName() {
+				out = append(out, reconcile.Request{NamespacedName: client.ObjectKey{Name: list.Items[i].Name}})
+				break
+			}
+		}
+	}
+	return out
+}

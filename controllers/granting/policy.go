@@ -1,0 +1,109 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package granting
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/servertime"
+	"github.com/lapse-dev/lapse/internal/text"
+)
+
+// maxRisks bounds status.risks, and maxRisk each of them, in bytes; see the schema.
+const (
+	maxRisks = 64
+	maxRisk  = 512
+)
+
+// PolicyReconciler says of each AccessPolicy whether it is in force, and what
+// risks come with it. Nothing is granted by what it writes.
+type PolicyReconciler struct {
+	client client.Client
+	clock  *servertime.Clock
+	judges judges
+}
+
+// NewPolicyReconciler has all that it needs from the options.
+func NewPolicyReconciler(o Options) *PolicyReconciler {
+	return &PolicyReconciler{client: o.Client, clock: o.Clock, judges: newJudges(o.Client, o.Live, o.Limits)}
+}
+
+// Reconcile compiles one policy and writes its status.
+func (r *PolicyReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
+	p := &v1alpha1.AccessPolicy{}
+	if err := r.client.Get(ctx, key.NamespacedName, p); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	roles := r.judges.roles(ctx, r.client, metav1.NamespaceNone)
+	problems, err := r.judges.compiled.Compiled(p).Problems(roles)
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("looking at the roles of policy %s: %w", p.Name, err)
+	}
+	before := p.DeepCopy()
+	if p.Status.Risks, err = risks(p, roles); err != nil {
+		return ctrl.Result{}, fmt.Errorf("looking at the risks of policy %s: %w", p.Name, err)
+	}
+	setPolicyStatus(r.clock.Now(), p, problems)
+	if equality.Semantic.DeepEqual(before.Status, p.Status) {
+		return ctrl.Result{}, nil
+	}
+	return ctrl.Result{}, client.IgnoreNotFound(r.client.Status().Patch(ctx, p, client.MergeFrom(before)))
+}
+
+// risks of the ClusterRoles that a policy offers. What a Role allows differs by
+// namespace, and is not known before it is asked for.
+func risks(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]string, error) {
+	var out []string
+	for _, ref := range p.Spec.Roles {
+		if ref.Kind != v1alpha1.ClusterRoleKind {
+			continue
+		}
+		role, found, err := roles(ref)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			continue
+		}
+		for _, risk := range slices.Concat(policy.Dangers(ref, role.Rules), policy.Risks(ref, role.Rules)) {
+			out = append(out, text.Cut(ref.Name+": "+risk, maxRisk))
+		}
+	}
+	return out[:min(len(out), maxRisks)], nil
+}
+
+// setPolicyStatus writes what was found into the status of a policy.
+func setPolicyStatus(now time.Time, p *v1alpha1.AccessPolicy, problems []policy.Problem) {
+	p.Status.ObservedGeneration = p.Generation
+	ready := metav1.Condition{
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonValid,
+		Message: "in force", ObservedGeneration: p.Generation, LastTransitionTime: metav1.NewTime(now.Truncate(time.Second)),
+	}
+	if len(problems) == 0 {
+		meta.RemoveStatusCondition(&p.Status.Conditions, v1alpha1.ConditionStalled)
+	} else {
+		messages := make([]string, 0, len(problems))
+		for _, problem := range problems {
+			messages = append(messages, problem.Message)
+		}
+		ready.Status, ready.Reason = metav1.ConditionFalse, problems[0].Reason
+		ready.Message = text.Cut("allows nothing: "+strings.Join(messages, "; "), maxMessage)
+		stalled := ready
+		stalled.Type, stalled.Status = v1alpha1.ConditionStalled, metav1.ConditionTrue
+		meta.SetStatusCondition(&p.Status.Conditions, stalled)
+	}
+	meta.SetStatusCondition(&p.Status.Conditions, ready)
+}

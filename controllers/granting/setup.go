@@ -1,0 +1,161 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package granting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/admission"
+	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/seats"
+	"github.com/lapse-dev/lapse/internal/servertime"
+)
+
+const (
+	// workers of each controller: writes wait for the API server, not for us.
+	workers = 16
+	// actTimeout bounds what of a look at a request is not recording: the API server gives
+	// a write 34 s, with all webhooks.
+	actTimeout = 36 * time.Second
+	// recordTimeout bounds what of it writes status, which nobody's access waits for: a
+	// webhook has 10 s by default.
+	recordTimeout = 12 * time.Second
+	// endRetry is the longest pause between attempts at a request by which access is held.
+	endRetry = 5 * time.Second
+	// stateField is the selectable field of AccessRequest, indexed in the cache too.
+	stateField = "status.state"
+	// requestUIDField is the same of AccessDecision.
+	requestUIDField = "spec.requestRef.uid"
+	// heldRoleField, of AccessRequest, is in the cache alone: kind and name of the role
+	// that is held, empty while none is.
+	heldRoleField = "heldRole"
+)
+
+// Options are what granting needs from outside.
+type Options struct {
+	// Client reads from a cache, and writes.
+	Client client.Client
+	// Live reads past the cache.
+	Live client.Reader
+	// Clock shows the API server's time.
+	Clock *servertime.Clock
+	// Recorder of Events.
+	Recorder events.EventRecorder
+	// Admission is what is known of the admission policies.
+	Admission func() admission.State
+	// Busy says whether many grants are ending at the moment, and recording gives way.
+	Busy func() bool
+	// Memory of the grants that there were.
+	Memory binding.Memory
+	// Limits over every policy.
+	Limits policy.Limits
+	// Retention of requests that are over; zero keeps them.
+	Retention time.Duration
+}
+
+// CacheOptions keep what nobody reads out of a cache, besides those of the RoleBindings.
+func CacheOptions(o cache.Options) cache.Options {
+	o.ByObject = maps.Clone(o.ByObject)
+	// Whoever may decide may make many of them.
+	o.ByObject[&v1alpha1.AccessDecision{}] = cache.ByObject{Transform: withoutMetadata}
+	// Every namespace has some. Only that they change is watched: metadata.
+	o.ByObject[&rbacv1.Role{}] = cache.ByObject{Transform: withoutMetadata}
+	return o
+}
+
+// withoutMetadata drops what is read of no decision and no Role.
+func withoutMetadata(obj any) (any, error) {
+	if o, ok := obj.(metav1.Object); ok {
+		o.SetLabels(nil)
+		o.SetAnnotations(nil)
+		o.SetManagedFields(nil)
+		o.SetFinalizers(nil)
+		o.SetOwnerReferences(nil)
+	}
+	return obj, nil
+}
+
+// Setup adds to the manager all that grants. inForce has an event when the admission
+// policies are in force again.
+func Setup(mgr ctrl.Manager, o Options, inForce <-chan event.GenericEvent) error {
+	return errors.Join(
+		index(mgr),
+		setupRequests(mgr, NewRequestReconciler(o), inForce),
+		setupPolicies(mgr, NewPolicyReconciler(o)),
+	)
+}
+
+// index makes the cache answer what the API server answers by selectable fields.
+func index(mgr ctrl.Manager) error {
+	for _, i := range []struct {
+		obj   client.Object
+		field string
+		value func(client.Object) string
+	}{
+		{&v1alpha1.AccessRequest{}, stateField, func(obj client.Object) string {
+			return string(obj.(*v1alpha1.AccessRequest).Status.State)
+		}},
+		{&v1alpha1.AccessRequest{}, heldRoleField, func(obj client.Object) string {
+			if req := obj.(*v1alpha1.AccessRequest); req.Status.State == v1alpha1.StateActive {
+				return roleKey(req.Spec.RoleRef.Kind, req.Spec.RoleRef.Name)
+			}
+			return ""
+		}},
+		{&v1alpha1.AccessDecision{}, requestUIDField, func(obj client.Object) string {
+			return string(obj.(*v1alpha1.AccessDecision).Spec.RequestRef.UID)
+		}},
+	} {
+		if err := mgr.GetFieldIndexer().IndexField(context.Background(), i.obj, i.field, func(obj client.Object) []string { return []string{i.value(obj)} }); err != nil {
+			return fmt.Errorf("indexing %s: %w", i.field, err)
+		}
+	}
+	return nil
+}
+
+func setupRequests(mgr ctrl.Manager, r *RequestReconciler, inForce <-chan event.GenericEvent) error {
+	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
+	return ctrl.NewControllerManagedBy(mgr).Named("accessrequest").
+		Watches(&v1alpha1.AccessRequest{}, ahead(ifHeld, itself)).
+		Watches(&rbacv1.RoleBinding{}, ahead(unlessMade, requestsOfBinding)).
+		Watches(&v1alpha1.AccessDecision{}, ahead(ifNo, requestOfDecision)).
+		Watches(&v1alpha1.AccessPolicy{}, ahead(always, r.grantedBy), changed).
+		Watches(&v1alpha1.AccessPolicy{}, handler.EnqueueRequestsFromMapFunc(r.waitingRequests), changed).
+		Watches(&rbacv1.ClusterRole{}, ahead(always, r.holdersOf(v1alpha1.ClusterRoleKind))).
+		Watches(&rbacv1.ClusterRole{}, r.afterRoleChange()).
+		Watches(&rbacv1.Role{}, ahead(always, r.holdersOf(v1alpha1.RoleKind)), builder.OnlyMetadata).
+		WatchesRawSource(source.Channel(inForce, handler.EnqueueRequestsFromMapFunc(r.undecidedRequests))).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: workers, ReconciliationTimeout: actTimeout + recordTimeout,
+			RateLimiter: retries{workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, 30*time.Second), r.client},
+		}).
+		Complete(seats.Share(r, r.clock.Here, seats.NewSlow(r.clock.Here), workers, r.urgent))
+}
+
+func setupPolicies(mgr ctrl.Manager, r *PolicyReconciler) error {
+	return ctrl.NewControllerManagedBy(mgr).Named("accesspolicy").
+		For(&v1alpha1.AccessPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&rbacv1.ClusterRole{}, handler.EnqueueRequestsFromMapFunc(r.policiesOfRole)).
+		Complete(r)
+}

@@ -1,0 +1,129 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package binding
+
+import (
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
+)
+
+// CreateWindow is how long after the decision the API server accepts the binding.
+const CreateWindow = 10 * time.Second
+
+// Terms are what a binding gives, to whom and on whose word.
+type Terms struct {
+	Owner   Owner
+	Subject v1alpha1.Subject
+	Role    v1alpha1.RoleRef
+	Policy  string
+}
+
+// New is the RoleBinding of a grant.
+func New(t Terms, g v1alpha1.Grant) *rbacv1.RoleBinding {
+	return &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:      g.Binding,
+			Namespace: t.Owner.Key.Namespace,
+			Labels: map[string]string{
+				v1alpha1.ManagedByLabel:  v1alpha1.ManagedBy,
+				v1alpha1.RequestUIDLabel: string(t.Owner.UID),
+			},
+			Annotations: map[string]string{
+				v1alpha1.ExpiresAtAnnotation: text.Time(g.ExpiresAt.Time),
+				v1alpha1.CreateByAnnotation:  text.Time(g.GrantedAt.Add(CreateWindow)),
+				v1alpha1.RequestAnnotation:   t.Owner.Key.Name,
+				v1alpha1.PolicyAnnotation:    t.Policy,
+			},
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: RequestKind.GroupVersion().String(),
+				Kind:       RequestKind.Kind,
+				Name:       t.Owner.Key.Name,
+				UID:        t.Owner.UID,
+			}},
+		},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: t.Role.Kind, Name: t.Role.Name},
+		Subjects: []rbacv1.Subject{rbacSubject(t.Subject)},
+	}
+}
+
+func rbacSubject(s v1alpha1.Subject) rbacv1.Subject {
+	out := rbacv1.Subject{Kind: s.Kind, Name: s.Name, Namespace: s.Namespace}
+	if s.Kind != v1alpha1.ServiceAccountKind {
+		out.APIGroup = rbacv1.GroupName // the API server's default, so that what is read compares equal
+	}
+	return out
+}
+
+// Of reads the grant that a binding stands for; false if it is not readable.
+func Of(b metav1.Object) (v1alpha1.Grant, bool) {
+	expiresAt, expires := parseTime(b.GetAnnotations()[v1alpha1.ExpiresAtAnnotation])
+	createBy, creates := parseTime(b.GetAnnotations()[v1alpha1.CreateByAnnotation])
+	if !expires || !creates {
+		return v1alpha1.Grant{}, false
+	}
+	return v1alpha1.Grant{
+		Binding:   b.GetName(),
+		GrantedAt: metav1.NewTime(createBy.Add(-CreateWindow)),
+		ExpiresAt: metav1.NewTime(expiresAt),
+	}, true
+}
+
+// Differences names the fields in which a binding is not what it should be. What the API
+// server adds by itself, and labels and annotations of others, do not count.
+func Differences(got, want *rbacv1.RoleBinding) []string {
+	var out []string
+	if got.RoleRef != want.RoleRef {
+		out = append(out, "roleRef")
+	}
+	if len(got.Subjects) != 1 || got.Subjects[0] != want.Subjects[0] {
+		out = append(out, "subjects")
+	}
+	for _, key := range []string{v1alpha1.ExpiresAtAnnotation, v1alpha1.CreateByAnnotation, v1alpha1.RequestAnnotation, v1alpha1.PolicyAnnotation} {
+		if got.Annotations[key] != want.Annotations[key] {
+			out = append(out, "annotation "+key)
+		}
+	}
+	for _, key := range []string{v1alpha1.ManagedByLabel, v1alpha1.RequestUIDLabel} {
+		if got.Labels[key] != want.Labels[key] {
+			out = append(out, "label "+key)
+		}
+	}
+	if len(got.OwnerReferences) != 1 || got.OwnerReferences[0].UID != want.OwnerReferences[0].UID {
+		out = append(out, "ownerReferences")
+	}
+	if len(got.Finalizers) > 0 {
+		out = append(out, "finalizers")
+	}
+	return out
+}
+
+// MadeBy says whether a binding is what the operator makes by such terms, whatever its
+// times, its policy and its finalizers; or that with its subjects taken off. Anything else
+// is a stranger's.
+func MadeBy(b *rbacv1.RoleBinding, t Terms) bool {
+	if !OwnedBy(b, t.Owner.UID) {
+		return false
+	}
+	got := b.DeepCopy()
+	got.Finalizers = nil
+	t.Policy = b.Annotations[v1alpha1.PolicyAnnotation]
+	want := New(t, v1alpha1.Grant{Binding: b.Name})
+	CopyTimes(want, b)
+	if len(got.Subjects) == 0 {
+		got.Subjects = want.Subjects
+	}
+	return len(Differences(got, want)) == 0
+}
+
+// CopyTimes gives a binding the times of another one.
+func CopyTimes(to, from *rbacv1.RoleBinding) {
+	for _, key := range []string{v1alpha1.ExpiresAtAnnotation, v1alpha1.CreateByAnnotation} {
+		to.Annotations[key] = from.Annotations[key]
+	}
+}

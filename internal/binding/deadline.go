@@ -1,0 +1,54 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package binding
+
+import (
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+const (
+	// MaxSkew is how far the clocks of operator and API server may be apart for a grant to
+	// be made: beyond it no end can be promised.
+	MaxSkew = 30 * time.Second
+	// ReapSlack is how long after its deadline a binding is left to the operator, so that
+	// a reaper ends only what the operator does not.
+	ReapSlack = 30 * time.Second
+)
+
+// Deadline is when a managed binding has to be gone. One whose expiry cannot be read ends
+// at the ceiling, counted from its creation; an expiry beyond the ceiling counts as the
+// ceiling, but for what the clocks may be apart.
+func Deadline(b metav1.Object, ceiling time.Duration) time.Time {
+	latest := b.GetCreationTimestamp().Add(ceiling)
+	expiresAt, ok := parseTime(b.GetAnnotations()[v1alpha1.ExpiresAtAnnotation])
+	if !ok || expiresAt.After(latest.Add(MaxSkew)) {
+		return latest
+	}
+	return expiresAt
+}
+
+// ReapAt is when a reaper deletes a binding that the operator has not ended; false if it
+// never does, because the binding is not one of Lapse's or nobody holds a role by it. It
+// goes by the name, which nobody can change, and by the annotation; labels and owners may
+// have been taken off. One without a readable expiry, or with one beyond the ceiling, goes
+// at the ceiling.
+//
+// A binding without subjects stays: it gives nothing, and may be all that tells the
+// operator that its request was granted once and must not be again.
+func ReapAt(b *rbacv1.RoleBinding, ceiling time.Duration) (time.Time, bool) {
+	if len(b.Subjects) == 0 || !Managed(b) && !namePattern.MatchString(b.Name) {
+		return time.Time{}, false
+	}
+	return Deadline(b, ceiling).Add(ReapSlack), true
+}
+
+func parseTime(s string) (time.Time, bool) {
+	t, err := time.Parse(time.RFC3339, s)
+	return t, err == nil
+}
