@@ -97,6 +97,13 @@ RESULTS := grep --line-buffered -vE '^=== (RUN|PAUSE|CONT|NAME)'
 # What failed is said last, where whoever sees only the end of a long log finds it.
 FAILURES := ^ *--- FAIL: |^panic: |^ *\[(FAIL|FAILED|TIMEDOUT|PANICKED|INTERRUPTED)\] |^FAIL.*\[
 
+# Tests that start a control plane import one of these two rooms; all other tests are unit tests.
+CLUSTER_TESTS := /test/(controlplane|operator)
+.PHONY: test-unit
+test-unit: ## Run all tests that need no control plane (half a minute; next time, only what changed)
+	@go test $$(go list -f '{{.ImportPath}} {{join .TestImports " "}} {{join .XTestImports " "}}' ./... | grep -vE '$(CLUSTER_TESTS)' | cut -d' ' -f1) | \
+		grep -v 'no test files'
+
 # Two packages at a time: they wait for deadlines most of the time. test/upgrade takes
 # control planes of several versions.
 .PHONY: test
