@@ -11,9 +11,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -95,9 +93,7 @@ var _ = Describe("doctor", func() {
 	It("finds all well, and what an admin forgot with the command that mends it", func(ctx SpecContext) {
 		Eventually(func() int { return root.lapse(ctx, "doctor").code }).WithContext(ctx).Should(Equal(codeOK))
 
-		Expect(admin.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "reader"}, Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get"}},
-		}})).To(Succeed())
+		Expect(admin.Create(ctx, builders.ClusterRole("reader", builders.Rule("", "configmaps", "get")))).To(Succeed())
 		offer := builders.Policy("readers").In(namespace).Allowing("reader").Build()
 		Expect(admin.Create(ctx, offer)).To(Succeed())
 		DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, offer)).To(Succeed()) })
@@ -149,7 +145,7 @@ var _ = Describe("doctor", func() {
 	}, SpecTimeout(time.Minute))
 
 	It("names requests that the operator has said nothing of", func(ctx SpecContext) {
-		Expect(admin.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "unanswered"}})).To(Succeed())
+		Expect(admin.Create(ctx, builders.Namespace("unanswered"))).To(Succeed())
 		Expect(manager.Signal(syscall.SIGSTOP)).To(Succeed())
 		DeferCleanup(func() error { return manager.Signal(syscall.SIGCONT) })
 		req := builders.Request("waits").In("unanswered").Build()
@@ -194,19 +190,12 @@ var _ = Describe("doctor", func() {
 var _ = Describe("reap", func() {
 	It("ends what is past its time when no operator runs, and nothing else", func(ctx SpecContext) {
 		reaper := enrol(bare, "root", "system:masters")
-		there, err := operator.Client(bare.AdminConfig())
-		Expect(err).NotTo(HaveOccurred())
+		there := operator.NewClient(GinkgoTB(), bare.AdminConfig())
 		binding := func(name, expires string) *rbacv1.RoleBinding {
 			GinkgoHelper()
-			b := &rbacv1.RoleBinding{
-				ObjectMeta: metav1.ObjectMeta{
-					Namespace: "default", Name: name,
-					Labels:      map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.RequestUIDLabel: "u"},
-					Annotations: map[string]string{v1alpha1.ExpiresAtAnnotation: expires},
-				},
-				RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
-				Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "alice"}},
-			}
+			b := builders.Binding("default", name, "view", builders.User("alice"))
+			b.Labels = map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.RequestUIDLabel: "u"}
+			b.Annotations = map[string]string{v1alpha1.ExpiresAtAnnotation: expires}
 			Expect(there.Create(ctx, b)).To(Succeed())
 			return b
 		}

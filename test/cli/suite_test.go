@@ -18,11 +18,10 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/controlplane"
 	"github.com/lapse-dev/lapse/test/operator"
 )
@@ -71,16 +70,13 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	bare, err = controlplane.Start(ctx, controlplane.Options{})
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() error { return bare.Stop() })
-	plane, err = controlplane.Start(ctx, controlplane.Options{ControllerManager: true})
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(func() error { return plane.Stop() })
-	Expect(operator.Install(ctx, plane)).To(Succeed())
+	plane = operator.NewPlane(ctx, GinkgoTB(), controlplane.Options{ControllerManager: true})
 	stamps, err = operator.Stamps(plane.AdminConfig())
 	Expect(err).NotTo(HaveOccurred())
 	Expect(operator.Apply(ctx, plane, plane.AdminConfig(), "-k", "config/samples")).To(Succeed())
-	admin, err = operator.Client(plane.AdminConfig())
-	Expect(err).NotTo(HaveOccurred())
-	letReadPolicies(ctx, "readers")
+	admin = operator.NewClient(GinkgoTB(), plane.AdminConfig())
+	// What an admin does who does not hide his policies.
+	Expect(admin.Create(ctx, builders.ClusterBinding("readers", "lapse-auditor", builders.Group("readers")))).To(Succeed())
 
 	root = enrol(plane, "root", "system:masters")
 	alice = enrol(plane, "alice", "oncall", "readers")
@@ -89,9 +85,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	dave = enrol(plane, "dave", "security")
 	nobody = enrol(plane, "nobody")
 
-	manager, err = operator.Start(ctx, plane, GinkgoWriter, "--leader-elect")
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(func() error { return manager.Stop() })
+	manager = operator.NewManager(ctx, GinkgoTB(), plane, GinkgoWriter, "--leader-elect")
 }, NodeTimeout(3*time.Minute))
 
 // admissionSettles waits until requests are granted again after a policy was away.
@@ -103,16 +97,6 @@ func admissionSettles(ctx context.Context) {
 		g.Expect(r.code).To(Equal(codeOK), r.stderr)
 		g.Expect(alice.lapse(ctx, "return", name).code).To(Equal(codeOK))
 	}).WithContext(ctx).WithTimeout(30 * time.Second).WithPolling(500 * time.Millisecond).Should(Succeed())
-}
-
-// letReadPolicies is what an admin does who does not hide his policies.
-func letReadPolicies(ctx context.Context, group string) {
-	GinkgoHelper()
-	Expect(admin.Create(ctx, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: group},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "lapse-auditor"},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: group}},
-	})).To(Succeed())
 }
 
 // person is a user with a client certificate and a kubeconfig.

@@ -8,8 +8,6 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/test/builders"
@@ -18,9 +16,7 @@ import (
 var _ = Describe("A role that the operator may not bind", func() {
 	It("is bound soon after an admin allows it with a labelled ClusterRole", func(ctx SpecContext) {
 		ns := newNamespace(ctx)
-		Expect(admin.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "late"}, Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get"}},
-		}})).To(Succeed())
+		create(ctx, builders.ClusterRole("late", builders.Rule("", "configmaps", "get")))
 		newPolicy(ctx, builders.Policy("p-"+ns).Allowing("late").In(ns))
 		startManager(ctx)
 		req := builders.Request("late").In(ns).ForClusterRole("late").Lasting(time.Hour).Build()
@@ -28,7 +24,7 @@ var _ = Describe("A role that the operator may not bind", func() {
 		eventually(ctx, req, v1alpha1.ReasonBindForbidden)
 		Expect(bindings(ctx, ns)).To(BeEmpty())
 
-		allowBind(ctx, "late")
+		create(ctx, builders.Bindable("clusterroles", "late"))
 		start := time.Now()
 		eventually(ctx, req, v1alpha1.ReasonGranted)
 		Expect(time.Since(start)).To(BeNumerically("<", 5*time.Second))

@@ -8,12 +8,11 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/operator"
 )
 
 var _ = Describe("A decision", func() {
@@ -23,14 +22,8 @@ var _ = Describe("A decision", func() {
 	)
 	BeforeEach(func(ctx SpecContext) {
 		ns = newNamespace(ctx)
-		config, err := plane.User("bob", "leads")
-		Expect(err).NotTo(HaveOccurred())
-		bob = clientOf(config)
-		Expect(admin.Create(ctx, &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "approvers"},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "lapse-approver"},
-			Subjects:   []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "leads"}},
-		})).To(Succeed())
+		bob = operator.NewUser(GinkgoTB(), plane, "bob", "leads")
+		create(ctx, builders.Binding(ns, "approvers", "lapse-approver", builders.Group("leads")))
 	})
 	decide := func(ctx SpecContext, d *v1alpha1.AccessDecision) {
 		GinkgoHelper()

@@ -11,8 +11,6 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -35,14 +33,8 @@ spec:
 		newPolicy(ctx, builders.Policy("p-"+ns).Allowing("reader").In(ns))
 		startManager(ctx)
 		// Server-side apply is a patch, which lapse-requester does not include.
-		Expect(admin.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "gitops"}, Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{"lapse.dev"}, Resources: []string{"accessrequests"}, Verbs: []string{"patch"}},
-		}})).To(Succeed())
-		Expect(admin.Create(ctx, &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "gitops"},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "gitops"},
-			Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "alice"}},
-		})).To(Succeed())
+		create(ctx, builders.ClusterRole("gitops", builders.Rule("lapse.dev", "accessrequests", "patch")),
+			builders.Binding(ns, "gitops", "gitops", builders.User("alice")))
 		file := filepath.Join(GinkgoT().TempDir(), "request.yaml")
 		notAfter := time.Now().Add(12 * time.Second).UTC().Truncate(time.Second)
 		text := fmt.Sprintf(manifest, "git", ns, notAfter.Format(time.RFC3339))

@@ -39,10 +39,9 @@ var _ = Describe("A grant that status cannot be told of", func() {
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(func(ctx SpecContext) { Expect(remove(ctx)).To(Succeed()) })
 		tell = remove
-		asOperator, err := plane.ServiceAccountConfig(ctx, operator.Namespace, operator.ServiceAccount)
-		Expect(err).NotTo(HaveOccurred())
+		asOperator := operator.NewClient(GinkgoTB(), operator.OwnConfig(ctx, GinkgoTB(), plane))
 		Eventually(func() error {
-			return clientOf(asOperator).Status().Patch(ctx, probe, client.RawPatch("application/merge-patch+json", []byte(`{"status":{"observedGeneration":7}}`)), client.DryRunAll)
+			return asOperator.Status().Patch(ctx, probe, client.RawPatch("application/merge-patch+json", []byte(`{"status":{"observedGeneration":7}}`)), client.DryRunAll)
 		}).WithContext(ctx).Should(MatchError(ContainSubstring("nobody writes status here")))
 	})
 	granted := func(ctx context.Context, lasting time.Duration) (*v1alpha1.AccessRequest, rbacv1.RoleBinding) {

@@ -14,8 +14,6 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -159,11 +157,9 @@ var _ = Describe("What would outlast a grant", Ordered, func() {
 		t, other := newTenant(ctx), newTenant(ctx)
 		t.grant(ctx, builders.User("alice"))
 		other.standing(ctx, builders.User("alice"))
-		Expect(admin.Create(ctx, &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: other.ns, Name: "claims-to-be", Labels: map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy}},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
-			Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "alice"}},
-		})).To(Succeed())
+		claim := builders.Binding(other.ns, "claims-to-be", "view", builders.User("alice"))
+		claim.Labels = map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy}
+		create(ctx, claim)
 		for _, way := range lasting {
 			_, stderr, err := other.kubectl(ctx, asAlice, way[1])
 			Expect(err).NotTo(HaveOccurred(), "%s: %s", way[1], stderr)
@@ -193,15 +189,7 @@ func newTenant(ctx context.Context) *tenant {
 // standing gives a subject admin for good.
 func (t *tenant) standing(ctx context.Context, s v1alpha1.Subject) {
 	GinkgoHelper()
-	subject := rbacv1.Subject{Kind: s.Kind, Name: s.Name, Namespace: s.Namespace}
-	if s.Namespace == "" {
-		subject.APIGroup = rbacv1.GroupName
-	}
-	Expect(admin.Create(ctx, &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: t.ns, Name: "standing"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "admin"},
-		Subjects:   []rbacv1.Subject{subject},
-	})).To(Succeed())
+	create(ctx, builders.Binding(t.ns, "standing", "admin", s))
 }
 
 // grant lets a subject hold edit for an hour; alice asks for it.

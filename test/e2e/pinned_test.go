@@ -64,12 +64,8 @@ func startScraped(ctx context.Context, ns string) (gauge func(name string) strin
 	Expect(err).NotTo(HaveOccurred())
 	address := listener.Addr().String()
 	Expect(listener.Close()).To(Succeed())
-	Expect(admin.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "scraper"}})).To(Succeed())
-	Expect(admin.Create(ctx, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "scraper-" + ns},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "lapse-metrics-reader"},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: "scraper"}},
-	})).To(Succeed())
+	create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "scraper"}},
+		builders.ClusterBinding("scraper-"+ns, "lapse-metrics-reader", builders.ServiceAccount(ns, "scraper")))
 	scraper, err := plane.ServiceAccountConfig(ctx, ns, "scraper")
 	Expect(err).NotTo(HaveOccurred())
 	startManager(ctx, "--metrics-bind-address="+address)

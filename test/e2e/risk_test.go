@@ -35,9 +35,9 @@ var _ = Describe("A policy", func() {
 	}
 
 	It("allows nothing more when something dangerous is aggregated into a role of it", func(ctx SpecContext) {
-		allowBind(ctx, name)
+		create(ctx, builders.Bindable("clusterroles", name))
 		aggregated(ctx, name)
-		piece(ctx, name, "base", rule("", "configmaps", "get", "list"))
+		piece(ctx, name, "base", builders.Rule("", "configmaps", "get", "list"))
 		newPolicy(ctx, builders.Policy("p-"+ns).Allowing(name).In(ns))
 		startManager(ctx)
 		filled(ctx, name, 1)
@@ -48,8 +48,8 @@ var _ = Describe("A policy", func() {
 			name, text string
 			rule       rbacv1.PolicyRule
 		}{
-			{"escalate", "it allows escalate on roles", rule(rbacv1.GroupName, "roles", "escalate")},
-			{"wildcard", "it allows every verb (*) on pods", rule("", "pods", "*")},
+			{"escalate", "it allows escalate on roles", builders.Rule(rbacv1.GroupName, "roles", "escalate")},
+			{"wildcard", "it allows every verb (*) on pods", builders.Rule("", "pods", "*")},
 		} {
 			dangerous := piece(ctx, name, danger.name, danger.rule)
 			says(ctx, v1alpha1.ReasonDangerousRole, `allows nothing: ClusterRole "`+name+`" is dangerous: `+danger.text+"; set allowDangerousRoles if that is meant")
@@ -90,9 +90,9 @@ var _ = Describe("A policy", func() {
 		Eventually(risks).WithContext(ctx).Should(ContainElements(append(append(of("edit", both...), of("admin", both...)...), adminOnly...)))
 		Expect(risks()).NotTo(ContainElement(HavePrefix("edit: its holder can change roles")))
 
-		nodes := &rbacv1.ClusterRole{Rules: []rbacv1.PolicyRule{rule("", "nodes/proxy", "get")}}
-		nodes.Name, nodes.Labels = "nodes-"+ns, map[string]string{"rbac.authorization.k8s.io/aggregate-to-edit": "true"}
-		Expect(admin.Create(ctx, nodes)).To(Succeed())
+		nodes := builders.ClusterRole("nodes-"+ns, builders.Rule("", "nodes/proxy", "get"))
+		nodes.Labels = map[string]string{"rbac.authorization.k8s.io/aggregate-to-edit": "true"}
+		create(ctx, nodes)
 		DeferCleanup(func(ctx SpecContext) { Expect(client.IgnoreNotFound(admin.Delete(ctx, nodes))).To(Succeed()) })
 		const kubelets = "edit: its holder can talk to kubelets: run commands in all pods of a node, past audit and admission"
 		Eventually(risks).WithContext(ctx).Should(ContainElement(kubelets))

@@ -10,7 +10,6 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -29,8 +28,7 @@ var _ = Describe("A role that changes while it is held", func() {
 	BeforeEach(func(ctx SpecContext) {
 		ns = newNamespace(ctx)
 		name = "drifts-" + ns
-		allowBind(ctx, name)
-		allowBindRole(ctx, name)
+		create(ctx, builders.Bindable("clusterroles", name), builders.Bindable("roles", name))
 	})
 	held := func(ctx SpecContext, b builders.RequestBuilder) *v1alpha1.AccessRequest {
 		GinkgoHelper()
@@ -61,11 +59,11 @@ var _ = Describe("A role that changes while it is held", func() {
 	It("by a label that aggregates more into it is told, with the rule, and goes away with the label", func(ctx SpecContext) {
 		newPolicy(ctx, builders.Policy("p-"+ns).Allowing(name).In(ns))
 		aggregated(ctx, name)
-		piece(ctx, name, "base", rule("", "configmaps", "get", "list"))
+		piece(ctx, name, "base", builders.Rule("", "configmaps", "get", "list"))
 		startManager(ctx)
 		filled(ctx, name, 1)
 		req := held(ctx, builders.Request("aggregated").ForClusterRole(name))
-		extra := piece(ctx, name, "extra", rule("", "secrets", "get", "list"), rule("apps", "deployments", "patch"))
+		extra := piece(ctx, name, "extra", builders.Rule("", "secrets", "get", "list"), builders.Rule("apps", "deployments", "patch"))
 		told(ctx, req, v1alpha1.ReasonRoleGrew, `ClusterRole "`+name+`" changed: it allows more than when access was given: get, list on secrets; patch on deployments.apps`)
 		Expect(req).To(haveReason(v1alpha1.ReasonGranted))
 		Eventually(func() []string { return eventNotes(ctx, req, v1alpha1.ReasonRoleGrew) }).WithContext(ctx).Should(HaveExactElements(ContainSubstring("get, list on secrets")))
@@ -81,25 +79,25 @@ var _ = Describe("A role that changes while it is held", func() {
 	It("takes the access along within 2 s where the policy says so, however it grew", func(ctx SpecContext) {
 		newPolicy(ctx, builders.Policy("p-"+ns).Allowing(name).AllowingRole(name).In(ns).OnRoleChange(v1alpha1.RoleChangeRevoke))
 		aggregated(ctx, name)
-		piece(ctx, name, "base", rule("", "configmaps", "get", "list"))
+		piece(ctx, name, "base", builders.Rule("", "configmaps", "get", "list"))
 		startManager(ctx)
 		filled(ctx, name, 1)
 
 		By("aggregating more into it")
 		req := held(ctx, builders.Request("aggregated").ForClusterRole(name))
 		begun := time.Now()
-		piece(ctx, name, "extra", rule("", "secrets", "get"))
+		piece(ctx, name, "extra", builders.Rule("", "secrets", "get"))
 		gone(ctx, "aggregated", begun)
 		eventually(ctx, req, v1alpha1.ReasonRoleChanged)
 		ready := meta.FindStatusCondition(req.Status.Conditions, v1alpha1.ConditionReady)
 		Expect(ready.Message).To(Equal(`ClusterRole "` + name + `" changed: it allows more than when access was given: get on secrets; policy p-` + ns + " says onRoleChange: Revoke"))
 
 		By("editing the rules of a Role")
-		local := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Rules: []rbacv1.PolicyRule{rule("", "configmaps", "get", "list")}}
+		local := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Rules: []rbacv1.PolicyRule{builders.Rule("", "configmaps", "get", "list")}}
 		Expect(admin.Create(ctx, local.DeepCopy())).To(Succeed())
 		req = held(ctx, builders.Request("edited").ForRole(name))
 		wider := local.DeepCopy()
-		wider.Rules = append(wider.Rules, rule("", "pods/exec", "create"))
+		wider.Rules = append(wider.Rules, builders.Rule("", "pods/exec", "create"))
 		begun = time.Now()
 		Expect(admin.Update(ctx, wider)).To(Succeed())
 		gone(ctx, "edited", begun)
@@ -130,7 +128,7 @@ var _ = Describe("A role that changes while it is held", func() {
 	It("while the manager is down is told when it is back, and the other grants cost no write", func(ctx SpecContext) {
 		const grants = 100
 		newPolicy(ctx, builders.Policy("p-"+ns).Allowing("reader").AllowingRole(name).In(ns))
-		local := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Rules: []rbacv1.PolicyRule{rule("", "configmaps", "get", "list")}}
+		local := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Rules: []rbacv1.PolicyRule{builders.Rule("", "configmaps", "get", "list")}}
 		Expect(admin.Create(ctx, local)).To(Succeed())
 		m := startManager(ctx)
 		for i := range grants {
@@ -143,7 +141,7 @@ var _ = Describe("A role that changes while it is held", func() {
 			return len(list.Items)
 		}).WithContext(ctx).Should(Equal(grants + 1))
 		Expect(m.Kill()).To(Succeed())
-		local.Rules = append(local.Rules, rule("", "secrets", "list"))
+		local.Rules = append(local.Rules, builders.Rule("", "secrets", "list"))
 		Expect(admin.Update(ctx, local)).To(Succeed())
 
 		mark, err := plane.AuditMark()
@@ -164,30 +162,22 @@ var _ = Describe("A role that changes while it is held", func() {
 	}, SpecTimeout(90*time.Second))
 })
 
-// rule is one of a role.
-func rule(group, resource string, verbs ...string) rbacv1.PolicyRule {
-	return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: verbs}
-}
-
 // aggregated is a ClusterRole that is filled by its pieces.
 func aggregated(ctx context.Context, name string) {
 	GinkgoHelper()
-	Expect(admin.Create(ctx, &rbacv1.ClusterRole{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{
-			{MatchLabels: map[string]string{"example.com/aggregate-to": name}},
-		}},
-	})).To(Succeed())
+	role := builders.ClusterRole(name)
+	role.AggregationRule = &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{
+		{MatchLabels: map[string]string{"example.com/aggregate-to": name}},
+	}}
+	create(ctx, role)
 }
 
 // piece is a ClusterRole that is aggregated into another one.
 func piece(ctx context.Context, of, name string, rules ...rbacv1.PolicyRule) *rbacv1.ClusterRole {
 	GinkgoHelper()
-	p := &rbacv1.ClusterRole{
-		ObjectMeta: metav1.ObjectMeta{Name: of + "-" + name, Labels: map[string]string{"example.com/aggregate-to": of}},
-		Rules:      rules,
-	}
-	Expect(admin.Create(ctx, p)).To(Succeed())
+	p := builders.ClusterRole(of+"-"+name, rules...)
+	p.Labels = map[string]string{"example.com/aggregate-to": of}
+	create(ctx, p)
 	return p
 }
 
@@ -201,25 +191,12 @@ func filled(ctx context.Context, name string, rules int) {
 	}).WithContext(ctx).Should(Equal(rules))
 }
 
-// allowBindRole lets the operator bind a Role of that name in any namespace.
-func allowBindRole(ctx context.Context, name string) {
-	GinkgoHelper()
-	Expect(admin.Create(ctx, &rbacv1.ClusterRole{
-		ObjectMeta: metav1.ObjectMeta{Name: "bindable-role-" + name, Labels: map[string]string{v1alpha1.BindableLabel: "true"}},
-		Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"roles"}, ResourceNames: []string{name}, Verbs: []string{"bind"}},
-		},
-	})).To(Succeed())
-}
-
 // aliceReads asks the API server whether alice may read ConfigMaps.
 func aliceReads(ctx context.Context, namespace string) bool {
 	GinkgoHelper()
-	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User: "alice", ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "get", Resource: "configmaps"},
-	}}
-	Expect(admin.Create(ctx, review)).To(Succeed())
-	return review.Status.Allowed
+	may, err := operator.Allowed(ctx, admin, "alice", "get", "configmaps", namespace)
+	Expect(err).NotTo(HaveOccurred())
+	return may
 }
 
 // eventNotes are what the Events on a request with a reason say.

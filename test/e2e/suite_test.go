@@ -14,8 +14,6 @@ import (
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/types"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -43,90 +41,42 @@ func TestEndToEnd(t *testing.T) {
 }
 
 var _ = BeforeSuite(func(ctx SpecContext) {
+	plane = operator.NewPlane(ctx, GinkgoTB(), controlplane.Options{ControllerManager: true})
+	admin = operator.NewClient(GinkgoTB(), plane.AdminConfig())
 	var err error
-	plane, err = controlplane.Start(ctx, controlplane.Options{ControllerManager: true})
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(func() error { return plane.Stop() })
-	Expect(operator.Install(ctx, plane)).To(Succeed())
-	admin = clientOf(plane.AdminConfig())
 	asAlice, err = plane.User("alice", "askers")
 	Expect(err).NotTo(HaveOccurred())
-	alice = clientOf(asAlice)
-
-	Expect(admin.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "reader"}, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get", "list"}},
-	}})).To(Succeed())
-	for _, role := range []string{"reader", "edit", "admin"} {
-		allowBind(ctx, role)
-	}
-	Expect(admin.Create(ctx, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "askers"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "lapse-requester"},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "askers"}},
-	})).To(Succeed())
+	alice = operator.NewClient(GinkgoTB(), asAlice)
+	create(ctx, builders.ClusterRole("reader", builders.Rule("", "configmaps", "get", "list")),
+		builders.Bindable("clusterroles", "reader", "edit", "admin"),
+		builders.ClusterBinding("askers", "lapse-requester", builders.Group("askers")))
 }, NodeTimeout(3*time.Minute))
 
-// allowBind is what an admin does to let the operator bind a role.
-func allowBind(ctx context.Context, role string) {
+func create(ctx context.Context, objects ...client.Object) {
 	GinkgoHelper()
-	Expect(admin.Create(ctx, &rbacv1.ClusterRole{
-		ObjectMeta: metav1.ObjectMeta{Name: "bindable-" + role, Labels: map[string]string{v1alpha1.BindableLabel: "true"}},
-		Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"}, ResourceNames: []string{role}, Verbs: []string{"bind"}},
-		},
-	})).To(Succeed())
-}
-
-func clientOf(config *rest.Config) client.Client {
-	GinkgoHelper()
-	c, err := operator.Client(config)
-	Expect(err).NotTo(HaveOccurred())
-	return c
+	operator.Create(ctx, GinkgoTB(), admin, objects...)
 }
 
 // startManager runs one for the rest of the spec.
 func startManager(ctx context.Context, args ...string) *operator.Manager {
 	GinkgoHelper()
-	m, err := operator.Start(ctx, plane, GinkgoWriter, args...)
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(func() error { return m.Stop() })
-	return m
-}
-
-// removeGuard takes an admission policy away for the rest of the spec.
-func removeGuard(ctx context.Context, name string) {
-	GinkgoHelper()
-	restore, err := operator.RemoveGuard(ctx, plane, name)
-	if restore != nil {
-		DeferCleanup(func(ctx SpecContext) { Expect(restore(ctx)).To(Succeed()) })
-	}
-	Expect(err).NotTo(HaveOccurred())
+	return operator.NewManager(ctx, GinkgoTB(), plane, GinkgoWriter, args...)
 }
 
 func newNamespace(ctx context.Context) string {
 	GinkgoHelper()
-	ns := builders.Namespace("")
-	ns.GenerateName = "spec-"
-	Expect(admin.Create(ctx, ns)).To(Succeed())
-	return ns.Name
+	return operator.NewNamespace(ctx, GinkgoTB(), admin)
 }
 
 // newPolicy creates a policy that belongs to one spec.
 func newPolicy(ctx context.Context, b builders.PolicyBuilder) {
 	GinkgoHelper()
-	p := b.Build()
-	Expect(admin.Create(ctx, p)).To(Succeed())
-	DeferCleanup(func(ctx SpecContext) { Expect(client.IgnoreNotFound(admin.Delete(ctx, p))).To(Succeed()) })
+	operator.NewPolicy(ctx, GinkgoTB(), admin, b)
 }
 
-// reason waits for the reason of Ready.
+// haveReason matches the reason of Ready.
 func haveReason(reason string) types.GomegaMatcher {
-	return WithTransform(func(req *v1alpha1.AccessRequest) string {
-		if c := meta.FindStatusCondition(req.Status.Conditions, v1alpha1.ConditionReady); c != nil {
-			return c.Reason
-		}
-		return ""
-	}, Equal(reason))
+	return WithTransform(operator.Reason, Equal(reason))
 }
 
 // eventually reads the request until it has the reason.

@@ -12,7 +12,6 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -161,7 +160,7 @@ var _ = Describe("A managed binding", Ordered, func() {
 			defer mu.Unlock()
 			victims[what] = v
 		})
-		removeGuard(ctx, operator.ManagedBindingGuard)
+		operator.WithoutGuard(ctx, GinkgoTB(), plane, operator.ManagedBindingGuard)
 		eachWay(func(what string) {
 			v := victims[what]
 			Expect(tampering[what](ctx, v)).To(Succeed(), what)
@@ -188,22 +187,17 @@ func eachWay(do func(what string)) {
 // newVictim has alice be granted admin, in a namespace of its own.
 func newVictim(ctx context.Context, name string, lasting time.Duration) *victim {
 	GinkgoHelper()
-	ns := builders.Namespace("", "victim", "true")
-	ns.GenerateName = "spec-"
-	Expect(admin.Create(ctx, ns)).To(Succeed())
-	t := &tenant{ns: ns.Name}
-	t.standing(ctx, builders.User("mallory"))
-	config, err := plane.User("mallory")
-	Expect(err).NotTo(HaveOccurred())
-	v := &victim{ns: ns.Name, mallory: clientOf(config)}
-	v.req = builders.Request(name).In(ns.Name).ForClusterRole("admin").Lasting(lasting).Build()
+	ns := operator.NewNamespace(ctx, GinkgoTB(), admin, "victim", "true")
+	create(ctx, builders.Binding(ns, "standing", "admin", builders.User("mallory")))
+	v := &victim{ns: ns, mallory: operator.NewUser(GinkgoTB(), plane, "mallory")}
+	v.req = builders.Request(name).In(ns).ForClusterRole("admin").Lasting(lasting).Build()
 	Expect(alice.Create(ctx, v.req)).To(Succeed())
 	eventually(ctx, v.req, v1alpha1.ReasonGranted)
-	v.binding = &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: v.req.Status.Grant.Binding}}
+	v.binding = &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: v.req.Status.Grant.Binding}}
 	v.binding = v.current(ctx)
 	DeferCleanup(v.unpin)
 	Eventually(func() error {
-		return alice.List(ctx, &corev1.ConfigMapList{}, client.InNamespace(ns.Name))
+		return alice.List(ctx, &corev1.ConfigMapList{}, client.InNamespace(ns))
 	}).WithContext(ctx).Should(Succeed())
 	return v
 }
@@ -227,13 +221,7 @@ func (v *victim) current(ctx context.Context) *rbacv1.RoleBinding {
 func (v *victim) expectNoAccess(ctx context.Context) {
 	GinkgoHelper()
 	for _, name := range []string{"alice", "eve"} {
-		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-			User: name, ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: v.ns, Verb: "list", Resource: "configmaps"},
-		}}
-		Eventually(func(g Gomega) {
-			g.Expect(admin.Create(ctx, review)).To(Succeed())
-			g.Expect(review.Status.Allowed).To(BeFalse())
-		}).WithContext(ctx).Should(Succeed())
+		Eventually(operator.Allowed).WithContext(ctx).WithArguments(admin, name, "list", "configmaps", v.ns).Should(BeFalse())
 	}
 	Expect(alice.List(ctx, &corev1.ConfigMapList{}, client.InNamespace(v.ns))).To(MatchError(ContainSubstring(`User "alice" cannot list resource "configmaps"`)))
 }

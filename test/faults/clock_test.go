@@ -10,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/operator"
 )
 
 // The proxy sets what clock the API server seems to have. Access begins and ends by
@@ -47,7 +48,7 @@ var _ = Describe("Clocks that are apart", func() {
 			Expect(next.Status.Grant.GrantedAt.Time).To(BeTemporally("~", time.Now(), 5*time.Second), "by the clock as it is now")
 			await(ctx, soon, v1alpha1.ReasonExpired)
 			Expect(admin.Get(ctx, keyOf(long), long)).To(Succeed())
-			Expect(reasonOf(long)).To(Equal(v1alpha1.ReasonGranted))
+			Expect(operator.Reason(long)).To(Equal(v1alpha1.ReasonGranted))
 			if ahead < 0 {
 				s.converge(ctx)
 				s.judge(ctx, row{sweep: "clock stepped back and forth", runs: 4})

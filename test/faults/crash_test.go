@@ -17,6 +17,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/operator"
 )
 
 // flow is one way in which a request can go.
@@ -159,7 +160,7 @@ var _ = Describe("A crash", func() {
 				asked := ask(ctx, req)
 				Eventually(func(g Gomega) {
 					g.Expect(admin.Get(ctx, keyOf(asked), asked)).To(Succeed())
-					g.Expect(reasonOf(asked)).To(Equal(v1alpha1.ReasonExpired))
+					g.Expect(operator.Reason(asked)).To(Equal(v1alpha1.ReasonExpired))
 				}, 3*time.Minute).WithContext(ctx).Should(Succeed())
 				s.converge(ctx)
 				s.judge(ctx, row{sweep: "crash again and again", runs: int(m.starts.Load() - 1)})

@@ -12,7 +12,6 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -107,10 +106,7 @@ var _ = Describe("Next to bare calls", Serial, whole, func() {
 // startDirect runs a manager that has nothing between it and the API server.
 func startDirect(ctx context.Context, args ...string) *operator.Manager {
 	GinkgoHelper()
-	m, err := operator.Start(ctx, plane, GinkgoWriter, args...)
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(func() error { return m.Stop() })
-	return m
+	return operator.NewManager(ctx, GinkgoTB(), plane, GinkgoWriter, args...)
 }
 
 // widen makes more namespaces that the policy of the scene covers.
@@ -130,12 +126,9 @@ func widen(ctx context.Context, s *scene, n int) []string {
 // allowed asks the API server's authorizer whether alice has access.
 func allowed(ctx context.Context, ns string) bool {
 	GinkgoHelper()
-	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User:               "alice",
-		ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: ns, Verb: "get", Resource: "configmaps"},
-	}}
-	Expect(admin.Create(ctx, review)).To(Succeed())
-	return review.Status.Allowed
+	may, err := operator.Allowed(ctx, admin, "alice", "get", "configmaps", ns)
+	Expect(err).NotTo(HaveOccurred())
+	return may
 }
 
 // firstNo is when the authorizer first said no.

@@ -17,6 +17,7 @@ import (
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/operator"
 )
 
 // An operator that is played by the test does what must never be done, on the real
@@ -231,7 +232,7 @@ var _ = Describe("The proxy", func() {
 		proxy, err := NewProxy(operatorConfig)
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(proxy.Close)
-		through := clientOf(proxy.Through(operatorConfig))
+		through := operator.NewClient(GinkgoTB(), proxy.Through(operatorConfig))
 		proxy.Inject(At(1, 2, func(c Call) bool { return c.Is("list", "accesspolicies") }, Effect{Status: 500}))
 		policies := &v1alpha1.AccessPolicyList{}
 		Expect(through.List(ctx, policies)).NotTo(Succeed())
@@ -249,7 +250,7 @@ var _ = Describe("The proxy", func() {
 		DeferCleanup(proxy.Close)
 		proxy.Inject(At(1, 1, write(s.ns), Effect{Mute: true}))
 		b := bindingFor(req, time.Hour)
-		Expect(clientOf(proxy.Through(operatorConfig)).Create(ctx, b)).NotTo(Succeed())
+		Expect(operator.NewClient(GinkgoTB(), proxy.Through(operatorConfig)).Create(ctx, b)).NotTo(Succeed())
 		Expect(admin.Get(ctx, client.ObjectKeyFromObject(b), b)).To(Succeed())
 	}, SpecTimeout(time.Minute))
 })

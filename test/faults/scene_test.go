@@ -14,7 +14,6 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -154,10 +153,7 @@ func newScene(ctx context.Context, late time.Duration, approved bool) *scene {
 
 func newNamespace(ctx context.Context) string {
 	GinkgoHelper()
-	ns := builders.Namespace("")
-	ns.GenerateName = "faults-"
-	Expect(admin.Create(ctx, ns)).To(Succeed())
-	return ns.Name
+	return operator.NewNamespace(ctx, GinkgoTB(), admin)
 }
 
 func (s *scene) namespaces() []string { return append([]string{s.ns}, s.others...) }
@@ -231,19 +227,12 @@ func (s *scene) judge(ctx context.Context, r row) {
 	Expect(h.Requests).NotTo(BeEmpty(), "nothing was judged")
 }
 
-func reasonOf(req *v1alpha1.AccessRequest) string {
-	if c := meta.FindStatusCondition(req.Status.Conditions, v1alpha1.ConditionReady); c != nil {
-		return c.Reason
-	}
-	return ""
-}
-
 // await reads the request until it has the reason.
 func await(ctx context.Context, req *v1alpha1.AccessRequest, reason string) {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
 		g.Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
-		g.Expect(reasonOf(req)).To(Equal(reason))
+		g.Expect(operator.Reason(req)).To(Equal(reason))
 	}).WithContext(ctx).Should(Succeed())
 }
 

@@ -122,7 +122,7 @@ var _ = Describe("An operator that sees the past", func() {
 		await(ctx, revoked, v1alpha1.ReasonGranted)
 		Consistently(func() string {
 			Expect(admin.Get(ctx, keyOf(req), req)).To(Succeed())
-			return reasonOf(req)
+			return operator.Reason(req)
 		}, time.Second).WithContext(ctx).Should(Equal(v1alpha1.ReasonGranted))
 		decide(ctx, bob, revoked, v1alpha1.VerdictRevoke)
 		await(ctx, revoked, v1alpha1.ReasonRevoked)

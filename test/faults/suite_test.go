@@ -4,7 +4,6 @@
 package faults
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -17,14 +16,12 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
-	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/controlplane"
 	"github.com/lapse-dev/lapse/test/operator"
 )
@@ -67,62 +64,22 @@ func TestFaults(t *testing.T) {
 
 var _ = BeforeSuite(func(ctx SpecContext) {
 	log.SetLogger(zap.New(zap.WriteTo(GinkgoWriter)))
-	var err error
-	plane, err = controlplane.Start(ctx, controlplane.Options{ControllerManager: true, AuditObjects: true})
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(func() error { return plane.Stop() })
-	Expect(operator.Install(ctx, plane)).To(Succeed())
-	admin = clientOf(plane.AdminConfig())
-	alice, bob = user("alice", "askers"), user("bob", "leads")
-	operatorConfig, err = plane.ServiceAccountConfig(ctx, operator.Namespace, operator.ServiceAccount)
-	Expect(err).NotTo(HaveOccurred())
-	asOperator = clientOf(operatorConfig)
-	createRoles(ctx)
+	plane = operator.NewPlane(ctx, GinkgoTB(), controlplane.Options{ControllerManager: true, AuditObjects: true})
+	admin = operator.NewClient(GinkgoTB(), plane.AdminConfig())
+	alice, bob = operator.NewUser(GinkgoTB(), plane, "alice", "askers"), operator.NewUser(GinkgoTB(), plane, "bob", "leads")
+	operatorConfig = operator.OwnConfig(ctx, GinkgoTB(), plane)
+	asOperator = operator.NewClient(GinkgoTB(), operatorConfig)
+
+	read := builders.Rule("", "configmaps", "get", "list")
+	operator.Create(ctx, GinkgoTB(), admin,
+		builders.ClusterRole("reader", read), builders.ClusterRole("another", read),
+		builders.Bindable("clusterroles", "reader", "another"),
+		builders.ClusterBinding("askers", "lapse-requester", builders.Group("askers")),
+		builders.ClusterBinding("givers-back", "lapse-approver", builders.Group("askers")),
+		builders.ClusterBinding("leads", "lapse-approver", builders.Group("leads")),
+		builders.ClusterRole("ender", builders.Rule("lapse.dev", "accessrequests", "delete")),
+		builders.ClusterBinding("enders", "ender", builders.Group("leads")))
 }, NodeTimeout(3*time.Minute))
-
-func createRoles(ctx context.Context) {
-	GinkgoHelper()
-	for _, name := range []string{"reader", "another"} {
-		Expect(admin.Create(ctx, clusterRole(name, nil, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get", "list"}}))).To(Succeed())
-	}
-	Expect(admin.Create(ctx, clusterRole("bindable", map[string]string{v1alpha1.BindableLabel: "true"}, rbacv1.PolicyRule{
-		APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"}, ResourceNames: []string{"reader", "another"}, Verbs: []string{"bind"},
-	}))).To(Succeed())
-	for name, group := range map[string]string{"lapse-requester": "askers", "lapse-approver": "leads"} {
-		Expect(admin.Create(ctx, clusterBinding(group, name, group))).To(Succeed())
-	}
-	Expect(admin.Create(ctx, clusterBinding("givers-back", "lapse-approver", "askers"))).To(Succeed())
-	Expect(admin.Create(ctx, clusterRole("ender", nil, rbacv1.PolicyRule{
-		APIGroups: []string{"lapse.dev"}, Resources: []string{"accessrequests"}, Verbs: []string{"delete"},
-	}))).To(Succeed())
-	Expect(admin.Create(ctx, clusterBinding("enders", "ender", "leads"))).To(Succeed())
-}
-
-func clusterRole(name string, labels map[string]string, rules ...rbacv1.PolicyRule) *rbacv1.ClusterRole {
-	return &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}, Rules: rules}
-}
-
-func clusterBinding(name, role, group string) *rbacv1.ClusterRoleBinding {
-	return &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: group}},
-	}
-}
-
-func clientOf(config *rest.Config) client.Client {
-	GinkgoHelper()
-	c, err := operator.Client(config)
-	Expect(err).NotTo(HaveOccurred())
-	return c
-}
-
-func user(name string, groups ...string) client.Client {
-	GinkgoHelper()
-	config, err := plane.User(name, groups...)
-	Expect(err).NotTo(HaveOccurred())
-	return clientOf(config)
-}
 
 // row is one line of the table that a run prints.
 type row struct {

@@ -168,16 +168,13 @@ func refusal(err error) (bool, error) {
 // probeBinding gives the admin a role that the operator holds itself.
 func probeBinding() *rbacv1.RoleBinding {
 	soon := time.Now().Add(20 * time.Second).UTC().Format(time.RFC3339)
-	return &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "default", Name: probeName,
-			Labels: map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.RequestUIDLabel: probeUID},
-			Annotations: map[string]string{
-				v1alpha1.ExpiresAtAnnotation: soon, v1alpha1.CreateByAnnotation: soon, v1alpha1.RequestAnnotation: "probe",
-			},
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: "probe", UID: probeUID}},
-		},
-		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "lapse-auditor"},
-		Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "admin"}},
+	b := builders.Binding("default", probeName, "lapse-auditor", builders.User("admin"))
+	b.Labels = map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.RequestUIDLabel: probeUID}
+	b.Annotations = map[string]string{
+		v1alpha1.ExpiresAtAnnotation: soon, v1alpha1.CreateByAnnotation: soon, v1alpha1.RequestAnnotation: "probe",
 	}
+	b.OwnerReferences = []metav1.OwnerReference{
+		{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: "probe", UID: probeUID},
+	}
+	return b
 }

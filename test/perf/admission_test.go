@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -72,47 +71,40 @@ func ratio(b *testing.B, what string, guarded, bare func(i int) error) {
 
 // side is one of the two control planes. alice may do everything in the namespace.
 type side struct {
-	guarded                bool
-	admin, operator, alice client.Client
+	guarded         bool
+	operator, alice client.Client
 }
 
 func newSide(ctx context.Context, b *testing.B, guarded bool) *side {
 	b.Helper()
-	plane, err := controlplane.Start(ctx, controlplane.Options{})
-	check(b, err)
-	b.Cleanup(func() { check(b, plane.Stop()) })
 	s := &side{guarded: guarded}
-	s.admin, err = operator.Client(plane.AdminConfig())
-	check(b, err)
-	s.operator = s.admin
+	var plane *controlplane.ControlPlane
 	if guarded {
-		check(b, operator.Install(ctx, plane))
-		config, err := plane.ServiceAccountConfig(ctx, operator.Namespace, operator.ServiceAccount)
-		check(b, err)
-		s.operator, err = operator.Client(config)
-		check(b, err)
+		plane = operator.NewPlane(ctx, b, controlplane.Options{})
+		s.operator = operator.NewClient(b, operator.OwnConfig(ctx, b, plane))
 	} else {
-		check(b, operator.Apply(ctx, plane, plane.AdminConfig(), "-k", "config/crd"))
-		check(b, operator.Apply(ctx, plane, plane.AdminConfig(), "-f", "config/rbac/auditor_role.yaml"))
+		plane = bare(ctx, b)
+		s.operator = operator.NewClient(b, plane.AdminConfig())
 	}
-	config, err := plane.User("alice", "askers")
-	check(b, err)
-	s.alice, err = operator.Client(config)
-	check(b, err)
-	for _, obj := range []client.Object{
-		builders.Namespace(namespace),
-		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "everything"}, Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}},
-		}},
-		bind("everything", "alice"),
-	} {
-		check(b, s.admin.Create(ctx, obj))
-	}
+	s.alice = operator.NewUser(b, plane, "alice", "askers")
+	operator.Create(ctx, b, operator.NewClient(b, plane.AdminConfig()), builders.Namespace(namespace),
+		builders.ClusterRole("everything", builders.Rule("*", "*", "*")), bind("everything", "alice"))
 	// RBAC and the new kinds are known after a moment.
 	check(b, wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
 		return s.alice.Create(ctx, s.request("probe"), client.DryRunAll) == nil, nil
 	}))
 	return s
+}
+
+// bare is a control plane with the kinds of Lapse alone.
+func bare(ctx context.Context, b *testing.B) *controlplane.ControlPlane {
+	b.Helper()
+	plane, err := controlplane.Start(ctx, controlplane.Options{})
+	check(b, err)
+	b.Cleanup(func() { check(b, plane.Stop()) })
+	check(b, operator.Apply(ctx, plane, plane.AdminConfig(), "-k", "config/crd"))
+	check(b, operator.Apply(ctx, plane, plane.AdminConfig(), "-f", "config/rbac/auditor_role.yaml"))
+	return plane
 }
 
 // request is the same on both sides when it is stored: where nothing stamps it, it says

@@ -12,9 +12,6 @@ import (
 	"testing"
 	"time"
 
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/controlplane"
 	"github.com/lapse-dev/lapse/test/operator"
@@ -29,10 +26,7 @@ const starts = 100
 // policies. It is meant for -benchtime 1x.
 func BenchmarkPluginStart(b *testing.B) {
 	ctx := b.Context()
-	plane, err := controlplane.Start(ctx, controlplane.Options{})
-	check(b, err)
-	b.Cleanup(func() { check(b, plane.Stop()) })
-	check(b, operator.Install(ctx, plane))
+	plane := operator.NewPlane(ctx, b, controlplane.Options{})
 	run := runner(b, plane)
 	ask(ctx, b, plane, "over", "Active")
 	for b.Loop() {
@@ -45,14 +39,8 @@ func BenchmarkPluginStart(b *testing.B) {
 // runner runs kubectl as an auditor, who may read everything that is shown.
 func runner(b *testing.B, plane *controlplane.ControlPlane) func(ctx context.Context, args ...string) time.Duration {
 	b.Helper()
-	admin, err := operator.Client(plane.AdminConfig())
-	check(b, err)
-	check(b, admin.Create(b.Context(), builders.Namespace(namespace)))
-	check(b, admin.Create(b.Context(), &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "auditor"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "lapse-auditor"},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "auditor"}},
-	}))
+	operator.Create(b.Context(), b, operator.NewClient(b, plane.AdminConfig()),
+		builders.Namespace(namespace), builders.ClusterBinding("auditor", "lapse-auditor", builders.User("auditor")))
 	auditor, err := plane.User("auditor")
 	check(b, err)
 	home := b.TempDir()
@@ -77,16 +65,11 @@ func runner(b *testing.B, plane *controlplane.ControlPlane) func(ctx context.Con
 // ask stores a request in some state, which the operator would write.
 func ask(ctx context.Context, b *testing.B, plane *controlplane.ControlPlane, name, state string) {
 	b.Helper()
-	owner, err := plane.ServiceAccountConfig(ctx, operator.Namespace, operator.ServiceAccount)
-	check(b, err)
-	admin, err := operator.Client(plane.AdminConfig())
-	check(b, err)
-	req := builders.Request(name).In(namespace).Build()
-	check(b, admin.Create(ctx, req))
+	operator.Create(ctx, b, operator.NewClient(b, plane.AdminConfig()), builders.Request(name).In(namespace).Build())
 	reason := map[string]string{"Active": "Granted", "Pending": "PendingApproval"}[state]
 	patch := fmt.Sprintf(`{"status": {"state": %q, "observedGeneration": 1, "policy": {"name": "p", "uid": "u", "generation": 1},
   "conditions": [{"type": "Ready", "status": "Unknown", "reason": %q, "message": "", "observedGeneration": 1, "lastTransitionTime": "2026-12-01T12:00:00Z"}]}}`, state, reason)
-	_, stderr, err := plane.Kubectl(ctx, owner, "patch", "accessrequest", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
+	_, stderr, err := plane.Kubectl(ctx, operator.OwnConfig(ctx, b, plane), "patch", "accessrequest", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
 	if err != nil {
 		b.Fatalf("%v: %s", err, stderr)
 	}

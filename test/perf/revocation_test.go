@@ -13,9 +13,7 @@ import (
 	"testing"
 	"time"
 
-	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -57,53 +55,24 @@ type scene struct {
 // start runs a control plane and the manager binary, and lets alice ask.
 func start(ctx context.Context, b *testing.B) *scene {
 	b.Helper()
-	plane, err := controlplane.Start(ctx, controlplane.Options{ControllerManager: true})
-	check(b, err)
-	b.Cleanup(func() { check(b, plane.Stop()) })
-	check(b, operator.Install(ctx, plane))
-	manager, err := operator.Start(ctx, plane, io.Discard)
-	check(b, err)
-	b.Cleanup(func() { check(b, manager.Stop()) })
-
-	s := &scene{}
-	s.admin, err = operator.Client(plane.AdminConfig())
-	check(b, err)
-	config, err := plane.User("alice")
-	check(b, err)
-	s.alice, err = operator.Client(config)
-	check(b, err)
-	config, err = plane.User("owner", "owners")
-	check(b, err)
-	s.owner, err = operator.Client(config)
-	check(b, err)
-	all := func(verbs ...string) []rbacv1.PolicyRule {
-		return []rbacv1.PolicyRule{{APIGroups: []string{"lapse.dev"}, Resources: []string{"accessrequests", "accessdecisions"}, Verbs: verbs}}
+	plane := operator.NewPlane(ctx, b, controlplane.Options{ControllerManager: true})
+	operator.NewManager(ctx, b, plane, io.Discard)
+	s := &scene{
+		admin: operator.NewClient(b, plane.AdminConfig()),
+		alice: operator.NewUser(b, plane, "alice"), owner: operator.NewUser(b, plane, "owner", "owners"),
 	}
-	for _, obj := range []client.Object{
-		builders.Namespace(namespace),
-		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "reader"}, Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"get"}},
-		}},
-		&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "asker"}, Rules: all("create", "get", "delete")},
-		&rbacv1.ClusterRole{
-			ObjectMeta: metav1.ObjectMeta{Name: "bindable", Labels: map[string]string{v1alpha1.BindableLabel: "true"}},
-			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"}, ResourceNames: []string{"reader"}, Verbs: []string{"bind"}}},
-		},
-		bind("asker", "alice"), bind("asker", "owner"),
-		builders.Policy("perf").Allowing("reader").In(namespace).Build(),
-	} {
-		check(b, s.admin.Create(ctx, obj))
-	}
+	asks := []string{"create", "get", "delete"}
+	operator.Create(ctx, b, s.admin,
+		builders.Namespace(namespace), builders.ClusterRole("reader", builders.Rule("", "configmaps", "get")),
+		builders.ClusterRole("asker", builders.Rule("lapse.dev", "accessrequests", asks...), builders.Rule("lapse.dev", "accessdecisions", asks...)),
+		builders.Bindable("clusterroles", "reader"), bind("asker", "alice"), bind("asker", "owner"),
+		builders.Policy("perf").Allowing("reader").In(namespace).Build())
 	return s
 }
 
 // bind gives a ClusterRole to a user, in the namespace.
 func bind(role, user string) *rbacv1.RoleBinding {
-	return &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: role + "-" + user},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}},
-	}
+	return builders.Binding(namespace, role+"-"+user, role, builders.User(user))
 }
 
 // deletion binds plainly, deletes, and waits for the no.
@@ -139,12 +108,8 @@ func (s *scene) revocation(ctx context.Context, b *testing.B, name string) time.
 func (s *scene) await(ctx context.Context, b *testing.B, want bool) {
 	b.Helper()
 	check(b, wait.PollUntilContextTimeout(ctx, time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
-		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-			User:               "alice",
-			ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "get", Resource: "configmaps"},
-		}}
-		err := s.admin.Create(ctx, review)
-		return review.Status.Allowed == want, err
+		may, err := operator.Allowed(ctx, s.admin, "alice", "get", "configmaps", namespace)
+		return may == want, err
 	}))
 }
 

@@ -15,8 +15,6 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -97,41 +95,18 @@ var _ = Describe("An upgrade of the control plane", func() {
 // begin installs Lapse on the first version, with two replicas and a policy.
 func begin(ctx context.Context, v string) *cluster {
 	GinkgoHelper()
-	plane, err := controlplane.Start(ctx, controlplane.Options{Assets: assets(v), ControllerManager: true})
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(plane.Stop)
-	Expect(operator.Install(ctx, plane)).To(Succeed())
-	s := &cluster{plane: plane, admin: clientOf(plane, "admin", "system:masters"), alice: clientOf(plane, "alice", "askers")}
-	subject := rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "askers"}
-	for _, obj := range []client.Object{
-		builders.Namespace(namespace),
-		builders.Policy("payments-view").Allowing("view").In(namespace).Build(),
-		&rbacv1.ClusterRole{
-			ObjectMeta: metav1.ObjectMeta{Name: "lapse-bindable-view", Labels: map[string]string{v1alpha1.BindableLabel: "true"}},
-			Rules:      []rbacv1.PolicyRule{{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"}, ResourceNames: []string{"view"}, Verbs: []string{"bind"}}},
-		},
-		&rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: "askers"}, Subjects: []rbacv1.Subject{subject},
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "lapse-requester"},
-		},
-	} {
-		Expect(s.admin.Create(ctx, obj)).To(Succeed())
+	plane := operator.NewPlane(ctx, GinkgoTB(), controlplane.Options{Assets: assets(v), ControllerManager: true})
+	s := &cluster{
+		plane: plane, admin: operator.NewUser(GinkgoTB(), plane, "admin", "system:masters"),
+		alice: operator.NewUser(GinkgoTB(), plane, "alice", "askers"),
 	}
+	operator.Create(ctx, GinkgoTB(), s.admin,
+		builders.Namespace(namespace), builders.Policy("payments-view").Allowing("view").In(namespace).Build(),
+		builders.Bindable("clusterroles", "view"), builders.ClusterBinding("askers", "lapse-requester", builders.Group("askers")))
 	for range 2 {
-		manager, err := operator.Start(ctx, plane, GinkgoWriter, "--leader-elect")
-		Expect(err).NotTo(HaveOccurred())
-		DeferCleanup(manager.Stop)
+		operator.NewManager(ctx, GinkgoTB(), plane, GinkgoWriter, "--leader-elect")
 	}
 	return s
-}
-
-func clientOf(plane *controlplane.ControlPlane, name string, groups ...string) client.Client {
-	GinkgoHelper()
-	config, err := plane.User(name, groups...)
-	Expect(err).NotTo(HaveOccurred())
-	c, err := operator.Client(config)
-	Expect(err).NotTo(HaveOccurred())
-	return c
 }
 
 // ask has alice ask, naming herself, and waits until she is granted it.
