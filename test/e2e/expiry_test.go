@@ -32,10 +32,9 @@ var _ = Describe("The end of access", func() {
 		startManager(ctx)
 		end := time.Now().Add(15 * time.Second).Truncate(time.Second)
 		deleted := watchDeletions(ctx, ns)
-		for i := range grants {
-			req := builders.Request(fmt.Sprintf("many-%03d", i)).In(ns).ForClusterRole("reader").Lasting(time.Hour).NotAfter(end).Build()
-			Expect(alice.Create(ctx, req)).To(Succeed())
-		}
+		askMany(ctx, grants, func(i int) builders.RequestBuilder {
+			return builders.Request(fmt.Sprintf("many-%03d", i)).In(ns).ForClusterRole("reader").Lasting(time.Hour).NotAfter(end)
+		})
 		Eventually(func() int { return len(bindings(ctx, ns)) }).WithContext(ctx).Should(Equal(grants))
 		Expect(time.Now()).To(BeTemporally("<", end), "the grants must all be there before any ends")
 

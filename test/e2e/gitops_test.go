@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -43,26 +45,24 @@ spec:
 			text += "  requester: {username: alice, groups: [askers, 'system:authenticated']}\n  subject: {kind: User, name: alice}\n"
 		}
 		Expect(os.WriteFile(file, []byte(text), 0o600)).To(Succeed())
-		apply := func(args ...string) string {
+		// One kubectl applies the file as often as it is named.
+		apply := func(times int, how ...string) string {
 			GinkgoHelper()
-			stdout, stderr, err := plane.Kubectl(ctx, asAlice, append([]string{"apply", "-f", file}, args...)...)
+			args := append(append([]string{"apply"}, how...), slices.Repeat([]string{"-f", file}, times)...)
+			stdout, stderr, err := plane.Kubectl(ctx, asAlice, args...)
 			Expect(err).NotTo(HaveOccurred(), stderr)
 			return stdout
 		}
-		apply()
+		apply(1)
 		req := builders.Request("git").In(ns).Build()
 		eventually(ctx, req, v1alpha1.ReasonExpired)
 		uid := req.UID
 
-		for range 60 {
-			Expect(apply()).To(ContainSubstring("unchanged"))
-		}
-		apply("--server-side", "--force-conflicts")
+		Expect(strings.Count(apply(60), "unchanged")).To(Equal(60))
+		apply(1, "--server-side", "--force-conflicts")
 		Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
 		version := req.ResourceVersion // managedFields name a second way of applying
-		for range 60 {
-			apply("--server-side", "--force-conflicts")
-		}
+		Expect(strings.Count(apply(60, "--server-side", "--force-conflicts"), "serverside-applied")).To(Equal(60))
 		Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
 		Expect(req.UID).To(Equal(uid))
 		Expect(req.ResourceVersion).To(Equal(version), "sixty times applied, not once changed")
@@ -70,7 +70,7 @@ spec:
 		Expect(bindings(ctx, ns)).To(BeEmpty())
 
 		Expect(admin.Delete(ctx, req)).To(Succeed())
-		apply()
+		apply(1)
 		eventually(ctx, req, v1alpha1.ReasonDenied)
 		Expect(req.UID).NotTo(Equal(uid))
 		Expect(req.Status.Conditions[0].Message).To(ContainSubstring(notAfter.Format(time.RFC3339)))

@@ -131,9 +131,9 @@ var _ = Describe("A role that changes while it is held", func() {
 		local := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Rules: []rbacv1.PolicyRule{builders.Rule("", "configmaps", "get", "list")}}
 		Expect(admin.Create(ctx, local)).To(Succeed())
 		m := startManager(ctx)
-		for i := range grants {
-			Expect(alice.Create(ctx, builders.Request(fmt.Sprintf("many-%03d", i)).In(ns).ForClusterRole("reader").Lasting(time.Hour).Build())).To(Succeed())
-		}
+		askMany(ctx, grants, func(i int) builders.RequestBuilder {
+			return builders.Request(fmt.Sprintf("many-%03d", i)).In(ns).ForClusterRole("reader").Lasting(time.Hour)
+		})
 		req := held(ctx, builders.Request("down").ForRole(name))
 		Eventually(func() int {
 			list := &v1alpha1.AccessRequestList{}

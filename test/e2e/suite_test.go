@@ -13,6 +13,8 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/types"
+	"golang.org/x/sync/errgroup"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -60,6 +62,10 @@ func create(ctx context.Context, objects ...client.Object) {
 // startManager runs one for the rest of the spec.
 func startManager(ctx context.Context, args ...string) *operator.Manager {
 	GinkgoHelper()
+	// One that is killed keeps the lease for 15 s, which the next to lead would wait for.
+	DeferCleanup(func(ctx SpecContext) {
+		Expect(admin.DeleteAllOf(ctx, &coordinationv1.Lease{}, client.InNamespace(operator.Namespace))).To(Succeed())
+	})
 	return operator.NewManager(ctx, GinkgoTB(), plane, GinkgoWriter, args...)
 }
 
@@ -72,6 +78,17 @@ func newNamespace(ctx context.Context) string {
 func newPolicy(ctx context.Context, b builders.PolicyBuilder) {
 	GinkgoHelper()
 	operator.NewPolicy(ctx, GinkgoTB(), admin, b)
+}
+
+// askMany has alice create requests, some at a time.
+func askMany(ctx context.Context, n int, request func(i int) builders.RequestBuilder) {
+	GinkgoHelper()
+	var group errgroup.Group
+	group.SetLimit(8)
+	for i := range n {
+		group.Go(func() error { return alice.Create(ctx, request(i).Build()) })
+	}
+	Expect(group.Wait()).To(Succeed())
 }
 
 // haveReason matches the reason of Ready.

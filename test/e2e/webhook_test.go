@@ -30,14 +30,13 @@ var _ = Describe("Beside a namespace whose webhook answers nothing", func() {
 			newPolicy(ctx, builders.Policy("p-"+each).Allowing("reader").In(each))
 		}
 		end := time.Now().Add(22 * time.Second).Truncate(time.Second)
-		ask := func(in string, n int, end func(i int) time.Time) {
-			for i := range n {
-				req := builders.Request(fmt.Sprintf("e-%03d", i)).In(in).ForClusterRole("reader").NotAfter(end(i)).Lasting(time.Hour).Build()
-				Expect(alice.Create(ctx, req)).To(Succeed())
-			}
+		request := func(i int) builders.RequestBuilder {
+			return builders.Request(fmt.Sprintf("e-%03d", i)).ForClusterRole("reader").Lasting(time.Hour)
 		}
-		ask(there, swallowed, func(int) time.Time { return end })
-		ask(ns, beside, func(i int) time.Time { return end.Add(time.Duration(i) * time.Second) })
+		askMany(ctx, swallowed, func(i int) builders.RequestBuilder { return request(i).In(there).NotAfter(end) })
+		askMany(ctx, beside, func(i int) builders.RequestBuilder {
+			return request(i).In(ns).NotAfter(end.Add(time.Duration(i) * time.Second))
+		})
 		Eventually(func() int { return len(holding(ctx, there)) + len(holding(ctx, ns)) }, 30*time.Second, "200ms").WithContext(ctx).Should(Equal(swallowed + beside))
 
 		writes := operator.Foreign{Namespace: there, Group: rbacv1.GroupName, Resource: "rolebindings", Operations: []admissionregistrationv1.OperationType{
