@@ -29,12 +29,23 @@ func TestCountSaysWhyAnApprovalWouldChangeNothing(t *testing.T) {
 		age   time.Duration
 		want  string
 	}{
-		"the first of two":                    {nil, v1alpha1.Identity{Username: "bob", Groups: []string{"leads"}}, 0, ""},
-		"the second of two":                   {[]string{"dave/security"}, v1alpha1.Identity{Username: "bob", Groups: []string{"leads"}}, 0, ""},
-		"one who makes room for another":      {[]string{"both/leads,security"}, v1alpha1.Identity{Username: "bob", Groups: []string{"leads"}}, 0, ""},
-		"the second lead":                     {[]string{"zoe/leads"}, v1alpha1.Identity{Username: "bob", Groups: []string{"leads"}}, 0, `nobody is needed any more out of those for whom you stand; it waits for 1 of Group "security"; approved by "zoe"`},
-		"the same person again":               {[]string{"bob/leads"}, v1alpha1.Identity{Username: "bob", Groups: []string{"leads"}}, 0, "you (bob) approved it already"},
-		"after the time in which it is asked": {nil, v1alpha1.Identity{Username: "bob", Groups: []string{"leads"}}, 2 * time.Hour, "late had to be approved by"},
+		"the first of two":  {nil, v1alpha1.Identity{Username: "bob", Groups: []string{"leads"}}, 0, ""},
+		"the second of two": {[]string{"dave/security"}, v1alpha1.Identity{Username: "bob", Groups: []string{"leads"}}, 0, ""},
+		"one who makes room for another": {
+			[]string{"both/leads,security"}, v1alpha1.Identity{Username: "bob", Groups: []string{"leads"}}, 0, "",
+		},
+		"the second lead": {
+			[]string{"zoe/leads"},
+			v1alpha1.Identity{Username: "bob", Groups: []string{"leads"}},
+			0,
+			`nobody is needed any more out of those for whom you stand; it waits for 1 of Group "security"; approved by "zoe"`,
+		},
+		"the same person again": {
+			[]string{"bob/leads"}, v1alpha1.Identity{Username: "bob", Groups: []string{"leads"}}, 0, "you (bob) approved it already",
+		},
+		"after the time in which it is asked": {
+			nil, v1alpha1.Identity{Username: "bob", Groups: []string{"leads"}}, 2 * time.Hour, "late had to be approved by",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := builders.Request("late").In("payments").By("alice").Build()

@@ -101,12 +101,18 @@ func TestExplainSaysWhatToDoNext(t *testing.T) {
 	requests := schema.GroupResource{Group: "lapse.dev", Resource: "accessrequests"}
 	forbidden := func(text string) error { return apierrors.NewForbidden(requests, "x", errors.New(text)) }
 	for want, err := range map[string]error{
-		"you (a b\"c) may not create accessdecisions.lapse.dev in namespace p; ask a cluster admin for a RoleBinding to ClusterRole lapse-approver (to decide) or lapse-requester (to give back)": forbidden(`User "a b"c" cannot create resource "accessdecisions" in API group "lapse.dev" in the namespace "p"`),
-		"you (eve) may not update accesspolicies.lapse.dev in the whole cluster; ask a cluster admin for a ClusterRoleBinding to ClusterRole lapse-policy-admin":                                  forbidden(`User "eve" cannot update resource "accesspolicies" in API group "lapse.dev" at the cluster scope`),
-		"you (eve) may not list namespaces in the whole cluster; ask a cluster admin for that permission":                                                                                         forbidden(`User "eve" cannot list resource "namespaces" in API group "" at the cluster scope`),
+		"you (a b\"c) may not create accessdecisions.lapse.dev in namespace p; ask a cluster admin " +
+			"for a RoleBinding to ClusterRole lapse-approver (to decide) or lapse-requester (to give back)": forbidden(
+			`User "a b"c" cannot create resource "accessdecisions" in API group "lapse.dev" in the namespace "p"`),
+		"you (eve) may not update accesspolicies.lapse.dev in the whole cluster; " +
+			"ask a cluster admin for a ClusterRoleBinding to ClusterRole lapse-policy-admin": forbidden(
+			`User "eve" cannot update resource "accesspolicies" in API group "lapse.dev" at the cluster scope`),
+		"you (eve) may not list namespaces in the whole cluster; ask a cluster admin for that permission": forbidden(
+			`User "eve" cannot list resource "namespaces" in API group "" at the cluster scope`),
 		"the API server refused this: you need more": forbidden("ValidatingAdmissionPolicy 'x' with binding 'x' denied request: you need more"),
 		"the API server does not accept who you are": apierrors.NewUnauthorized("no"),
-		"this cluster does not know Lapse's kinds":   apierrors.NewGenericServerResponse(http.StatusNotFound, "get", requests, "", "404 page not found", 0, true),
+		"this cluster does not know Lapse's kinds": apierrors.NewGenericServerResponse(http.StatusNotFound, "get", requests, "",
+			"404 page not found", 0, true),
 	} {
 		if got := p.explain(err); !strings.HasPrefix(got, want) {
 			t.Errorf("%v\nis explained as %q\nand not as      %q", err, got, want)

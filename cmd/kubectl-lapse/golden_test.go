@@ -57,7 +57,9 @@ func example(name string, state v1alpha1.RequestState, reason, message string) v
 		Status: v1alpha1.AccessRequestStatus{State: state},
 	}
 	if state != "" {
-		req.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: reason, Message: message, LastTransitionTime: minutes(-5)}}
+		req.Status.Conditions = []metav1.Condition{
+			{Type: v1alpha1.ConditionReady, Reason: reason, Message: message, LastTransitionTime: minutes(-5)},
+		}
 	}
 	return req
 }
@@ -84,28 +86,40 @@ func over(req v1alpha1.AccessRequest, by string) v1alpha1.AccessRequest {
 // gallery has a request in every state there is.
 func gallery() []v1alpha1.AccessRequest {
 	later := minutes(180)
-	scheduled := under(example("scheduled", v1alpha1.StateScheduled, v1alpha1.ReasonScheduled, "allowed by policy oncall-edit; access begins at 2026-12-01T15:00:00Z"), "oncall-edit")
+	scheduled := under(example("scheduled", v1alpha1.StateScheduled, v1alpha1.ReasonScheduled,
+		"allowed by policy oncall-edit; access begins at 2026-12-01T15:00:00Z"), "oncall-edit")
 	scheduled.Spec.NotBefore = &later
-	account := held(under(example("account", v1alpha1.StateActive, v1alpha1.ReasonGranted, "allowed by policy ci; access ends at 2026-12-01T12:00:30Z"), "ci"), 0)
+	account := held(under(example("account", v1alpha1.StateActive, v1alpha1.ReasonGranted,
+		"allowed by policy ci; access ends at 2026-12-01T12:00:30Z"), "ci"), 0)
 	account.Status.Grant.ExpiresAt = metav1.NewTime(noon.Add(30 * time.Second))
 	account.Spec.RoleRef = v1alpha1.RoleRef{Kind: v1alpha1.RoleKind, Name: "migrate"}
 	account.Spec.Subject = &v1alpha1.Subject{Kind: v1alpha1.ServiceAccountKind, Namespace: "payments", Name: "migrator"}
 	account.Spec.NotAfter = &later
-	evil := example("evil", v1alpha1.StateFailed, v1alpha1.ReasonBindFailed, "the API server refused the RoleBinding: \x1b[2J\u202egnp.exe\u009b2J")
+	evil := example("evil", v1alpha1.StateFailed, v1alpha1.ReasonBindFailed,
+		"the API server refused the RoleBinding: \x1b[2J\u202egnp.exe\u009b2J")
 	evil.Spec.Reason = "two\nlines\x1b[1A and \u202ereversed"
 	evil.Spec.Subject, evil.Spec.Requester.Username = nil, "eve\x07\r"
 	return []v1alpha1.AccessRequest{
 		example("new", "", "", ""),
-		under(example("pending", v1alpha1.StatePending, v1alpha1.ReasonPendingApproval, `waits for 1 of Group "security"; approved by "bob" (policy payments-admin), until 2026-12-01T12:50:00Z`), "payments-admin", "bob"),
-		under(example("unread", v1alpha1.StatePending, v1alpha1.ReasonPendingApproval, `waits for 1 of User "zoe" (policy secret), until 2026-12-01T12:50:00Z`), "secret"),
+		under(example("pending", v1alpha1.StatePending, v1alpha1.ReasonPendingApproval,
+			`waits for 1 of Group "security"; approved by "bob" (policy payments-admin), until 2026-12-01T12:50:00Z`), "payments-admin", "bob"),
+		under(example("unread", v1alpha1.StatePending, v1alpha1.ReasonPendingApproval,
+			`waits for 1 of User "zoe" (policy secret), until 2026-12-01T12:50:00Z`), "secret"),
 		scheduled,
-		held(under(example("active", v1alpha1.StateActive, v1alpha1.ReasonGranted, "allowed by policy payments-admin; access ends at 2026-12-01T12:42:00Z"), "payments-admin", "bob", "dave"), 42),
+		held(under(example("active", v1alpha1.StateActive, v1alpha1.ReasonGranted,
+			"allowed by policy payments-admin; access ends at 2026-12-01T12:42:00Z"), "payments-admin", "bob", "dave"), 42),
 		account,
-		held(under(example("overdue", v1alpha1.StateActive, v1alpha1.ReasonGranted, "allowed by policy oncall-edit; access ends at 2026-12-01T11:57:00Z"), "oncall-edit"), -3),
-		over(held(under(example("expired", v1alpha1.StateExpired, v1alpha1.ReasonExpired, "access ended as promised at 2026-12-01T11:59:00Z"), "oncall-edit"), -1), ""),
-		over(held(under(example("returned", v1alpha1.StateReturned, v1alpha1.ReasonReturned, `given back by "alice": "done"`), "oncall-edit"), 42), "alice"),
-		over(held(under(example("revoked", v1alpha1.StateRevoked, v1alpha1.ReasonRevoked, `revoked by "bob": "the change is off"`), "payments-admin", "bob", "dave"), 42), "bob"),
-		example("refused", v1alpha1.StateDenied, v1alpha1.ReasonDenied, "no policy allows this: policy oncall-edit: duration 8h is longer than its maxDuration 4h, and the reason must begin with an incident number; policy payments-admin: roleRef ClusterRole \"edit\" is not among its roles (ClusterRole \"admin\")"),
+		held(under(example("overdue", v1alpha1.StateActive, v1alpha1.ReasonGranted,
+			"allowed by policy oncall-edit; access ends at 2026-12-01T11:57:00Z"), "oncall-edit"), -3),
+		over(held(under(example("expired", v1alpha1.StateExpired, v1alpha1.ReasonExpired, "access ended as promised at 2026-12-01T11:59:00Z"),
+			"oncall-edit"), -1), ""),
+		over(held(under(example("returned", v1alpha1.StateReturned, v1alpha1.ReasonReturned, `given back by "alice": "done"`), "oncall-edit"),
+			42), "alice"),
+		over(held(under(example("revoked", v1alpha1.StateRevoked, v1alpha1.ReasonRevoked, `revoked by "bob": "the change is off"`),
+			"payments-admin", "bob", "dave"), 42), "bob"),
+		example("refused", v1alpha1.StateDenied, v1alpha1.ReasonDenied,
+			"no policy allows this: policy oncall-edit: duration 8h is longer than its maxDuration 4h, and the reason must begin with an incident "+
+				"number; policy payments-admin: roleRef ClusterRole \"edit\" is not among its roles (ClusterRole \"admin\")"),
 		under(example("late", v1alpha1.StateDenied, v1alpha1.ReasonApprovalTimedOut, "not approved within 1h0m0s"), "payments-admin", "bob"),
 		evil,
 	}

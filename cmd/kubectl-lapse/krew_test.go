@@ -62,7 +62,8 @@ func released(t *testing.T, tag string) (plugin krewPlugin) {
 
 func TestKrewManifestIsWhatKrewAsksFor(t *testing.T) {
 	plugin := released(t, "v0.1.0")
-	if plugin.Kind != "Plugin" || plugin.Metadata.Name != "lapse" || plugin.Spec.Version != "v0.1.0" || len(plugin.Spec.ShortDescription) > 50 {
+	if plugin.Kind != "Plugin" || plugin.Metadata.Name != "lapse" || plugin.Spec.Version != "v0.1.0" ||
+		len(plugin.Spec.ShortDescription) > 50 {
 		t.Errorf("krew would refuse this: %+v", plugin)
 	}
 	if len(plugin.Spec.Platforms) != 5 {

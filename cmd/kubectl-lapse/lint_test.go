@@ -23,28 +23,50 @@ func TestLintFindsMistakesAndRisks(t *testing.T) {
 		policy builders.PolicyBuilder
 		want   []string
 	}{
-		"nothing wrong":                     {good, nil},
-		"no namespace":                      {builders.Policy("p"), []string{"mistake: namespaces is empty, which matches nothing"}},
-		"no requester and no role":          {good.From().Allowing(), []string{"mistake: requesters is empty, which matches nothing", "mistake: roles is empty, which matches nothing"}},
+		"nothing wrong": {good, nil},
+		"no namespace":  {builders.Policy("p"), []string{"mistake: namespaces is empty, which matches nothing"}},
+		"no requester and no role": {good.From().Allowing(), []string{
+			"mistake: requesters is empty, which matches nothing", "mistake: roles is empty, which matches nothing",
+		}},
 		"a condition that does not compile": {good.If("request.nothing", ""), []string{"mistake: conditions[0]: 1:8: undefined field 'nothing'"}},
-		"a condition that is never true":    {good.If("false", ""), []string{"mistake: conditions[0] is always false, so that nothing is allowed"}},
-		"the same condition twice":          {good.If("1 < 2", "").If("1  <  2", ""), []string{"mistake: conditions[1] is the same as conditions[0]"}},
-		"too long":                          {good.AtMost(25 * time.Hour), []string{"mistake: maxDuration 25h is not between 10s and 24h"}},
-		"an approver":                       {good.ApprovedBy(eve), nil},
-		"one approver for two rules":        {good.ApprovedBy(eve).ApprovedBy(eve), []string{`mistake: approvals can never be met: even when all that are named approve, it waits for 1 of User "eve"`}},
-		"two approvers for two rules":       {good.ApprovedBy(eve, zoe).ApprovedBy(eve), nil},
-		"a group may be large enough":       {good.ApprovedBy(builders.Group("g")).ApprovedBy(builders.Group("g")), nil},
-		"the only approver asks":            {good.From(alice, zoe).ApprovedBy(alice), []string{`mistake: approvals can never be met for what alice asks, who does not count: it waits for 1 of User "alice"`}},
-		"a dangerous role":                  {good.Allowing("cluster-admin"), []string{`mistake: ClusterRole "cluster-admin" is dangerous: it may do everything; set allowDangerousRoles if that is meant`}},
-		"a role with lesser risks":          {good.Allowing("secrets"), []string{"risk: ClusterRole secrets: its holder can read secrets, with the passwords and tokens in them"}},
-		"namespaces by label":               {good.Selecting("team", "x"), []string{"risk: namespaces.selector: whoever may label a namespace decides that access can be asked for in it"}},
-		"a controller for itself":           {good.From(builders.ServiceAccount("flux", "apply")), []string{"risk: only ServiceAccounts may ask and grantees is empty: they can ask for nobody but themselves, which a GitOps controller seldom means"}},
-		"a group as grantee":                {good.To(builders.Group("devs")), []string{"risk: grantees: all members of group:devs get the access at once"}},
+		"a condition that is never true": {
+			good.If("false", ""), []string{"mistake: conditions[0] is always false, so that nothing is allowed"},
+		},
+		"the same condition twice": {
+			good.If("1 < 2", "").If("1  <  2", ""), []string{"mistake: conditions[1] is the same as conditions[0]"},
+		},
+		"too long":    {good.AtMost(25 * time.Hour), []string{"mistake: maxDuration 25h is not between 10s and 24h"}},
+		"an approver": {good.ApprovedBy(eve), nil},
+		"one approver for two rules": {good.ApprovedBy(eve).ApprovedBy(eve), []string{
+			`mistake: approvals can never be met: even when all that are named approve, it waits for 1 of User "eve"`,
+		}},
+		"two approvers for two rules": {good.ApprovedBy(eve, zoe).ApprovedBy(eve), nil},
+		"a group may be large enough": {good.ApprovedBy(builders.Group("g")).ApprovedBy(builders.Group("g")), nil},
+		"the only approver asks": {good.From(alice, zoe).ApprovedBy(alice), []string{
+			`mistake: approvals can never be met for what alice asks, who does not count: it waits for 1 of User "alice"`,
+		}},
+		"a dangerous role": {good.Allowing("cluster-admin"), []string{
+			`mistake: ClusterRole "cluster-admin" is dangerous: it may do everything; set allowDangerousRoles if that is meant`,
+		}},
+		"a role with lesser risks": {
+			good.Allowing("secrets"), []string{"risk: ClusterRole secrets: its holder can read secrets, with the passwords and tokens in them"},
+		},
+		"namespaces by label": {good.Selecting("team", "x"), []string{
+			"risk: namespaces.selector: whoever may label a namespace decides that access can be asked for in it",
+		}},
+		"a controller for itself": {good.From(builders.ServiceAccount("flux", "apply")), []string{
+			"risk: only ServiceAccounts may ask and grantees is empty: they can ask for nobody but themselves, " +
+				"which a GitOps controller seldom means",
+		}},
+		"a group as grantee": {
+			good.To(builders.Group("devs")), []string{"risk: grantees: all members of group:devs get the access at once"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			found, err := lintPolicy(tc.policy.Build(), func(ref v1alpha1.RoleRef) (policy.Role, bool, error) {
 				if ref.Name == "secrets" {
-					return policy.Role{Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get"}}}}, true, nil
+					return policy.Role{Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get"}}}},
+						true, nil
 				}
 				return policy.Role{}, true, nil
 			})

@@ -13,13 +13,15 @@ import (
 
 // harmful are ways to move the cursor, to hide text or to turn it around.
 var harmful = []string{
-	"\x1b[2J", "\x1b]0;title\x07", "\r", "\b\b", "\x00", "\x7f", "\u009b2J", "\u0085", "\u2028", "\u202egnp.exe", "\u2066", "\u200b", "\u00ad", "\ufeff", "\U000e0041", "\xff",
+	"\x1b[2J", "\x1b]0;title\x07", "\r", "\b\b", "\x00", "\x7f", "\u009b2J", "\u0085", "\u2028", "\u202egnp.exe", "\u2066", "\u200b", "\u00ad",
+	"\ufeff", "\U000e0041", "\xff",
 }
 
 func TestNothingHarmfulIsPrinted(t *testing.T) {
 	for _, s := range harmful {
 		for name, text := range map[string]string{"a cell": safe("a" + s + "b"), "a message": safeLines("a" + s + "b")} {
-			if strings.ContainsAny(text, "\x1b\r\b\x00\x07\x7f\u009b\u0085\u2028\u202e\u2066\u200b\u00ad\ufeff\U000e0041") || text != safeLines(text) {
+			if strings.ContainsAny(text, "\x1b\r\b\x00\x07\x7f\u009b\u0085\u2028\u202e\u2066\u200b\u00ad\ufeff\U000e0041") ||
+				text != safeLines(text) {
 				t.Errorf("%s of %q is %q", name, s, text)
 			}
 		}
@@ -54,7 +56,8 @@ func TestJSONKeepsItsMeaning(t *testing.T) {
 
 func TestUntil(t *testing.T) {
 	for want, d := range map[string]time.Duration{
-		"in 42m": 42 * time.Minute, "in 60m": time.Hour, "in 0s": 0, "in 1s": time.Millisecond, "in 2s": 2 * time.Second, "3m ago": -3 * time.Minute, "in 3h": 3 * time.Hour,
+		"in 42m": 42 * time.Minute, "in 60m": time.Hour, "in 0s": 0, "in 1s": time.Millisecond, "in 2s": 2 * time.Second,
+		"3m ago": -3 * time.Minute, "in 3h": 3 * time.Hour,
 	} {
 		if got := until(noon, noon.Add(d)); got != want {
 			t.Errorf("until(%s) = %q, want %q", d, got, want)

@@ -29,13 +29,16 @@ var _ = Describe("can", func() {
 
 		approved := root.lapse(ctx, "can", "admin", "--as-requester", "carol", "--as-requester-group", "oncall")
 		Expect(approved.code).To(Equal(codeOK))
-		Expect(approved.stdout).To(Equal("with approval: carol may have ClusterRole admin in payments for 1h, by policy payments-admin, once 1 of group:sre-leads, and 1 of group:security approved, within 1h\n"))
+		Expect(approved.stdout).To(Equal("with approval: carol may have ClusterRole admin in payments for 1h, by policy payments-admin, " +
+			"once 1 of group:sre-leads, and 1 of group:security approved, within 1h\n"))
 		Expect(approved.stderr).To(BeEmpty())
 
 		no := root.lapse(ctx, "can", "edit", "--as-requester", "carol", "--as-requester-group", "oncall", "--for", "8h")
 		Expect(no.code).To(Equal(codeRefused))
-		Expect(no.stdout).To(ContainSubstring("  policy oncall-edit: duration 8h is longer than its maxDuration 4h, and the reason must begin with an incident number, such as INC-4211\n"))
-		Expect(root.lapse(ctx, "can", "edit", "-n", "kube-system").stdout).To(ContainSubstring(`namespace "kube-system" is reserved by the operator`))
+		Expect(no.stdout).To(ContainSubstring("  policy oncall-edit: duration 8h is longer than its maxDuration 4h, " +
+			"and the reason must begin with an incident number, such as INC-4211\n"))
+		Expect(root.lapse(ctx, "can", "edit", "-n", "kube-system").stdout).
+			To(ContainSubstring(`namespace "kube-system" is reserved by the operator`))
 		Expect(root.must(ctx, "get", "-A", "-o", "name")).To(Equal(before))
 	}, SpecTimeout(30*time.Second))
 })
@@ -85,7 +88,8 @@ var _ = Describe("policy lint", func() {
 		r := root.lapse(ctx, "policy", "lint")
 		Expect(r.code).To(Equal(codeFailed))
 		Expect(r.stdout).To(MatchRegexp(`(?m)^mistake  broken: conditions\[0\]: 1:8: undefined field 'nothing'`))
-		Expect(r.stdout).To(ContainSubstring(`mistake  broken: approvals can never be met: even when all that are named approve, it waits for 1 of User "eve"`))
+		Expect(r.stdout).
+			To(ContainSubstring(`mistake  broken: approvals can never be met: even when all that are named approve, it waits for 1 of User "eve"`))
 	}, SpecTimeout(30*time.Second))
 })
 
@@ -98,10 +102,13 @@ var _ = Describe("doctor", func() {
 		Expect(admin.Create(ctx, offer)).To(Succeed())
 		DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, offer)).To(Succeed()) })
 		var r result
-		Eventually(func() string { r = root.lapse(ctx, "doctor"); return r.stdout }).WithContext(ctx).Should(ContainSubstring("policies in force: 3"))
+		Eventually(func() string { r = root.lapse(ctx, "doctor"); return r.stdout }).WithContext(ctx).
+			Should(ContainSubstring("policies in force: 3"))
 		Expect(r.code).To(Equal(codeFailed))
 		Expect(r.stdout).To(ContainSubstring("FAIL  bind        the operator may not bind ClusterRole reader, which a policy offers\n"))
-		Expect(r.stdout).To(ContainSubstring("mend it: kubectl create clusterrole lapse-bindable-reader --verb=bind --resource=clusterroles.rbac.authorization.k8s.io --resource-name=reader && kubectl label clusterrole lapse-bindable-reader lapse.dev/bindable=true"))
+		Expect(r.stdout).To(ContainSubstring("mend it: kubectl create clusterrole lapse-bindable-reader --verb=bind " +
+			"--resource=clusterroles.rbac.authorization.k8s.io --resource-name=reader " +
+			"&& kubectl label clusterrole lapse-bindable-reader lapse.dev/bindable=true"))
 
 		Expect(root.kubectl(ctx, "create", "clusterrole", "lapse-bindable-reader", "--verb=bind",
 			"--resource=clusterroles.rbac.authorization.k8s.io", "--resource-name=reader").code).To(Equal(codeOK))
@@ -124,24 +131,30 @@ var _ = Describe("doctor", func() {
 
 	It("recommends stamps where they are served and absent, and names one that is altered", func(ctx SpecContext) {
 		if !stamps {
-			Expect(root.must(ctx, "doctor")).To(MatchRegexp(`(?m)^ok    stamps      v1\.\S+ has no MutatingAdmissionPolicy in v1: this plugin fills in who asks and who decides`))
+			Expect(root.must(ctx, "doctor")).
+				To(MatchRegexp(`(?m)^ok    stamps      v1\.\S+ has no MutatingAdmissionPolicy in v1: this plugin fills in who asks and who decides`))
 			return
 		}
 		DeferCleanup(func(ctx SpecContext) { Expect(operator.Install(ctx, plane)).To(Succeed()) })
 		Expect(root.must(ctx, "doctor")).To(ContainSubstring("ok    stamps      4 stamps and bindings are what this version ships\n"))
-		Expect(root.kubectl(ctx, "patch", "mutatingadmissionpolicy", "lapse-reviewer", "--type=merge", "-p", `{"spec":{"reinvocationPolicy":"Never"}}`).code).To(Equal(codeOK))
+		Expect(root.kubectl(ctx, "patch", "mutatingadmissionpolicy", "lapse-reviewer", "--type=merge",
+			"-p", `{"spec":{"reinvocationPolicy":"Never"}}`).code).To(Equal(codeOK))
 		r := root.lapse(ctx, "doctor")
 		Expect(r.code).To(Equal(codeFailed))
-		Expect(r.stdout).To(ContainSubstring("FAIL  stamps      MutatingAdmissionPolicy lapse-reviewer is not what this version ships (spec.reinvocationPolicy)\n"))
-		Expect(r.stdout).To(ContainSubstring("mend it: kubectl apply -k config/admission/stamps; kubectl replace --save-config -k config/admission/stamps\n"))
+		Expect(r.stdout).To(ContainSubstring("FAIL  stamps      MutatingAdmissionPolicy lapse-reviewer is not what this version ships " +
+			"(spec.reinvocationPolicy)\n"))
+		Expect(r.stdout).
+			To(ContainSubstring("mend it: kubectl apply -k config/admission/stamps; kubectl replace --save-config -k config/admission/stamps\n"))
 
-		Expect(root.kubectl(ctx, "set", "image", "-n", "lapse-system", "deployment/lapse-manager", "manager=example.com/lapse:v9").code).To(Equal(codeOK))
+		Expect(root.kubectl(ctx, "set", "image", "-n", "lapse-system", "deployment/lapse-manager", "manager=example.com/lapse:v9").code).
+			To(Equal(codeOK))
 		r = root.lapse(ctx, "doctor")
 		Expect(r.code).To(Equal(codeUnknown), "another version may ship another one")
 		Expect(r.stdout).To(ContainSubstring("(spec.reinvocationPolicy); but the operator may be of another version than this plugin, v0.1.0"))
 
 		Expect(root.kubectl(ctx, "delete", "mutatingadmissionpolicy", "lapse-reviewer").code).To(Equal(codeOK))
-		Expect(root.must(ctx, "doctor")).To(ContainSubstring("ok    stamps      not installed, so people name themselves in YAML; to have the API server do it: kubectl apply -k config/admission/stamps\n"))
+		Expect(root.must(ctx, "doctor")).To(ContainSubstring("ok    stamps      not installed, so people name themselves in YAML; " +
+			"to have the API server do it: kubectl apply -k config/admission/stamps\n"))
 	}, SpecTimeout(time.Minute))
 
 	It("names requests that the operator has said nothing of", func(ctx SpecContext) {
@@ -151,7 +164,8 @@ var _ = Describe("doctor", func() {
 		req := builders.Request("waits").In("unanswered").Build()
 		Expect(admin.Create(ctx, req)).To(Succeed())
 		Expect(root.lapse(ctx, "doctor").stdout).To(ContainSubstring("ok    requests    no request waits for its first answer\n"))
-		Eventually(func() string { return root.lapse(ctx, "doctor").stdout }).WithContext(ctx).WithTimeout(45 * time.Second).WithPolling(time.Second).
+		Eventually(func() string { return root.lapse(ctx, "doctor").stdout }).
+			WithContext(ctx).WithTimeout(45 * time.Second).WithPolling(time.Second).
 			Should(ContainSubstring("FAIL  requests    requests without an answer for more than 30s: unanswered/waits\n"))
 	}, SpecTimeout(time.Minute))
 
@@ -182,7 +196,8 @@ var _ = Describe("doctor", func() {
 	It("finds nothing installed on a bare cluster", func(ctx SpecContext) {
 		r := enrol(bare, "root", "system:masters").lapse(ctx, "doctor")
 		Expect(r.code).To(Equal(codeFailed))
-		Expect(r.stdout).To(ContainSubstring("FAIL  kinds       not served in lapse.dev/v1alpha1: accesspolicies, accessrequests, accessdecisions\n"))
+		Expect(r.stdout).
+			To(ContainSubstring("FAIL  kinds       not served in lapse.dev/v1alpha1: accesspolicies, accessrequests, accessdecisions\n"))
 		Expect(r.stdout).To(ContainSubstring("FAIL  operator    no operator has ever led here"))
 	}, SpecTimeout(30*time.Second))
 })
@@ -210,11 +225,15 @@ var _ = Describe("reap", func() {
 
 		dry := reaper.lapse(ctx, "reap", "--dry-run")
 		Expect(dry.code).To(Equal(codeOK), dry.stderr)
-		Expect(dry.stdout).To(MatchRegexp(`^rolebinding.rbac.authorization.k8s.io/lapse-over-0a1b2c3d deleted \(dry run\) in default \(\S+ past its time\)\nrolebinding.rbac.authorization.k8s.io/lapse-stripped-0a1b2c3d deleted \(dry run\)`))
+		Expect(dry.stdout).
+			To(MatchRegexp(`^rolebinding.rbac.authorization.k8s.io/lapse-over-0a1b2c3d deleted \(dry run\) in default \(\S+ past its time\)\n` +
+				`rolebinding.rbac.authorization.k8s.io/lapse-stripped-0a1b2c3d deleted \(dry run\)`))
 		Expect(there.Get(ctx, client.ObjectKeyFromObject(over), over)).To(Succeed())
 
-		Expect(reaper.lapse(ctx, "doctor").stdout).To(ContainSubstring("FAIL  overdue     RoleBinding default/lapse-over-0a1b2c3d should have gone"))
-		Expect(reaper.must(ctx, "reap")).To(And(ContainSubstring("lapse-over-0a1b2c3d deleted in default"), Not(ContainSubstring("running")), Not(ContainSubstring("stranger"))))
+		Expect(reaper.lapse(ctx, "doctor").stdout).
+			To(ContainSubstring("FAIL  overdue     RoleBinding default/lapse-over-0a1b2c3d should have gone"))
+		Expect(reaper.must(ctx, "reap")).
+			To(And(ContainSubstring("lapse-over-0a1b2c3d deleted in default"), Not(ContainSubstring("running")), Not(ContainSubstring("stranger"))))
 		Expect(there.Get(ctx, client.ObjectKeyFromObject(over), over)).NotTo(Succeed())
 		Expect(there.Get(ctx, client.ObjectKeyFromObject(running), running)).To(Succeed())
 		Expect(there.Get(ctx, client.ObjectKeyFromObject(stranger), stranger)).To(Succeed())
@@ -225,6 +244,7 @@ var _ = Describe("reap", func() {
 		Expect(there.Update(ctx, pinned)).To(Succeed())
 		r := reaper.lapse(ctx, "reap")
 		Expect(r.code).To(Equal(codeFailed))
-		Expect(r.stderr).To(ContainSubstring("access goes on, finalizers keep the object: example.com/pin; take the subjects off with: kubectl patch rolebinding -n default lapse-pinned-0a1b2c3d"))
+		Expect(r.stderr).To(ContainSubstring("access goes on, finalizers keep the object: example.com/pin; " +
+			"take the subjects off with: kubectl patch rolebinding -n default lapse-pinned-0a1b2c3d"))
 	}, SpecTimeout(30*time.Second))
 })

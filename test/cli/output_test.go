@@ -42,7 +42,8 @@ var _ = Describe("Output", Ordered, func() {
 		Entry("jsonpath", `jsonpath={.spec.roleRef.name}`, `^edit$`),
 		Entry("jsonpath-as-json", `jsonpath-as-json={.spec.roleRef}`, `"kind": "ClusterRole"`),
 		Entry("go-template", `go-template={{.spec.reason}}`, `^INC-7: seen$`),
-		Entry("custom columns", "custom-columns=NAME:.metadata.name,ROLE:.spec.roleRef.name,NONE:.spec.nothing", `^NAME +ROLE +NONE\nseen +edit +<none>\n$`),
+		Entry("custom columns", "custom-columns=NAME:.metadata.name,ROLE:.spec.roleRef.name,NONE:.spec.nothing",
+			`^NAME +ROLE +NONE\nseen +edit +<none>\n$`),
 		Entry("wide", "wide", `^NAME .* REQUESTER +POLICY +BINDING +WHY\nseen .* alice +oncall-edit +lapse-seen-[0-9a-f]{8} +INC-7: seen\n$`),
 	)
 
@@ -55,7 +56,8 @@ var _ = Describe("Output", Ordered, func() {
 		Expect(asked.Spec.Requester).To(BeNil())
 		Expect(out).To(ContainSubstring("duration: 1m30s"))
 
-		Expect(json.Unmarshal([]byte(alice.must(ctx, "request", "edit", "--for", "90s", "--reason", "INC-8", "--dry-run=server", "-o", "json")), &asked)).To(Succeed())
+		Expect(json.Unmarshal([]byte(alice.must(ctx, "request", "edit", "--for", "90s", "--reason", "INC-8", "--dry-run=server", "-o", "json")),
+			&asked)).To(Succeed())
 		Expect(asked.Spec.Requester.Username).To(Equal("alice"), "the API server stamps it")
 		Expect(alice.must(ctx, "get", "-o", "name")).NotTo(ContainSubstring(asked.Name), "nothing is stored")
 
@@ -99,7 +101,8 @@ func nobodyHas(ctx SpecContext, args ...string) result {
 var _ = Describe("Completion", func() {
 	It("offers verbs, roles, namespaces and requests, also through kubectl", func(ctx SpecContext) {
 		name := alice.asks(ctx, "admin", "--name", "completed", "--for", "1h", "--reason", "CHG-1")
-		Expect(alice.must(ctx, "__complete", "re")).To(And(ContainSubstring("request\t"), ContainSubstring("return\t"), ContainSubstring("revoke\t")))
+		Expect(alice.must(ctx, "__complete", "re")).
+			To(And(ContainSubstring("request\t"), ContainSubstring("return\t"), ContainSubstring("revoke\t")))
 		Expect(alice.must(ctx, "__complete", "request", "")).To(HavePrefix("edit\nadmin\n"))
 		Expect(alice.must(ctx, "__complete", "request", "ad")).To(HavePrefix("admin\n:4\n"))
 		Expect(root.must(ctx, "__complete", "get", "-n", "lapse")).To(HavePrefix("lapse-system\n"))
@@ -107,7 +110,8 @@ var _ = Describe("Completion", func() {
 		Expect(alice.must(ctx, "__complete", "request", "--policy", "on")).To(HavePrefix("oncall-edit\n"))
 		Expect(alice.must(ctx, "__complete", "get", "-o", "js")).To(HavePrefix("json\njsonpath-as-json=\n"))
 		Expect(bob.must(ctx, "__complete", "approve", "comp")).To(HavePrefix(name + "\tadmin for alice: Pending\n"))
-		Expect(bob.kubectl(ctx, "__complete", "lapse", "approve", "-n", namespace, "comp").stdout).To(HavePrefix(name + "\tadmin for alice: Pending\n"))
+		Expect(bob.kubectl(ctx, "__complete", "lapse", "approve", "-n", namespace, "comp").stdout).
+			To(HavePrefix(name + "\tadmin for alice: Pending\n"))
 		bob.must(ctx, "deny", name)
 		Expect(bob.must(ctx, "__complete", "approve", "comp")).NotTo(ContainSubstring(name), "it is over")
 	}, SpecTimeout(30*time.Second))

@@ -18,11 +18,17 @@ var _ = Describe("What goes wrong", func() {
 			args []string
 			says string
 		}{
-			{[]string{"get"}, "you (nobody) may not list accessrequests.lapse.dev in namespace payments; ask a cluster admin for a RoleBinding to ClusterRole lapse-requester, lapse-approver or lapse-auditor"},
-			{[]string{"get", "-A"}, "you (nobody) may not list accessrequests.lapse.dev in the whole cluster; ask a cluster admin for a ClusterRoleBinding to ClusterRole lapse-requester"},
-			{[]string{"request", "edit", "--for", "1h", "--reason", "INC-1"}, "you (nobody) may not create accessrequests.lapse.dev in namespace payments; ask a cluster admin for a RoleBinding to ClusterRole lapse-requester"},
+			{[]string{"get"}, "you (nobody) may not list accessrequests.lapse.dev in namespace payments; " +
+				"ask a cluster admin for a RoleBinding to ClusterRole lapse-requester, lapse-approver or lapse-auditor"},
+			{[]string{"get", "-A"}, "you (nobody) may not list accessrequests.lapse.dev in the whole cluster; " +
+				"ask a cluster admin for a ClusterRoleBinding to ClusterRole lapse-requester"},
+			{[]string{"request", "edit", "--for", "1h", "--reason", "INC-1"}, "you (nobody) may not create accessrequests.lapse.dev in namespace " +
+				"payments; ask a cluster admin for a RoleBinding to ClusterRole lapse-requester"},
 			{[]string{"can", "edit"}, "you (nobody) may not list accesspolicies.lapse.dev in the whole cluster"},
-			{[]string{"reap"}, "you (nobody) may not list rolebindings.rbac.authorization.k8s.io in the whole cluster; ask a cluster admin for that permission"},
+			{
+				[]string{"reap"},
+				"you (nobody) may not list rolebindings.rbac.authorization.k8s.io in the whole cluster; ask a cluster admin for that permission",
+			},
 		} {
 			r := nobody.lapse(ctx, step.args...)
 			Expect(r.code).To(Equal(codeFailed))
@@ -42,10 +48,14 @@ var _ = Describe("What goes wrong", func() {
 		Entry("a verb that is misspelt", `did you mean kubectl lapse request?`, "requst"),
 		Entry("a request without a role", "which role?", "request"),
 		Entry("a request without time and reason", "a request needs --for (how long, such as 1h) and --reason", "request", "edit"),
-		Entry("a reason without quotes", "a reason of several words needs quotes", "request", "edit", "--for", "1h", "--reason", "INC-1", "is", "bad"),
-		Entry("a time that is none", "--not-after \"tomorrow\" is neither a time", "request", "edit", "--for", "1h", "--reason", "x", "--not-after", "tomorrow"),
-		Entry("a subject that is none", `"carol" is not a subject; write user:NAME, group:NAME or sa:NAMESPACE/NAME`, "request", "edit", "--for", "1h", "--reason", "x", "--as-subject", "carol"),
-		Entry("waiting for what is not stored", "--wait has nothing to wait for", "request", "edit", "--for", "1h", "--reason", "x", "--wait", "--dry-run=server"),
+		Entry("a reason without quotes", "a reason of several words needs quotes", "request", "edit", "--for", "1h", "--reason", "INC-1", "is",
+			"bad"),
+		Entry("a time that is none", "--not-after \"tomorrow\" is neither a time", "request", "edit", "--for", "1h", "--reason", "x",
+			"--not-after", "tomorrow"),
+		Entry("a subject that is none", `"carol" is not a subject; write user:NAME, group:NAME or sa:NAMESPACE/NAME`, "request", "edit",
+			"--for", "1h", "--reason", "x", "--as-subject", "carol"),
+		Entry("waiting for what is not stored", "--wait has nothing to wait for", "request", "edit", "--for", "1h", "--reason", "x",
+			"--wait", "--dry-run=server"),
 		Entry("an output that there is not", "-o xml is not known; use one of custom-columns=, go-template-file=", "get", "-o", "xml"),
 		Entry("a flag that there is not", "unknown flag: --nope; see kubectl lapse get --help", "get", "--nope"),
 		Entry("no request", "which request? kubectl lapse get lists them", "approve"),
@@ -64,7 +74,8 @@ var _ = Describe("What goes wrong", func() {
 	It("says so when a request does not exist", func(ctx SpecContext) {
 		r := alice.lapse(ctx, "why", "nothing")
 		Expect(r.code).To(Equal(codeFailed))
-		Expect(r.stderr).To(Equal("error: accessrequests.lapse.dev \"nothing\" not found in namespace payments; kubectl lapse get -n payments lists those that there are\n"))
+		Expect(r.stderr).To(Equal("error: accessrequests.lapse.dev \"nothing\" not found in namespace payments; " +
+			"kubectl lapse get -n payments lists those that there are\n"))
 	}, SpecTimeout(10*time.Second))
 
 	It("says so when no server answers", func(ctx SpecContext) {
@@ -76,7 +87,8 @@ var _ = Describe("What goes wrong", func() {
 			r := withKubeconfig("lost", &rest.Config{Host: "https://" + address}).lapse(ctx, args...)
 			Expect(r.code).To(Equal(codeFailed))
 			Expect(r.stderr).To(Equal("error: the API server at https://" + address +
-				" cannot be reached (dial: connect: connection refused); see that it runs, and that --context or --kubeconfig names the right cluster\n"))
+				" cannot be reached (dial: connect: connection refused); see that it runs, " +
+				"and that --context or --kubeconfig names the right cluster\n"))
 		}
 	}, SpecTimeout(30*time.Second))
 
@@ -90,10 +102,13 @@ var _ = Describe("What goes wrong", func() {
 
 	It("says so when Lapse is not installed", func(ctx SpecContext) {
 		stranger := enrol(bare, "root", "system:masters")
-		for _, args := range [][]string{{"get"}, {"get", "-A"}, {"why", "x"}, {"can", "edit"}, {"request", "edit", "--for", "1h", "--reason", "x"}, {"policy", "lint"}} {
+		for _, args := range [][]string{
+			{"get"}, {"get", "-A"}, {"why", "x"}, {"can", "edit"}, {"request", "edit", "--for", "1h", "--reason", "x"}, {"policy", "lint"},
+		} {
 			r := stranger.lapse(ctx, args...)
 			Expect(r.code).To(Equal(codeFailed))
-			Expect(r.stderr).To(Equal("error: this cluster does not know Lapse's kinds (lapse.dev/v1alpha1); a cluster admin installs it with kubectl apply -k config/default, or --context names the wrong cluster\n"))
+			Expect(r.stderr).To(Equal("error: this cluster does not know Lapse's kinds (lapse.dev/v1alpha1); " +
+				"a cluster admin installs it with kubectl apply -k config/default, or --context names the wrong cluster\n"))
 		}
 	}, SpecTimeout(30*time.Second))
 })

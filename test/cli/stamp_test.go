@@ -24,13 +24,15 @@ var _ = Describe("Where the API server stamps nothing, as below Kubernetes 1.36,
 		}
 		Eventually(func() string {
 			return root.kubectl(ctx, "create", "--dry-run=server", "-f", "../../config/samples/lapse_v1alpha1_accessrequest.yaml").stderr
-		}).WithContext(ctx).Should(And(ContainSubstring("requester is missing: write username, uid and groups as kubectl auth whoami -o yaml prints them"),
-			ContainSubstring("subject is missing: write who gets the access, such as {kind: User, name: alice}")))
+		}).WithContext(ctx).
+			Should(And(ContainSubstring("requester is missing: write username, uid and groups as kubectl auth whoami -o yaml prints them"),
+				ContainSubstring("subject is missing: write who gets the access, such as {kind: User, name: alice}")))
 		alice.must(ctx, "request", "edit", "--name", "unstamped-edit", "--for", "1h", "--reason", "INC-1", "--wait", "--timeout", "5s")
 		alice.must(ctx, "return", "unstamped-edit")
 
 		var asked v1alpha1.AccessRequest
-		Expect(json.Unmarshal([]byte(alice.must(ctx, "request", "admin", "--name", "unstamped", "--for", "1h", "--reason", "CHG-1", "-o", "json")), &asked)).To(Succeed())
+		Expect(json.Unmarshal([]byte(alice.must(ctx, "request", "admin", "--name", "unstamped", "--for", "1h", "--reason", "CHG-1",
+			"-o", "json")), &asked)).To(Succeed())
 		Expect(asked.Spec.Requester.Username).To(Equal("alice"))
 		Expect(asked.Spec.Requester.Groups).To(ContainElements("oncall", "system:authenticated"))
 		Expect(asked.Spec.Subject).To(Equal(&v1alpha1.Subject{Kind: v1alpha1.UserKind, Name: "alice"}))

@@ -98,7 +98,8 @@ var _ = Describe("The story of access", func() {
 		Expect(r.stderr).To(ContainSubstring(name + " is not yours (abby) to give back: alice asked for it"))
 		r = bob.lapse(ctx, "revoke", name, "--reason", "mine now")
 		Expect(r.code).To(Equal(codeFailed))
-		Expect(r.stderr).To(ContainSubstring("policy oncall-edit asks for no approval, so only those who may delete the request can end it, and you (bob) may not"))
+		Expect(r.stderr).To(ContainSubstring("policy oncall-edit asks for no approval, so only those who may delete the request can end it, " +
+			"and you (bob) may not"))
 		Expect(bob.lapse(ctx, "revoke", name).stderr).To(ContainSubstring("--reason is missing"))
 		Expect(root.must(ctx, "revoke", name, "--reason", "by an admin")).To(ContainSubstring("created"))
 		Expect(alice.must(ctx, "get", name)).To(MatchRegexp(`Revoked +-`))

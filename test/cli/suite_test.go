@@ -93,7 +93,8 @@ func admissionSettles(ctx context.Context) {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
 		name := "settled-" + time.Now().Format("150405.000")
-		r := alice.lapse(ctx, "request", "edit", "--name", name, "--for", "1m", "--reason", "INC-1: is admission settled?", "--wait", "--timeout", "3s")
+		r := alice.lapse(ctx, "request", "edit", "--name", name, "--for", "1m", "--reason", "INC-1: is admission settled?",
+			"--wait", "--timeout", "3s")
 		g.Expect(r.code).To(Equal(codeOK), r.stderr)
 		g.Expect(alice.lapse(ctx, "return", name).code).To(Equal(codeOK))
 	}).WithContext(ctx).WithTimeout(30 * time.Second).WithPolling(500 * time.Millisecond).Should(Succeed())

@@ -49,7 +49,8 @@ func begin(cmd *exec.Cmd) (said *transcript, ended chan int) {
 var _ = Describe("request --wait", func() {
 	waits := func(ctx SpecContext, name string, more ...string) (*exec.Cmd, *transcript, chan int) {
 		GinkgoHelper()
-		cmd := alice.command(ctx, append([]string{"request", "admin", "--name", name, "--for", "1h", "--reason", "CHG-1: waits", "--wait"}, more...)...)
+		cmd := alice.command(ctx,
+			append([]string{"request", "admin", "--name", name, "--for", "1h", "--reason", "CHG-1: waits", "--wait"}, more...)...)
 		said, ended := begin(cmd)
 		DeferCleanup(func(ctx SpecContext) { _ = alice.lapse(ctx, "return", name) })
 		Eventually(said.String).WithContext(ctx).Should(ContainSubstring(name + " waits for 1 of Group"))
@@ -68,7 +69,8 @@ var _ = Describe("request --wait", func() {
 	It("exits with 2 when a policy refuses it", func(ctx SpecContext) {
 		r := alice.lapse(ctx, "request", "edit", "--for", "8h", "--reason", "because", "--wait")
 		Expect(r.code).To(Equal(codeRefused))
-		Expect(r.stderr).To(ContainSubstring("policy oncall-edit: duration 8h is longer than its maxDuration 4h, and the reason must begin with an incident number"))
+		Expect(r.stderr).To(ContainSubstring("policy oncall-edit: duration 8h is longer than its maxDuration 4h, " +
+			"and the reason must begin with an incident number"))
 	}, SpecTimeout(30*time.Second))
 
 	It("exits with 2 when somebody denies it", func(ctx SpecContext) {

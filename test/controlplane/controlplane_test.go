@@ -135,7 +135,8 @@ func testAudit(t *testing.T, c *ControlPlane) {
 }
 
 func testKubectl(t *testing.T, c *ControlPlane) {
-	stdout, stderr, err := c.Kubectl(t.Context(), user(t, c, "carol", "testers"), "auth", "whoami", "-o", "jsonpath={.status.userInfo.username}")
+	stdout, stderr, err := c.Kubectl(t.Context(), user(t, c, "carol", "testers"), "auth", "whoami",
+		"-o", "jsonpath={.status.userInfo.username}")
 	if err != nil || stdout != "carol" {
 		t.Errorf("stdout = %q, stderr = %q, err = %v", stdout, stderr, err)
 	}

@@ -15,13 +15,18 @@ import (
 
 func init() {
 	maps.Copy(manifests, map[string]string{
-		"statefulset":   `{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db}, spec: {serviceName: db, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: registry.example/db}]}}}}`,
-		"daemonset":     `{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: agent}, spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {serviceAccountName: app, containers: [{name: c, image: registry.example/agent}]}}}}`,
+		"statefulset": `{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: db}, spec: {serviceName: db, ` +
+			`selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: registry.example/db}]}}}}`,
+		"daemonset": `{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: agent}, spec: {selector: {matchLabels: {a: b}}, ` +
+			`template: {metadata: {labels: {a: b}}, spec: {serviceAccountName: app, containers: [{name: c, image: registry.example/agent}]}}}}`,
 		"networkpolicy": `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: closed}, spec: {podSelector: {}}}`,
-		"claim":         `{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}`,
-		"lease":         `{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: lock}, spec: {holderIdentity: me}}`,
-		"login":         `{apiVersion: v1, kind: Secret, metadata: {name: login}, type: kubernetes.io/basic-auth, stringData: {username: u, password: p}}`,
-		"less-role":     `{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: app}, rules: [{apiGroups: [""], resources: [pods], verbs: [get]}]}`,
+		"claim": `{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], ` +
+			`resources: {requests: {storage: 1Gi}}}}`,
+		"lease": `{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: lock}, spec: {holderIdentity: me}}`,
+		"login": `{apiVersion: v1, kind: Secret, metadata: {name: login}, ` +
+			`type: kubernetes.io/basic-auth, stringData: {username: u, password: p}}`,
+		"less-role": `{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: app}, rules: [{apiGroups: [""], ` +
+			`resources: [pods], verbs: [get]}]}`,
 	})
 }
 

@@ -26,10 +26,14 @@ var _ = Describe("A write whose body comes after the end of the grant", func() {
 	It("makes nothing that lasts", func(ctx SpecContext) {
 		startManager(ctx)
 		for what, write := range map[string][2]string{
-			"create serviceaccounts/token": {"serviceaccounts/app/token", `{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"audiences":[],"expirationSeconds":86400}}`},
-			"create serviceaccounts":       {"serviceaccounts", `{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"mine"}}`},
-			"create secrets":               {"secrets", `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"forever","annotations":{"kubernetes.io/service-account.name":"app"}},"type":"kubernetes.io/service-account-token"}`},
-			"change secrets":               {"secrets/app-token", `{"metadata":{"annotations":{"kubernetes.io/service-account.name":"other"}}}`},
+			"create serviceaccounts/token": {
+				"serviceaccounts/app/token",
+				`{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"audiences":[],"expirationSeconds":86400}}`,
+			},
+			"create serviceaccounts": {"serviceaccounts", `{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"mine"}}`},
+			"create secrets": {"secrets", `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"forever",` +
+				`"annotations":{"kubernetes.io/service-account.name":"app"}},"type":"kubernetes.io/service-account-token"}`},
+			"change secrets": {"secrets/app-token", `{"metadata":{"annotations":{"kubernetes.io/service-account.name":"other"}}}`},
 		} {
 			t := newTenant(ctx)
 			req := t.grant(ctx, builders.User("alice"))

@@ -34,14 +34,18 @@ var _ = Describe("A grant that status cannot be told of", func() {
 		eventually(ctx, probe, v1alpha1.ReasonScheduled) // it leads
 		startManager(ctx, "--leader-elect")
 
-		status := operator.Foreign{Namespace: ns, Group: v1alpha1.GroupVersion.Group, Resource: "accessrequests/status", Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update}}
+		status := operator.Foreign{
+			Namespace: ns, Group: v1alpha1.GroupVersion.Group, Resource: "accessrequests/status",
+			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update},
+		}
 		remove, err := status.Refuse(ctx, admin, "nobody writes status here")
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(func(ctx SpecContext) { Expect(remove(ctx)).To(Succeed()) })
 		tell = remove
 		asOperator := operator.NewClient(GinkgoTB(), operator.OwnConfig(ctx, GinkgoTB(), plane))
 		Eventually(func() error {
-			return asOperator.Status().Patch(ctx, probe, client.RawPatch("application/merge-patch+json", []byte(`{"status":{"observedGeneration":7}}`)), client.DryRunAll)
+			return asOperator.Status().
+				Patch(ctx, probe, client.RawPatch("application/merge-patch+json", []byte(`{"status":{"observedGeneration":7}}`)), client.DryRunAll)
 		}).WithContext(ctx).Should(MatchError(ContainSubstring("nobody writes status here")))
 	})
 	granted := func(ctx context.Context, lasting time.Duration) (*v1alpha1.AccessRequest, rbacv1.RoleBinding) {
@@ -70,7 +74,10 @@ var _ = Describe("A grant that status cannot be told of", func() {
 	}, SpecTimeout(2*time.Minute))
 
 	It("ends by deletion where its subjects cannot be taken off, and is not given again", func(ctx SpecContext) {
-		updates := operator.Foreign{Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings", Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update}}
+		updates := operator.Foreign{
+			Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings",
+			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update},
+		}
 		allow, err := updates.PutSubjectsBack(ctx, admin)
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(func(ctx SpecContext) { Expect(allow(ctx)).To(Succeed()) })

@@ -55,13 +55,23 @@ type: kubernetes.io/service-account-token
 // manifests are what people apply besides, by file name.
 var manifests = map[string]string{
 	"application": application,
-	"binding":     `{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: backdoor}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: app}, subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: eve}]}`,
-	"generated":   `{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {generateName: backdoor-}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: app}, subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: eve}]}`,
-	"put":         `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","metadata":{"name":"put"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"app"},"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}]}`,
-	"empty":       `{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: empty}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: app}}`,
-	"role":        `{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: app}, rules: [{apiGroups: [""], resources: [configmaps, secrets], verbs: [get]}]}`,
-	"token":       `{apiVersion: v1, kind: Secret, metadata: {name: forever, annotations: {kubernetes.io/service-account.name: app}}, type: kubernetes.io/service-account-token}`,
-	"token-ssa":   `{apiVersion: v1, kind: Secret, metadata: {name: forever-too, annotations: {kubernetes.io/service-account.name: app}}, type: kubernetes.io/service-account-token}`,
+	"binding": `{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: backdoor}, ` +
+		`roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: app}, ` +
+		`subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: eve}]}`,
+	"generated": `{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {generateName: backdoor-}, ` +
+		`roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: app}, ` +
+		`subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: eve}]}`,
+	"put": `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","metadata":{"name":"put"},` +
+		`"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"app"},` +
+		`"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}]}`,
+	"empty": `{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: empty}, ` +
+		`roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: app}}`,
+	"role": `{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: app}, rules: [{apiGroups: [""], ` +
+		`resources: [configmaps, secrets], verbs: [get]}]}`,
+	"token": `{apiVersion: v1, kind: Secret, metadata: {name: forever, annotations: {kubernetes.io/service-account.name: app}}, ` +
+		`type: kubernetes.io/service-account-token}`,
+	"token-ssa": `{apiVersion: v1, kind: Secret, metadata: {name: forever-too, annotations: {kubernetes.io/service-account.name: app}}, ` +
+		`type: kubernetes.io/service-account-token}`,
 }
 
 const (
@@ -82,8 +92,10 @@ var lasting = [][2]string{
 	{bindRoles, "apply --server-side -f @binding"},
 	{bindRoles, "replace --raw /apis/rbac.authorization.k8s.io/v1/namespaces/NS/rolebindings/put -f @put"},
 	{bindRoles, "create -f @empty"},
-	{bindRoles, `patch rolebinding app --type=json -p [{"op":"add","path":"/subjects/-","value":{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}}]`},
-	{bindRoles, `patch rolebinding app --type=merge -p {"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"mallory"}]}`},
+	{bindRoles, `patch rolebinding app --type=json -p ` +
+		`[{"op":"add","path":"/subjects/-","value":{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}}]`},
+	{bindRoles, `patch rolebinding app --type=merge -p ` +
+		`{"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"mallory"}]}`},
 	{bindRoles, "set subject rolebinding app --user=trudy"},
 	{makeRoles, "create role mine --verb=get --resource=secrets"},
 	{makeRoles, "apply --server-side --force-conflicts -f @role"},

@@ -69,7 +69,8 @@ func startScraped(ctx context.Context, ns string) (gauge func(name string) strin
 	scraper, err := plane.ServiceAccountConfig(ctx, ns, "scraper")
 	Expect(err).NotTo(HaveOccurred())
 	startManager(ctx, "--metrics-bind-address="+address)
-	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // it makes its own certificate
+	// The manager makes its own certificate.
+	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // so
 	return func(name string) string {
 		GinkgoHelper()
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+"/metrics", http.NoBody)

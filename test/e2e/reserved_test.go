@@ -31,7 +31,8 @@ var _ = Describe("A namespace", func() {
 			for ns, by := range refused {
 				req := ask(ns)
 				eventually(ctx, req, v1alpha1.ReasonDenied)
-				Expect(req.Status.Conditions[0].Message).To(ContainSubstring(fmt.Sprintf("namespace %q is reserved by the operator (%q), whatever policies say", ns, by)))
+				Expect(req.Status.Conditions[0].Message).
+					To(ContainSubstring(fmt.Sprintf("namespace %q is reserved by the operator (%q), whatever policies say", ns, by)))
 				Expect(bindings(ctx, ns)).To(BeEmpty())
 			}
 			for _, ns := range granted {

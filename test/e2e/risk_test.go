@@ -52,12 +52,14 @@ var _ = Describe("A policy", func() {
 			{"wildcard", "it allows every verb (*) on pods", builders.Rule("", "pods", "*")},
 		} {
 			dangerous := piece(ctx, name, danger.name, danger.rule)
-			says(ctx, v1alpha1.ReasonDangerousRole, `allows nothing: ClusterRole "`+name+`" is dangerous: `+danger.text+"; set allowDangerousRoles if that is meant")
+			says(ctx, v1alpha1.ReasonDangerousRole, `allows nothing: ClusterRole "`+name+`" is dangerous: `+danger.text+
+				"; set allowDangerousRoles if that is meant")
 			req := builders.Request(danger.name).In(ns).ForClusterRole(name).Lasting(time.Hour).Build()
 			Expect(alice.Create(ctx, req)).To(Succeed())
 			eventually(ctx, req, v1alpha1.ReasonDenied)
 			ready := meta.FindStatusCondition(req.Status.Conditions, v1alpha1.ConditionReady)
-			Expect(ready.Message).To(Equal("no policy allows this: policy p-" + ns + `: ClusterRole "` + name + `" is dangerous: ` + danger.text + "; the policy does not say allowDangerousRoles"))
+			Expect(ready.Message).To(Equal("no policy allows this: policy p-" + ns + `: ClusterRole "` + name + `" is dangerous: ` + danger.text +
+				"; the policy does not say allowDangerousRoles"))
 			Expect(policyNow(ctx, "p-"+ns).Status.Risks).To(ContainElement(name + ": " + danger.text))
 			Expect(bindings(ctx, ns)).To(HaveLen(1), "the first one goes on; it is told that the role changed")
 
@@ -86,7 +88,9 @@ var _ = Describe("A policy", func() {
 			return out
 		}
 		risks := func() []string { return policyNow(ctx, "p-"+ns).Status.Risks }
-		adminOnly := of("admin", "its holder can change roles, within the holder's own rights; refused in the namespace of the grant while it lasts", "its holder can give its own rights to others; refused in the namespace of the grant while it lasts")
+		adminOnly := of("admin",
+			"its holder can change roles, within the holder's own rights; refused in the namespace of the grant while it lasts",
+			"its holder can give its own rights to others; refused in the namespace of the grant while it lasts")
 		Eventually(risks).WithContext(ctx).Should(ContainElements(append(append(of("edit", both...), of("admin", both...)...), adminOnly...)))
 		Expect(risks()).NotTo(ContainElement(HavePrefix("edit: its holder can change roles")))
 

@@ -64,9 +64,11 @@ var _ = Describe("A role that changes while it is held", func() {
 		filled(ctx, name, 1)
 		req := held(ctx, builders.Request("aggregated").ForClusterRole(name))
 		extra := piece(ctx, name, "extra", builders.Rule("", "secrets", "get", "list"), builders.Rule("apps", "deployments", "patch"))
-		told(ctx, req, v1alpha1.ReasonRoleGrew, `ClusterRole "`+name+`" changed: it allows more than when access was given: get, list on secrets; patch on deployments.apps`)
+		told(ctx, req, v1alpha1.ReasonRoleGrew, `ClusterRole "`+name+
+			`" changed: it allows more than when access was given: get, list on secrets; patch on deployments.apps`)
 		Expect(req).To(haveReason(v1alpha1.ReasonGranted))
-		Eventually(func() []string { return eventNotes(ctx, req, v1alpha1.ReasonRoleGrew) }).WithContext(ctx).Should(HaveExactElements(ContainSubstring("get, list on secrets")))
+		Eventually(func() []string { return eventNotes(ctx, req, v1alpha1.ReasonRoleGrew) }).WithContext(ctx).
+			Should(HaveExactElements(ContainSubstring("get, list on secrets")))
 
 		extra.Labels = nil
 		Expect(admin.Update(ctx, extra)).To(Succeed())
@@ -90,10 +92,13 @@ var _ = Describe("A role that changes while it is held", func() {
 		gone(ctx, "aggregated", begun)
 		eventually(ctx, req, v1alpha1.ReasonRoleChanged)
 		ready := meta.FindStatusCondition(req.Status.Conditions, v1alpha1.ConditionReady)
-		Expect(ready.Message).To(Equal(`ClusterRole "` + name + `" changed: it allows more than when access was given: get on secrets; policy p-` + ns + " says onRoleChange: Revoke"))
+		Expect(ready.Message).To(Equal(`ClusterRole "` + name +
+			`" changed: it allows more than when access was given: get on secrets; policy p-` + ns + " says onRoleChange: Revoke"))
 
 		By("editing the rules of a Role")
-		local := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Rules: []rbacv1.PolicyRule{builders.Rule("", "configmaps", "get", "list")}}
+		local := &rbacv1.Role{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Rules: []rbacv1.PolicyRule{builders.Rule("", "configmaps", "get", "list")},
+		}
 		Expect(admin.Create(ctx, local.DeepCopy())).To(Succeed())
 		req = held(ctx, builders.Request("edited").ForRole(name))
 		wider := local.DeepCopy()
@@ -128,7 +133,9 @@ var _ = Describe("A role that changes while it is held", func() {
 	It("while the manager is down is told when it is back, and the other grants cost no write", func(ctx SpecContext) {
 		const grants = 100
 		newPolicy(ctx, builders.Policy("p-"+ns).Allowing("reader").AllowingRole(name).In(ns))
-		local := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Rules: []rbacv1.PolicyRule{builders.Rule("", "configmaps", "get", "list")}}
+		local := &rbacv1.Role{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, Rules: []rbacv1.PolicyRule{builders.Rule("", "configmaps", "get", "list")},
+		}
 		Expect(admin.Create(ctx, local)).To(Succeed())
 		m := startManager(ctx)
 		askMany(ctx, grants, func(i int) builders.RequestBuilder {

@@ -109,6 +109,7 @@ func eventually(ctx context.Context, req *v1alpha1.AccessRequest, reason string)
 func bindings(ctx context.Context, namespace string) []rbacv1.RoleBinding {
 	GinkgoHelper()
 	list := &rbacv1.RoleBindingList{}
-	Expect(admin.List(ctx, list, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy})).To(Succeed())
+	Expect(admin.List(ctx, list, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy})).
+		To(Succeed())
 	return list.Items
 }

@@ -55,31 +55,50 @@ func patch(kind types.PatchType, body string) func(context.Context, *victim) err
 	}
 }
 
-const applied = `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","metadata":{"name":"NAME"%s},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"admin"}%s}`
+const applied = `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","metadata":{"name":"NAME"%s},` +
+	`"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"admin"}%s}`
 
 // tampering are ways to change or pin a managed binding, by who holds admin by it.
 var tampering = map[string]func(context.Context, *victim) error{
-	"a subject added by PUT":                   put(func(b *rbacv1.RoleBinding) { b.Subjects = append(b.Subjects, eve) }),
-	"the subject replaced":                     put(func(b *rbacv1.RoleBinding) { b.Subjects = []rbacv1.Subject{eve} }),
-	"a subject added by JSON patch":            patch(types.JSONPatchType, `[{"op":"add","path":"/subjects/-","value":{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}}]`),
-	"a subject added by merge patch":           patch(types.MergePatchType, `{"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"alice"},{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}]}`),
-	"subjects set by strategic merge patch":    patch(types.StrategicMergePatchType, `{"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}]}`),
-	"subjects set by server-side apply":        patch(types.ApplyPatchType, fmt.Sprintf(applied, "", `,"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"alice"},{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}]`)),
-	"the expiry put off":                       patch(types.MergePatchType, `{"metadata":{"annotations":{"lapse.dev/expires-at":"2099-01-01T00:00:00Z"}}}`),
-	"the expiry put off by server-side apply":  patch(types.ApplyPatchType, fmt.Sprintf(applied, `,"annotations":{"lapse.dev/expires-at":"2099-01-01T00:00:00Z"}`, "")),
-	"the expiry removed":                       patch(types.JSONPatchType, `[{"op":"remove","path":"/metadata/annotations/lapse.dev~1expires-at"}]`),
-	"an unreadable expiry":                     patch(types.MergePatchType, `{"metadata":{"annotations":{"lapse.dev/expires-at":"never"}}}`),
-	"all annotations removed":                  patch(types.MergePatchType, `{"metadata":{"annotations":null}}`),
-	"all labels removed":                       patch(types.MergePatchType, `{"metadata":{"labels":null}}`),
-	"another request's uid":                    patch(types.MergePatchType, `{"metadata":{"labels":{"lapse.dev/request-uid":"00000000-0000-0000-0000-000000000000"}}}`),
-	"the owner removed":                        patch(types.JSONPatchType, `[{"op":"remove","path":"/metadata/ownerReferences"}]`),
-	"a second owner":                           patch(types.JSONPatchType, `[{"op":"add","path":"/metadata/ownerReferences/-","value":{"apiVersion":"v1","kind":"ConfigMap","name":"keep","uid":"00000000-0000-0000-0000-000000000000"}}]`),
-	"blockOwnerDeletion":                       patch(types.JSONPatchType, `[{"op":"add","path":"/metadata/ownerReferences/0/blockOwnerDeletion","value":true}]`),
-	"a finalizer by merge patch":               patch(types.MergePatchType, `{"metadata":{"finalizers":["example.com/pin"]}}`),
-	"a finalizer by server-side apply":         patch(types.ApplyPatchType, fmt.Sprintf(applied, `,"finalizers":["example.com/pin"]`, "")),
-	"a finalizer and the expiry put off":       put(func(b *rbacv1.RoleBinding) { b.Finalizers, b.Annotations = []string{"example.com/pin"}, nil }),
-	"everything stripped":                      put(func(b *rbacv1.RoleBinding) { b.Labels, b.Annotations, b.OwnerReferences = nil, nil, nil }),
-	"everything stripped, pinned and given on": put(func(b *rbacv1.RoleBinding) { b.ObjectMeta = pinned(b); b.Subjects = append(b.Subjects, eve) }),
+	"a subject added by PUT": put(func(b *rbacv1.RoleBinding) { b.Subjects = append(b.Subjects, eve) }),
+	"the subject replaced":   put(func(b *rbacv1.RoleBinding) { b.Subjects = []rbacv1.Subject{eve} }),
+	"a subject added by JSON patch": patch(types.JSONPatchType,
+		`[{"op":"add","path":"/subjects/-","value":{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}}]`),
+	"a subject added by merge patch": patch(types.MergePatchType, `{"subjects":[{"apiGroup":"rbac.authorization.k8s.io",`+
+		`"kind":"User","name":"alice"},{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}]}`),
+	"subjects set by strategic merge patch": patch(types.StrategicMergePatchType,
+		`{"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}]}`),
+	"subjects set by server-side apply": patch(types.ApplyPatchType,
+		fmt.Sprintf(applied, "", `,"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"alice"},`+
+			`{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}]`)),
+	"the expiry put off": patch(types.MergePatchType,
+		`{"metadata":{"annotations":{"lapse.dev/expires-at":"2099-01-01T00:00:00Z"}}}`),
+	"the expiry put off by server-side apply": patch(types.ApplyPatchType,
+		fmt.Sprintf(applied, `,"annotations":{"lapse.dev/expires-at":"2099-01-01T00:00:00Z"}`, "")),
+	"the expiry removed": patch(types.JSONPatchType,
+		`[{"op":"remove","path":"/metadata/annotations/lapse.dev~1expires-at"}]`),
+	"an unreadable expiry":    patch(types.MergePatchType, `{"metadata":{"annotations":{"lapse.dev/expires-at":"never"}}}`),
+	"all annotations removed": patch(types.MergePatchType, `{"metadata":{"annotations":null}}`),
+	"all labels removed":      patch(types.MergePatchType, `{"metadata":{"labels":null}}`),
+	"another request's uid": patch(types.MergePatchType,
+		`{"metadata":{"labels":{"lapse.dev/request-uid":"00000000-0000-0000-0000-000000000000"}}}`),
+	"the owner removed": patch(types.JSONPatchType, `[{"op":"remove","path":"/metadata/ownerReferences"}]`),
+	"a second owner": patch(types.JSONPatchType, `[{"op":"add","path":"/metadata/ownerReferences/-",`+
+		`"value":{"apiVersion":"v1","kind":"ConfigMap","name":"keep","uid":"00000000-0000-0000-0000-000000000000"}}]`),
+	"blockOwnerDeletion": patch(types.JSONPatchType,
+		`[{"op":"add","path":"/metadata/ownerReferences/0/blockOwnerDeletion","value":true}]`),
+	"a finalizer by merge patch":       patch(types.MergePatchType, `{"metadata":{"finalizers":["example.com/pin"]}}`),
+	"a finalizer by server-side apply": patch(types.ApplyPatchType, fmt.Sprintf(applied, `,"finalizers":["example.com/pin"]`, "")),
+	"a finalizer and the expiry put off": put(func(b *rbacv1.RoleBinding) {
+		b.Finalizers, b.Annotations = []string{"example.com/pin"}, nil
+	}),
+	"everything stripped": put(func(b *rbacv1.RoleBinding) {
+		b.Labels, b.Annotations, b.OwnerReferences = nil, nil, nil
+	}),
+	"everything stripped, pinned and given on": put(func(b *rbacv1.RoleBinding) {
+		b.ObjectMeta = pinned(b)
+		b.Subjects = append(b.Subjects, eve)
+	}),
 }
 
 func pinned(b *rbacv1.RoleBinding) metav1.ObjectMeta {
@@ -94,7 +113,8 @@ var _ = Describe("A managed binding", Ordered, func() {
 
 	It("takes no change from its holder", func(ctx SpecContext) {
 		v := newVictim(ctx, "held", time.Hour)
-		refused := fmt.Sprintf("rolebindings.rbac.authorization.k8s.io %q is forbidden: ValidatingAdmissionPolicy 'lapse-managed-binding' with binding "+
+		refused := fmt.Sprintf("rolebindings.rbac.authorization.k8s.io %q is forbidden: "+
+			"ValidatingAdmissionPolicy 'lapse-managed-binding' with binding "+
 			"'lapse-managed-binding' denied request: RoleBinding %q belongs to Lapse and may only lose subjects and finalizers; to end the access, "+
 			"delete it or its AccessRequest %q", v.binding.Name, v.binding.Name, v.req.Name)
 		for what, tamper := range tampering {
@@ -106,10 +126,14 @@ var _ = Describe("A managed binding", Ordered, func() {
 	It("takes no change from an admin, nor a name of its kind from anybody", func(ctx SpecContext) {
 		v := newVictim(ctx, "wanted", time.Hour)
 		stranger := func(b *rbacv1.RoleBinding) *rbacv1.RoleBinding {
-			b.ObjectMeta = metav1.ObjectMeta{Namespace: v.ns, Name: b.Name, GenerateName: b.GenerateName, Labels: b.Labels, Annotations: b.Annotations, OwnerReferences: b.OwnerReferences}
+			b.ObjectMeta = metav1.ObjectMeta{
+				Namespace: v.ns, Name: b.Name, GenerateName: b.GenerateName, Labels: b.Labels,
+				Annotations: b.Annotations, OwnerReferences: b.OwnerReferences,
+			}
 			return b
 		}
-		refused := MatchError(ContainSubstring("denied request: names of RoleBindings that begin with lapse- belong to Lapse; choose another name, or create an AccessRequest"))
+		refused := MatchError(ContainSubstring("denied request: names of RoleBindings that begin with lapse- belong to Lapse; " +
+			"choose another name, or create an AccessRequest"))
 		beforehand, generated := v.binding.DeepCopy(), v.binding.DeepCopy()
 		beforehand.Name = "lapse-other-12345678"
 		generated.Name, generated.GenerateName = "", "lapse-"
@@ -141,7 +165,9 @@ var _ = Describe("A managed binding", Ordered, func() {
 		eventually(ctx, v.req, v1alpha1.ReasonTampered)
 	})
 
-	for name, policy := range map[string]metav1.DeletionPropagation{"orphaned": metav1.DeletePropagationOrphan, "foreground": metav1.DeletePropagationForeground} {
+	for name, policy := range map[string]metav1.DeletionPropagation{
+		"orphaned": metav1.DeletePropagationOrphan, "foreground": metav1.DeletePropagationForeground,
+	} {
 		It("gives no access for longer when it is deleted, "+name, func(ctx SpecContext) {
 			v := newVictim(ctx, name, time.Hour)
 			Expect(alice.Delete(ctx, v.binding.DeepCopy(), client.PropagationPolicy(policy))).To(Succeed())
@@ -223,5 +249,6 @@ func (v *victim) expectNoAccess(ctx context.Context) {
 	for _, name := range []string{"alice", "eve"} {
 		Eventually(operator.Allowed).WithContext(ctx).WithArguments(admin, name, "list", "configmaps", v.ns).Should(BeFalse())
 	}
-	Expect(alice.List(ctx, &corev1.ConfigMapList{}, client.InNamespace(v.ns))).To(MatchError(ContainSubstring(`User "alice" cannot list resource "configmaps"`)))
+	Expect(alice.List(ctx, &corev1.ConfigMapList{}, client.InNamespace(v.ns))).
+		To(MatchError(ContainSubstring(`User "alice" cannot list resource "configmaps"`)))
 }

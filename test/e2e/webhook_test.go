@@ -37,11 +37,13 @@ var _ = Describe("Beside a namespace whose webhook answers nothing", func() {
 		askMany(ctx, beside, func(i int) builders.RequestBuilder {
 			return request(i).In(ns).NotAfter(end.Add(time.Duration(i) * time.Second))
 		})
-		Eventually(func() int { return len(holding(ctx, there)) + len(holding(ctx, ns)) }, 30*time.Second, "200ms").WithContext(ctx).Should(Equal(swallowed + beside))
+		Eventually(func() int { return len(holding(ctx, there)) + len(holding(ctx, ns)) }, 30*time.Second, "200ms").WithContext(ctx).
+			Should(Equal(swallowed + beside))
 
-		writes := operator.Foreign{Namespace: there, Group: rbacv1.GroupName, Resource: "rolebindings", Operations: []admissionregistrationv1.OperationType{
-			admissionregistrationv1.Update, admissionregistrationv1.Delete,
-		}}
+		writes := operator.Foreign{
+			Namespace: there, Group: rbacv1.GroupName, Resource: "rolebindings",
+			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update, admissionregistrationv1.Delete},
+		}
 		const timeout = 6 * time.Second
 		remove, err := writes.Swallow(ctx, admin, timeout)
 		DeferCleanup(func(ctx SpecContext) { Expect(remove(ctx)).To(Succeed()) })
@@ -68,7 +70,8 @@ var _ = Describe("Beside a namespace whose webhook answers nothing", func() {
 			g.Expect(left).To(BeZero())
 		}, 2*time.Minute, "20ms").WithContext(ctx).Should(Succeed())
 		first := swallowed - len(holding(ctx, there))
-		AddReportEntry("late", fmt.Sprintf("beside: %s at the worst; there %d of %d had ended %s after their end", worst.Round(time.Millisecond), first, swallowed, time.Since(end).Round(time.Second)))
+		AddReportEntry("late", fmt.Sprintf("beside: %s at the worst; there %d of %d had ended %s after their end", worst.Round(time.Millisecond),
+			first, swallowed, time.Since(end).Round(time.Second)))
 		Expect(worst).To(BeNumerically("<", 3*time.Second))
 		Expect(remove(ctx)).To(Succeed())
 		Eventually(func() []string { return holding(ctx, there) }, 10*time.Second).WithContext(ctx).Should(BeEmpty())

@@ -51,14 +51,17 @@ func granted(ctx context.Context, s *scene) *v1alpha1.AccessRequest {
 	return req
 }
 
+func approved(ctx context.Context, s *scene) *v1alpha1.AccessRequest {
+	GinkgoHelper()
+	req := asked(ctx, s)
+	await(ctx, req, v1alpha1.ReasonPendingApproval)
+	decide(ctx, bob, req, v1alpha1.VerdictApprove)
+	return req
+}
+
 var flows = []flow{
 	{name: "granted", writes: 3, want: v1alpha1.ReasonGranted, drive: asked},
-	{name: "approved", writes: 5, approved: true, want: v1alpha1.ReasonGranted, drive: func(ctx context.Context, s *scene) *v1alpha1.AccessRequest {
-		req := asked(ctx, s)
-		await(ctx, req, v1alpha1.ReasonPendingApproval)
-		decide(ctx, bob, req, v1alpha1.VerdictApprove)
-		return req
-	}},
+	{name: "approved", writes: 5, approved: true, want: v1alpha1.ReasonGranted, drive: approved},
 	{name: "refused", writes: 2, want: v1alpha1.ReasonDenied, drive: func(ctx context.Context, s *scene) *v1alpha1.AccessRequest {
 		return ask(ctx, s.request("a").Lasting(12*time.Hour))
 	}},
@@ -156,7 +159,8 @@ var _ = Describe("A crash", func() {
 				if write == "delete" {
 					req = s.request("a").NotAfter(time.Now().Add(3 * time.Second).Truncate(time.Second))
 				}
-				m.proxy.Inject(At(1, int64(times), func(c Call) bool { return c.Namespace == s.ns && c.Is(write, resource) }, m.crash(after, func() {})))
+				commit := func(c Call) bool { return c.Namespace == s.ns && c.Is(write, resource) }
+				m.proxy.Inject(At(1, int64(times), commit, m.crash(after, func() {})))
 				asked := ask(ctx, req)
 				Eventually(func(g Gomega) {
 					g.Expect(admin.Get(ctx, keyOf(asked), asked)).To(Succeed())

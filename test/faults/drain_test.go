@@ -54,39 +54,40 @@ var _ = Describe("Next to bare calls", Serial, whole, func() {
 		Expect(p99).To(BeNumerically("<=", 2*bare+20*time.Millisecond))
 	}, SpecTimeout(5*time.Minute))
 
-	It("many that end in one second are drained at 0.75 of the rate of bare deletions, and a restart before that writes nothing", func(ctx SpecContext) {
-		n := sized(10000, 300)
-		s := newScene(ctx, time.Minute, false)
-		namespaces := widen(ctx, s, 20)
-		before := drainBare(ctx, namespaces, n)
+	It("many that end in one second are drained at 0.75 of the rate of bare deletions, and a restart before that writes nothing",
+		func(ctx SpecContext) {
+			n := sized(10000, 300)
+			s := newScene(ctx, time.Minute, false)
+			namespaces := widen(ctx, s, 20)
+			before := drainBare(ctx, namespaces, n)
 
-		m := startDirect(ctx)
-		end := time.Now().Add(time.Duration(n)*sized(25*time.Millisecond, 15*time.Millisecond) + 15*time.Second).Truncate(time.Second)
-		each(n, func(i int) {
-			ask(ctx, s.request(fmt.Sprintf("a-%05d", i)).In(namespaces[i%len(namespaces)]).NotAfter(end))
-		})
-		s.active(ctx, n)
-		m, writes := restart(ctx, m)
-		Expect(writes).To(BeEmpty())
-		Expect(time.Now()).To(BeTemporally("<", end.Add(-time.Second)), "all of this has to come before the end")
+			m := startDirect(ctx)
+			end := time.Now().Add(time.Duration(n)*sized(25*time.Millisecond, 15*time.Millisecond) + 15*time.Second).Truncate(time.Second)
+			each(n, func(i int) {
+				ask(ctx, s.request(fmt.Sprintf("a-%05d", i)).In(namespaces[i%len(namespaces)]).NotAfter(end))
+			})
+			s.active(ctx, n)
+			m, writes := restart(ctx, m)
+			Expect(writes).To(BeEmpty())
+			Expect(time.Now()).To(BeTemporally("<", end.Add(-time.Second)), "all of this has to come before the end")
 
-		mark := auditMark()
-		until(ctx, end)
-		noneLeft(ctx, namespaces)
-		s.active(ctx, 0)
-		gone, last := deletions(mark)
-		Expect(gone).To(Equal(n))
-		rate := float64(n) / last.Sub(end).Seconds()
-		Expect(m.Stop()).To(Succeed())
-		after := drainBare(ctx, namespaces, n)
-		// What disturbs one of the bare loops must not flatter the operator.
-		ratio := rate / max(before, after)
-		report(row{sweep: "the same second", runs: n, note: fmt.Sprintf(
-			"%.0f/s; bare %.0f and %.0f/s; ratio %.2f; restart with %d active: 0 writes", rate, before, after, ratio, n)})
-		if full { // a few hundred are over before a rate can be told
-			Expect(ratio).To(BeNumerically(">=", 0.75))
-		}
-	}, SpecTimeout(20*time.Minute))
+			mark := auditMark()
+			until(ctx, end)
+			noneLeft(ctx, namespaces)
+			s.active(ctx, 0)
+			gone, last := deletions(mark)
+			Expect(gone).To(Equal(n))
+			rate := float64(n) / last.Sub(end).Seconds()
+			Expect(m.Stop()).To(Succeed())
+			after := drainBare(ctx, namespaces, n)
+			// What disturbs one of the bare loops must not flatter the operator.
+			ratio := rate / max(before, after)
+			report(row{sweep: "the same second", runs: n, note: fmt.Sprintf(
+				"%.0f/s; bare %.0f and %.0f/s; ratio %.2f; restart with %d active: 0 writes", rate, before, after, ratio, n)})
+			if full { // a few hundred are over before a rate can be told
+				Expect(ratio).To(BeNumerically(">=", 0.75))
+			}
+		}, SpecTimeout(20*time.Minute))
 
 	It("a steady state is no write at all besides the lease", func(ctx SpecContext) {
 		n, idle := sized(1000, 50), sized(10*time.Minute, 5*time.Second)
@@ -193,7 +194,8 @@ func drainBare(ctx context.Context, namespaces []string, n int) float64 {
 	GinkgoHelper()
 	all := make([]*rbacv1.RoleBinding, n)
 	each(n, func(i int) {
-		req := ask(ctx, builders.Request(fmt.Sprintf("bare-%05d", i)).In(namespaces[i%len(namespaces)]).ForClusterRole("reader").Lasting(time.Hour))
+		req := ask(ctx,
+			builders.Request(fmt.Sprintf("bare-%05d", i)).In(namespaces[i%len(namespaces)]).ForClusterRole("reader").Lasting(time.Hour))
 		all[i] = bindingFor(req, time.Hour)
 		create(ctx, all[i])
 	})
@@ -213,7 +215,9 @@ func drainBare(ctx context.Context, namespaces []string, n int) float64 {
 // for the API server as can be.
 func noneLeft(ctx context.Context, namespaces []string) {
 	GinkgoHelper()
-	list := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "RoleBindingList"}}
+	list := &metav1.PartialObjectMetadataList{
+		TypeMeta: metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "RoleBindingList"},
+	}
 	for _, ns := range namespaces {
 		Eventually(func() int {
 			Expect(admin.List(ctx, list, client.InNamespace(ns), client.HasLabels{v1alpha1.RequestUIDLabel}, client.Limit(1))).To(Succeed())

@@ -66,7 +66,8 @@ func NewHistory(events []auditv1.Event, scope func(namespace string) bool) (*His
 	}
 	for i := range events {
 		e := &events[i]
-		if e.ObjectRef == nil || e.ResponseStatus == nil || e.ResponseStatus.Code >= 300 || e.ResponseObject == nil || strings.Contains(e.RequestURI, "dryRun=") {
+		if e.ObjectRef == nil || e.ResponseStatus == nil || e.ResponseStatus.Code >= 300 || e.ResponseObject == nil ||
+			strings.Contains(e.RequestURI, "dryRun=") {
 			continue
 		}
 		if e.ObjectRef.Resource != "accesspolicies" && !scope(e.ObjectRef.Namespace) {

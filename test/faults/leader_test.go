@@ -128,6 +128,7 @@ func leading(ctx context.Context, all ...*running) *running {
 	req := ask(ctx, s.request("a"))
 	await(ctx, req, v1alpha1.ReasonGranted)
 	Expect(admin.Delete(ctx, req)).To(Succeed())
-	Eventually(func() bool { return apierrors.IsNotFound(admin.Get(ctx, client.ObjectKeyFromObject(req), req)) }).WithContext(ctx).Should(BeTrue())
+	Eventually(func() bool { return apierrors.IsNotFound(admin.Get(ctx, client.ObjectKeyFromObject(req), req)) }).WithContext(ctx).
+		Should(BeTrue())
 	return leader.Load()
 }

@@ -99,7 +99,10 @@ var _ = Describe("Beside namespaces in which the operator gets no", func() {
 		Expect(worst).To(BeNumerically("<", 15*time.Second))
 		m.proxy.Inject(nil)
 		s.converge(ctx)
-		s.judge(ctx, row{sweep: "revoked beside hanging status", runs: len(held), note: fmt.Sprintf("worst %s; there %s", worst.Round(time.Millisecond), there.Round(time.Millisecond))})
+		s.judge(ctx, row{
+			sweep: "revoked beside hanging status", runs: len(held),
+			note: fmt.Sprintf("worst %s; there %s", worst.Round(time.Millisecond), there.Round(time.Millisecond)),
+		})
 	}, SpecTimeout(5*time.Minute))
 })
 

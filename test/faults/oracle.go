@@ -87,7 +87,9 @@ func Evaluate(h *History, s State, bounds Bounds) []Violation {
 }
 
 func violation(invariant string, b *BindingLife, format string, args ...any) Violation {
-	return Violation{invariant, b.RequestUID(), fmt.Sprintf("RoleBinding %s/%s: ", b.Created.Namespace, b.Created.Name) + fmt.Sprintf(format, args...)}
+	return Violation{
+		invariant, b.RequestUID(), fmt.Sprintf("RoleBinding %s/%s: ", b.Created.Namespace, b.Created.Name) + fmt.Sprintf(format, args...),
+	}
 }
 
 // justified is I1 as of the moment at which a binding was made.
@@ -246,7 +248,8 @@ func twoPersons(h *History, b *BindingLife, r *RequestLife, _ State, _ Bounds) [
 	}
 	approvers := map[string]bool{}
 	for _, d := range h.Decisions {
-		if d.Spec.RequestRef.UID == b.RequestUID() && d.Spec.Verdict == v1alpha1.VerdictApprove && version(d) < version(b.Created) && !involved(d, r.Created) {
+		if d.Spec.RequestRef.UID == b.RequestUID() && d.Spec.Verdict == v1alpha1.VerdictApprove && version(d) < version(b.Created) &&
+			!involved(d, r.Created) {
 			approvers[d.Spec.Reviewer.Username] = true
 		}
 	}
@@ -269,5 +272,6 @@ func (h *History) policyOf(b *BindingLife) (last *v1alpha1.AccessPolicy) {
 
 func involved(d *v1alpha1.AccessDecision, req *v1alpha1.AccessRequest) bool {
 	who := d.Spec.Reviewer.Username
-	return who == req.Spec.Requester.Username || req.Spec.Subject != nil && req.Spec.Subject.Kind == v1alpha1.UserKind && req.Spec.Subject.Name == who
+	return who == req.Spec.Requester.Username || req.Spec.Subject != nil && req.Spec.Subject.Kind == v1alpha1.UserKind &&
+		req.Spec.Subject.Name == who
 }

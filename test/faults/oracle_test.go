@@ -190,7 +190,9 @@ func bindingFor(req *v1alpha1.AccessRequest, lasting time.Duration) *rbacv1.Role
 				v1alpha1.CreateByAnnotation:  now.Add(binding.CreateWindow).Format(time.RFC3339),
 				v1alpha1.RequestAnnotation:   req.Name, v1alpha1.PolicyAnnotation: "p-" + req.Namespace,
 			},
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: req.Name, UID: req.UID}},
+			OwnerReferences: []metav1.OwnerReference{
+				{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: req.Name, UID: req.UID},
+			},
 		},
 		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "reader"},
 		Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "alice"}},

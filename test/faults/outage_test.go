@@ -100,7 +100,8 @@ var _ = Describe("Access ends", func() {
 			}
 		}
 		Expect(before).To(BeNumerically("<", n), "granted before the last one that was revoked had ended")
-		s.judge(ctx, row{sweep: "a no while no manager ran", runs: n, note: fmt.Sprintf("all ended %s after the start, %d of %d new ones granted before", last.Sub(begun).Round(10*time.Millisecond), before, asked)})
+		s.judge(ctx, row{sweep: "a no while no manager ran", runs: n, note: fmt.Sprintf("all ended %s after the start, "+
+			"%d of %d new ones granted before", last.Sub(begun).Round(10*time.Millisecond), before, asked)})
 	}, SpecTimeout(5*time.Minute))
 
 	It("on time although the operator may not delete, and the objects go when it may", func(ctx SpecContext) {
@@ -203,7 +204,8 @@ var _ = Describe("Access ends", func() {
 			begun := time.Now()
 			Expect(admin.Delete(ctx, builders.Namespace(s.ns))).To(Succeed())
 			Eventually(func() bool {
-				return client.IgnoreNotFound(admin.Get(ctx, client.ObjectKey{Name: s.ns}, builders.Namespace(""))) == nil && len(s.state(ctx).Bindings) == 0 && len(s.state(ctx).Requests) == 0
+				return client.IgnoreNotFound(admin.Get(ctx, client.ObjectKey{Name: s.ns}, builders.Namespace(""))) == nil &&
+					len(s.state(ctx).Bindings) == 0 && len(s.state(ctx).Requests) == 0
 			}, time.Minute).WithContext(ctx).Should(BeTrue())
 			took := time.Since(begun).Round(10 * time.Millisecond)
 			if down {

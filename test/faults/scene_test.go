@@ -280,7 +280,9 @@ func (s *scene) active(ctx context.Context, n int) {
 func (s *scene) activeWithin(ctx context.Context, n int, limit time.Duration, why ...any) {
 	GinkgoHelper()
 	Eventually(func() (active int) {
-		list := &metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequestList"}}
+		list := &metav1.PartialObjectMetadataList{
+			TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequestList"},
+		}
 		Expect(admin.List(ctx, list, client.MatchingFields{"status.state": string(v1alpha1.StateActive)})).To(Succeed())
 		for i := range list.Items {
 			if s.has(list.Items[i].Namespace) {

@@ -57,7 +57,9 @@ func unheard(decisions []v1alpha1.AccessDecision, requests map[types.UID]*v1alph
 	for i := range decisions {
 		d := decisions[i].Spec
 		if req := requests[d.RequestRef.UID]; req != nil && d.Verdict != v1alpha1.VerdictApprove && !req.Status.State.Final() {
-			out = append(out, Violation{"I5", req.UID, fmt.Sprintf("request %s/%s is %q though %s said no", req.Namespace, req.Name, req.Status.State, d.Reviewer.Username)})
+			out = append(out, Violation{
+				"I5", req.UID, fmt.Sprintf("request %s/%s is %q though %s said no", req.Namespace, req.Name, req.Status.State, d.Reviewer.Username),
+			})
 		}
 	}
 	return out
@@ -98,7 +100,8 @@ func Unrecorded(h *History) []Violation {
 		case f == nil || f.Status.Grant == nil || f.Status.Grant.EndedAt == nil || f.Status.Grant.EndReason == "":
 			out = append(out, violation("I6", b, "no status records the end at %s", b.Ended))
 		case f.Status.Grant.EndedAt.Add(time.Second).Before(b.EndAsked): // it is cut to the second
-			out = append(out, violation("I6", b, "status says that it ended at %s, and that was asked for at %s", f.Status.Grant.EndedAt, b.EndAsked))
+			out = append(out,
+				violation("I6", b, "status says that it ended at %s, and that was asked for at %s", f.Status.Grant.EndedAt, b.EndAsked))
 		}
 	}
 	return out

@@ -141,7 +141,8 @@ var _ = Describe("An operator that sees the past", func() {
 		req := ask(ctx, s.request("a"))
 		await(ctx, req, v1alpha1.ReasonGranted)
 		var edited atomic.Int64
-		m.proxy.Inject(At(1, 2, func(c Call) bool { return c.Namespace == s.ns && c.Is("patch", "accessrequests/status") }, Effect{Before: func() {
+		recording := func(c Call) bool { return c.Namespace == s.ns && c.Is("patch", "accessrequests/status") }
+		m.proxy.Inject(At(1, 2, recording, Effect{Before: func() {
 			edit := req.DeepCopy()
 			edit.Labels = map[string]string{"edited": fmt.Sprint(edited.Add(1))}
 			_ = admin.Patch(ctx, edit, client.MergeFrom(req)) //nolint:errcheck // the count tells
@@ -254,7 +255,9 @@ func stream(ctx context.Context, list client.ObjectList, opts ...client.ListOpti
 	}
 	gvk, err := apiutil.GVKForObject(list, operator.Scheme())
 	Expect(err).NotTo(HaveOccurred())
-	end := metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind[:len(gvk.Kind)-len("List")]}}
+	end := metav1.PartialObjectMetadata{
+		TypeMeta: metav1.TypeMeta{APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind[:len(gvk.Kind)-len("List")]},
+	}
 	end.ResourceVersion = list.GetResourceVersion()
 	end.Annotations = map[string]string{metav1.InitialEventsAnnotationKey: "true"}
 	Expect(events.Encode(map[string]any{"type": "BOOKMARK", "object": end})).To(Succeed())

@@ -95,7 +95,9 @@ func putSubjectsBack(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	review.Response = &admissionv1.AdmissionResponse{UID: review.Request.UID, Allowed: true, Patch: patch, PatchType: new(admissionv1.PatchTypeJSONPatch)}
+	review.Response = &admissionv1.AdmissionResponse{
+		UID: review.Request.UID, Allowed: true, Patch: patch, PatchType: new(admissionv1.PatchTypeJSONPatch),
+	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(review) // whoever does not get it tells the caller
 }
@@ -116,8 +118,8 @@ func (f Foreign) Swallow(ctx context.Context, c client.Client, timeout time.Dura
 		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
 			Name: "silent.example.com", AdmissionReviewVersions: []string{"v1"},
 			SideEffects: new(admissionregistrationv1.SideEffectClassNone), FailurePolicy: new(admissionregistrationv1.Ignore),
-			TimeoutSeconds: new(int32(timeout.Seconds())), NamespaceSelector: f.namespaces(), Rules: []admissionregistrationv1.RuleWithOperations{f.rule()},
-			ClientConfig: clientOf(hook),
+			TimeoutSeconds: new(int32(timeout.Seconds())), ClientConfig: clientOf(hook),
+			NamespaceSelector: f.namespaces(), Rules: []admissionregistrationv1.RuleWithOperations{f.rule()},
 		}},
 	}
 	var once sync.Once

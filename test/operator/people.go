@@ -130,7 +130,9 @@ func (c selfNaming) nameReviewer(ctx context.Context, d *v1alpha1.AccessDecision
 	}
 	if d.OwnerReferences == nil {
 		ref := d.Spec.RequestRef
-		d.OwnerReferences = []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: ref.Name, UID: ref.UID}}
+		d.OwnerReferences = []metav1.OwnerReference{
+			{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: ref.Name, UID: ref.UID},
+		}
 	}
 	return nil
 }

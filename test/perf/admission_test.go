@@ -155,7 +155,9 @@ func (s *side) grant(ctx context.Context, b *testing.B, n int) {
 				v1alpha1.CreateByAnnotation:  now.Add(10 * time.Second).Format(time.RFC3339),
 				v1alpha1.RequestAnnotation:   "perf",
 			},
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: "perf", UID: types.UID(uid)}},
+			OwnerReferences: []metav1.OwnerReference{
+				{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: "perf", UID: types.UID(uid)},
+			},
 		}
 		check(b, s.operator.Create(ctx, binding))
 	}

@@ -48,7 +48,9 @@ func runner(b *testing.B, plane *controlplane.ControlPlane) func(ctx context.Con
 	check(b, controlplane.WriteKubeconfig(kubeconfig, auditor))
 	root, err := operator.Root()
 	check(b, err)
-	env := []string{"HOME=" + home, "KUBECONFIG=" + kubeconfig, "PATH=" + filepath.Join(root, "bin") + string(os.PathListSeparator) + os.Getenv("PATH")}
+	env := []string{
+		"HOME=" + home, "KUBECONFIG=" + kubeconfig, "PATH=" + filepath.Join(root, "bin") + string(os.PathListSeparator) + os.Getenv("PATH"),
+	}
 	return func(ctx context.Context, args ...string) time.Duration {
 		cmd := exec.CommandContext(ctx, plane.KubectlPath(), args...)
 		cmd.Env = env
@@ -68,8 +70,10 @@ func ask(ctx context.Context, b *testing.B, plane *controlplane.ControlPlane, na
 	operator.Create(ctx, b, operator.NewClient(b, plane.AdminConfig()), builders.Request(name).In(namespace).Build())
 	reason := map[string]string{"Active": "Granted", "Pending": "PendingApproval"}[state]
 	patch := fmt.Sprintf(`{"status": {"state": %q, "observedGeneration": 1, "policy": {"name": "p", "uid": "u", "generation": 1},
-  "conditions": [{"type": "Ready", "status": "Unknown", "reason": %q, "message": "", "observedGeneration": 1, "lastTransitionTime": "2026-12-01T12:00:00Z"}]}}`, state, reason)
-	_, stderr, err := plane.Kubectl(ctx, operator.OwnConfig(ctx, b, plane), "patch", "accessrequest", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
+  "conditions": [{"type": "Ready", "status": "Unknown", "reason": %q, "message": "", "observedGeneration": 1,
+    "lastTransitionTime": "2026-12-01T12:00:00Z"}]}}`, state, reason)
+	_, stderr, err := plane.Kubectl(ctx, operator.OwnConfig(ctx, b, plane), "patch", "accessrequest", name, "-n", namespace,
+		"--subresource=status", "--type=merge", "-p", patch)
 	if err != nil {
 		b.Fatalf("%v: %s", err, stderr)
 	}

@@ -64,7 +64,8 @@ func start(ctx context.Context, b *testing.B) *scene {
 	asks := []string{"create", "get", "delete"}
 	operator.Create(ctx, b, s.admin,
 		builders.Namespace(namespace), builders.ClusterRole("reader", builders.Rule("", "configmaps", "get")),
-		builders.ClusterRole("asker", builders.Rule("lapse.dev", "accessrequests", asks...), builders.Rule("lapse.dev", "accessdecisions", asks...)),
+		builders.ClusterRole("asker", builders.Rule("lapse.dev", "accessrequests", asks...),
+			builders.Rule("lapse.dev", "accessdecisions", asks...)),
 		builders.Bindable("clusterroles", "reader"), bind("asker", "alice"), bind("asker", "owner"),
 		builders.Policy("perf").Allowing("reader").In(namespace).Build())
 	return s

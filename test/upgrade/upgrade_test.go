@@ -57,7 +57,9 @@ func steps() []string {
 	GinkgoHelper()
 	versions, err := controlplane.Versions()
 	Expect(err).NotTo(HaveOccurred())
-	versions = slices.DeleteFunc(versions, func(v string) bool { return version.MustParseGeneric(v).LessThan(version.MustParseGeneric("1.35")) })
+	versions = slices.DeleteFunc(versions, func(v string) bool {
+		return version.MustParseGeneric(v).LessThan(version.MustParseGeneric("1.35"))
+	})
 	return versions
 }
 
