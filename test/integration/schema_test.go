@@ -20,11 +20,16 @@ import (
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
 
-// object is a valid object of a kind, as raw as a user may send it.
+// object is a valid object of a kind, as raw as a user may send it. A request is alice's,
+// who names herself where nothing is stamped.
 func object(kind, namespace string) *unstructured.Unstructured {
 	spec := map[string]any{
 		"roleRef": map[string]any{"kind": "ClusterRole", "name": "reader"},
 		"reason":  "INC-1: a test",
+	}
+	if kind == "AccessRequest" && !stamps {
+		spec["requester"] = map[string]any{"username": "alice", "groups": []any{"askers", "system:authenticated"}}
+		spec["subject"] = map[string]any{"kind": "User", "name": "alice"}
 	}
 	if kind == "AccessPolicy" {
 		spec = map[string]any{

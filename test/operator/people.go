@@ -10,8 +10,6 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -77,8 +75,6 @@ func (c selfNaming) Create(ctx context.Context, obj client.Object, opts ...clien
 		err = c.nameRequester(ctx, &o.Spec)
 	case *v1alpha1.AccessDecision:
 		err = c.nameReviewer(ctx, o)
-	case *unstructured.Unstructured:
-		err = c.nameInManifest(ctx, o)
 	}
 	if err != nil {
 		return err
@@ -99,27 +95,6 @@ func (c selfNaming) nameRequester(ctx context.Context, spec *v1alpha1.AccessRequ
 		}
 	}
 	return nil
-}
-
-// nameInManifest does the same to a request that may not be well-formed.
-func (c selfNaming) nameInManifest(ctx context.Context, u *unstructured.Unstructured) error {
-	spec, found, err := unstructured.NestedMap(u.Object, "spec")
-	if u.GetKind() != "AccessRequest" || !found || err != nil {
-		return nil //nolint:nilerr // that is for the API server to refuse
-	}
-	named := &v1alpha1.AccessRequestSpec{}
-	if err := c.nameRequester(ctx, named); err != nil {
-		return err
-	}
-	for field, value := range map[string]any{"requester": named.Requester, "subject": named.Subject} {
-		if _, there := spec[field]; there {
-			continue
-		}
-		if spec[field], err = runtime.DefaultUnstructuredConverter.ToUnstructured(value); err != nil {
-			return err
-		}
-	}
-	return unstructured.SetNestedMap(u.Object, spec, "spec")
 }
 
 func (c selfNaming) nameReviewer(ctx context.Context, d *v1alpha1.AccessDecision) (err error) {
