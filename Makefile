@@ -14,6 +14,7 @@ ASSETS := $(or $(KUBEBUILDER_ASSETS),$(abspath $(CONTROLPLANE)))
 
 CONTROLLER_GEN := bin/controller-gen
 GOLANGCI_LINT := bin/golangci-lint
+CRD_REF_DOCS := bin/crd-ref-docs
 # Ginkgo colours also what goes into a file.
 export GINKGO_NO_COLOR := 1
 IMG ?= ghcr.io/lapse-dev/lapse:v0.1.0
@@ -65,9 +66,11 @@ image: ## Build the container image IMG
 ##### Change it
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Generate deep copies and CRDs from api/, and docs/cli.md from the plugin
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate deep copies, CRDs and docs/api.md from api/, and docs/cli.md from the plugin
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+	$(CRD_REF_DOCS) --config hack/api-reference/config.yaml --templates-dir hack/api-reference/templates \
+		--source-path api/v1alpha1 --renderer markdown --output-path docs/api.md --log-level ERROR
 	go test ./cmd/kubectl-lapse -count=1 -run 'TestReferenceIsUpToDate|TestTable|TestWhy' -update
 
 .PHONY: docs
@@ -162,6 +165,9 @@ fuzz-short: ## Fuzz with 5000 inputs each, a few seconds
 # Their versions are in hack/tools/go.mod.
 $(CONTROLLER_GEN): hack/tools/go.mod
 	cd hack/tools && go build -o ../../$@ sigs.k8s.io/controller-tools/cmd/controller-gen
+
+$(CRD_REF_DOCS): hack/tools/go.mod
+	cd hack/tools && go build -o ../../$@ github.com/elastic/crd-ref-docs
 
 # golangci-lint with kube-api-linter inside.
 $(GOLANGCI_LINT): hack/tools/go.mod

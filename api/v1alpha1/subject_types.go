@@ -16,15 +16,15 @@ const (
 	RoleKind        = "Role"
 )
 
+// The rules of Subject write __namespace__: namespace is a reserved word of CEL below
+// Kubernetes 1.32.
+
 // Subject names a user, a group or a ServiceAccount, as rbac.authorization.k8s.io/v1
 // does. Names are compared byte by byte; nothing is a wildcard.
 //
 // Users and groups of Kubernetes itself (system:masters, system:authenticated,
 // system:serviceaccounts, …) cannot be named: a grant to one of them would reach
 // people whom nobody asked for.
-//
-// Rules write __namespace__, since CEL has namespace as a reserved word below
-// Kubernetes 1.32.
 //
 // +kubebuilder:validation:XValidation:rule="self.kind == 'ServiceAccount' || !self.name.startsWith('system:')",message="a User or Group must not begin with system:; name a ServiceAccount by kind, name and namespace",fieldPath=".name"
 // +kubebuilder:validation:XValidation:rule="self.kind != 'ServiceAccount' || has(self.__namespace__)",message="a ServiceAccount needs a namespace"
