@@ -132,7 +132,7 @@ func (d *doctor) policies(ctx context.Context) (out []diagnosis) {
 	case len(out) > 0:
 		return out
 	case len(list.Items) == 0:
-		return bad("kubectl apply -f a policy; docs/writing-policies.md has one", "there is no AccessPolicy, so nothing can be granted")
+		return bad("kubectl apply -f a policy; docs/policies.md has one", "there is no AccessPolicy, so nothing can be granted")
 	default:
 		return ok("policies in force: %d", len(list.Items))
 	}
