@@ -23,13 +23,22 @@ var (
 )
 
 func TestTheSecurityModelNamesTestsThatExist(t *testing.T) {
-	tests := testSources(t)
-	page, err := os.ReadFile(filepath.Join(root, "docs", "security-model.md"))
-	if err != nil {
-		t.Fatal(err)
+	if named := namedInTables(t, "docs/security-model.md"); named < 100 {
+		t.Errorf("only %d tests are named; the page is read wrongly", named)
 	}
-	named := 0
-	for line := range strings.Lines(string(page)) {
+}
+
+func TestContributingNamesTestsThatExist(t *testing.T) {
+	if named := namedInTables(t, "CONTRIBUTING.md"); named < 4 {
+		t.Errorf("only %d tests are named; the page is read wrongly", named)
+	}
+}
+
+// namedInTables looks for the tests that the last column of tables names, and counts them.
+func namedInTables(t *testing.T, page string) (named int) {
+	t.Helper()
+	tests := testSources(t)
+	for line := range strings.Lines(prose(t, page)) {
 		cells := strings.Split(strings.TrimSpace(line), " | ")
 		if !strings.HasPrefix(line, "|") || len(cells) < 2 {
 			continue
@@ -51,9 +60,7 @@ func TestTheSecurityModelNamesTestsThatExist(t *testing.T) {
 			}
 		}
 	}
-	if named < 100 {
-		t.Errorf("only %d tests are named; the page is read wrongly", named)
-	}
+	return named
 }
 
 // testSources is the text of all tests but this one.

@@ -1,0 +1,131 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package examples runs the examples of the documentation, page by page, each on a control
+// plane of its own: what stands in a page is what is run. How an example is run, the
+// comment above it says; see test/docs/page.
+package examples
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"k8s.io/client-go/rest"
+
+	"github.com/lapse-dev/lapse/test/controlplane"
+	"github.com/lapse-dev/lapse/test/operator"
+)
+
+const (
+	// soonTimeout is for what takes some seconds, such as kinds that were installed a
+	// moment ago.
+	soonTimeout = time.Minute
+	soonPolling = 500 * time.Millisecond
+	// pipeDelay is how long what a killed shell has started may hold its output open.
+	pipeDelay = 5 * time.Second
+)
+
+// groups are those of the people on the pages.
+var groups = map[string][]string{
+	"root": {"system:masters"}, "alice": {"oncall"}, "bob": {"sre-leads"}, "dave": {"security"}, "paul": {"policy-authors"},
+}
+
+func TestExamples(t *testing.T) {
+	RegisterFailHandler(Fail)
+	EnforceDefaultTimeoutsWhenUsingContexts()
+	RunSpecs(t, "The examples of the documentation")
+}
+
+// reader is somebody who types what stands on a page, in a folder with a copy of config/.
+type reader struct {
+	plane   *controlplane.ControlPlane
+	manager *operator.Manager
+	folder  string
+	// environments of the people, by their names.
+	environments map[string][]string
+}
+
+func newReader(ctx context.Context) *reader {
+	GinkgoHelper()
+	root, err := operator.Root()
+	Expect(err).NotTo(HaveOccurred())
+	for _, built := range []string{"manager", "kubectl-lapse"} {
+		Expect(filepath.Join(root, "bin", built)).To(BeAnExistingFile(), "run make build")
+	}
+	r := &reader{folder: GinkgoT().TempDir(), environments: map[string][]string{}}
+	Expect(os.CopyFS(filepath.Join(r.folder, "config"), os.DirFS(filepath.Join(root, "config")))).To(Succeed())
+	r.plane, err = controlplane.Start(ctx, controlplane.Options{ControllerManager: true})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() error { return r.plane.Stop() })
+	return r
+}
+
+func (r *reader) startManager(ctx context.Context) {
+	GinkgoHelper()
+	var err error
+	r.manager, err = operator.Start(ctx, r.plane, GinkgoWriter, "--leader-elect")
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() error { return r.manager.Stop() })
+}
+
+// config is that of a person; a name with a slash is that of a ServiceAccount.
+func (r *reader) config(ctx context.Context, who string) *rest.Config {
+	GinkgoHelper()
+	if namespace, account, ok := strings.Cut(who, "/"); ok {
+		config, err := r.plane.ServiceAccountConfig(ctx, namespace, account)
+		Expect(err).NotTo(HaveOccurred())
+		return config
+	}
+	Expect(groups).To(HaveKey(who))
+	config, err := r.plane.User(who, groups[who]...)
+	Expect(err).NotTo(HaveOccurred())
+	return config
+}
+
+// environment has a home with a kubeconfig in it, and a PATH with the kubectl of the
+// control plane and the plugin. The one of nobody has no kubeconfig.
+func (r *reader) environment(ctx context.Context, who string) []string {
+	GinkgoHelper()
+	if env := r.environments[who]; env != nil {
+		return env
+	}
+	home := GinkgoT().TempDir()
+	kubeconfig := filepath.Join(home, "kubeconfig")
+	if who != "nobody" {
+		Expect(controlplane.WriteKubeconfig(kubeconfig, r.config(ctx, who))).To(Succeed())
+	}
+	root, err := operator.Root()
+	Expect(err).NotTo(HaveOccurred())
+	kubectl, err := filepath.Abs(r.plane.KubectlPath())
+	Expect(err).NotTo(HaveOccurred())
+	bin := filepath.Join(home, "bin")
+	Expect(os.Mkdir(bin, 0o700)).To(Succeed())
+	Expect(os.Symlink(kubectl, filepath.Join(bin, "kubectl"))).To(Succeed())
+	path := strings.Join([]string{bin, filepath.Join(root, "bin"), os.Getenv("PATH")}, string(os.PathListSeparator))
+	r.environments[who] = []string{"HOME=" + home, "KUBECONFIG=" + kubeconfig, "PATH=" + path}
+	return r.environments[who]
+}
+
+// types has somebody type commands in bash, and returns what they print and their exit code.
+func (r *reader) types(ctx context.Context, who, commands string) (printed string, code int) {
+	GinkgoHelper()
+	var out bytes.Buffer
+	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", commands)
+	cmd.Dir, cmd.Env, cmd.WaitDelay = r.folder, r.environment(ctx, who), pipeDelay
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	if _, ended := errors.AsType[*exec.ExitError](err); !ended {
+		Expect(err).NotTo(HaveOccurred())
+	}
+	GinkgoWriter.Printf("\n%s$ %s%s[exit %d]\n", who, commands, out.String(), cmd.ProcessState.ExitCode())
+	return out.String(), cmd.ProcessState.ExitCode()
+}
