@@ -118,7 +118,7 @@ func (r *reader) runs(ctx context.Context, e *page.Example) {
 	case "starts":
 		r.startManager(ctx)
 	case "stops":
-		Expect(r.manager.Stop()).To(Succeed())
+		Expect(r.stopManager()).To(Succeed())
 	}
 }
 

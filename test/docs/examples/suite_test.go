@@ -50,6 +50,8 @@ type reader struct {
 	plane   *controlplane.ControlPlane
 	manager *operator.Manager
 	folder  string
+	// homes has one for each of the people.
+	homes string
 	// environments of the people, by their names.
 	environments map[string][]string
 }
@@ -61,11 +63,11 @@ func newReader(ctx context.Context) *reader {
 	for _, built := range []string{"manager", "kubectl-lapse"} {
 		Expect(filepath.Join(root, "bin", built)).To(BeAnExistingFile(), "run make build")
 	}
-	r := &reader{folder: GinkgoT().TempDir(), environments: map[string][]string{}}
+	r := &reader{folder: GinkgoT().TempDir(), homes: GinkgoT().TempDir(), environments: map[string][]string{}}
 	Expect(os.CopyFS(filepath.Join(r.folder, "config"), os.DirFS(filepath.Join(root, "config")))).To(Succeed())
 	r.plane, err = controlplane.Start(ctx, controlplane.Options{ControllerManager: true})
 	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(func() error { return r.plane.Stop() })
+	DeferCleanup(func() error { return errors.Join(r.stopManager(), r.plane.Stop()) })
 	return r
 }
 
@@ -74,7 +76,13 @@ func (r *reader) startManager(ctx context.Context) {
 	var err error
 	r.manager, err = operator.Start(ctx, r.plane, GinkgoWriter, "--leader-elect")
 	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(func() error { return r.manager.Stop() })
+}
+
+func (r *reader) stopManager() error {
+	if r.manager == nil {
+		return nil
+	}
+	return r.manager.Stop()
 }
 
 // config is that of a person; a name with a slash is that of a ServiceAccount.
@@ -98,8 +106,10 @@ func (r *reader) environment(ctx context.Context, who string) []string {
 	if env := r.environments[who]; env != nil {
 		return env
 	}
-	home := GinkgoT().TempDir()
+	home := filepath.Join(r.homes, strings.ReplaceAll(who, "/", "-"))
 	kubeconfig := filepath.Join(home, "kubeconfig")
+	bin := filepath.Join(home, "bin")
+	Expect(os.MkdirAll(bin, 0o700)).To(Succeed())
 	if who != "nobody" {
 		Expect(controlplane.WriteKubeconfig(kubeconfig, r.config(ctx, who))).To(Succeed())
 	}
@@ -107,8 +117,6 @@ func (r *reader) environment(ctx context.Context, who string) []string {
 	Expect(err).NotTo(HaveOccurred())
 	kubectl, err := filepath.Abs(r.plane.KubectlPath())
 	Expect(err).NotTo(HaveOccurred())
-	bin := filepath.Join(home, "bin")
-	Expect(os.Mkdir(bin, 0o700)).To(Succeed())
 	Expect(os.Symlink(kubectl, filepath.Join(bin, "kubectl"))).To(Succeed())
 	path := strings.Join([]string{bin, filepath.Join(root, "bin"), os.Getenv("PATH")}, string(os.PathListSeparator))
 	r.environments[who] = []string{"HOME=" + home, "KUBECONFIG=" + kubeconfig, "PATH=" + path}
