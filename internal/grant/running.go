@@ -9,86 +9,156 @@ import (
 	"strings"
 	"time"
 
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
-// recorded looks after a grant that status knows of.
+// running is a grant that status knows of.
+type running struct {
+	now   time.Time
+	req   *v1alpha1.AccessRequest
+	grant v1alpha1.Grant
+	judge Judge
+	seen  Observed
+	set   Settings
+	// role is how the role changed; nil if that could not be told.
+	role *policy.RoleChange
+}
+
+// recorded looks after a grant that status knows of. Its order is its meaning: what must
+// never wait is asked first, and the first question with an outcome ends the grant. A
+// question that cannot be answered keeps no later one from being asked, but somebody is
+// blamed only when all were answered.
 func recorded(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge Judge, seen Observed, set Settings) (Step, error) {
-	b := seen.Binding
-	reason, message := ending(now, req, g, seen, set)
-	emptied := reason == v1alpha1.ReasonTampered && len(b.Subjects) == 0
-	if reason != "" && !emptied {
-		return Step{Action: Delete, Outcome: ended(now, req, g, reason, message)}, nil
+	r := &running{now: now, req: req, grant: g, judge: judge, seen: seen, set: set}
+	var errs []error
+	for _, ask := range []func() (*Outcome, error){
+		r.over,      // is its time over, or was its binding changed?
+		r.givenBack, // by requester or grantee?
+		r.withdrawn, // by its policy?
+		r.stopped,   // by somebody who may?
+		r.deleted,   // is it held though somebody deletes its binding?
+		r.roleGrown, // does its role allow more, and the policy says Revoke?
+	} {
+		outcome, err := ask()
+		if outcome != nil {
+			return Step{Action: Delete, Outcome: outcome}, nil
+		}
+		errs = append(errs, err)
 	}
-	outcome, err := objected(now, req, g, judge, seen)
-	if outcome != nil {
-		return Step{Action: Delete, Outcome: outcome}, nil
+	err := errors.Join(errs...)
+	if err == nil {
+		if outcome := r.endedByOthers(); outcome != nil {
+			return Step{Action: Delete, Outcome: outcome}, nil
+		}
 	}
-	if b != nil && b.DeletionTimestamp != nil && len(b.Subjects) > 0 {
-		return Step{Action: Delete, Outcome: deletedByOthers(now, req, g)}, nil // access goes on by it
+	return Step{Action: Nothing, After: r.deadline().Add(backstop), Role: r.role}, err
+}
+
+func (r *running) ended(reason, message string) *Outcome {
+	return ended(r.now, r.req, r.grant, reason, message)
+}
+
+// over is the outcome when a grant ends whatever policies and people say. Nobody holds the
+// role by a binding that was emptied: that is left to endedByOthers.
+func (r *running) over() (*Outcome, error) {
+	atCeiling := fmt.Sprintf("access ended at the operator's ceiling of %s", r.set.MaxDuration)
+	switch b := r.seen.Binding; {
+	case r.req.DeletionTimestamp != nil:
+		return r.ended(v1alpha1.ReasonRevoked, "the request is being deleted"), nil
+	case !r.now.Before(r.grant.ExpiresAt.Time):
+		return r.ended(v1alpha1.ReasonExpired, promised(r.now, r.grant)), nil
+	case !r.now.Before(r.grant.GrantedAt.Add(r.set.MaxDuration + binding.MaxSkew)):
+		return r.ended(v1alpha1.ReasonExpired, atCeiling), nil
+	case b == nil || b.DeletionTimestamp != nil:
+		return nil, nil
+	case r.changed() != "" && len(b.Subjects) > 0:
+		return r.ended(v1alpha1.ReasonTampered, r.changed()), nil
+	case r.changed() == "" && !r.now.Before(r.deadline()):
+		return r.ended(v1alpha1.ReasonExpired, atCeiling), nil
 	}
-	// The role is asked about even if people and policy could not be: it may end this.
-	change, roleErr := judge.RoleChange(g)
-	err = errors.Join(err, roleErr)
+	return nil, nil
+}
+
+// changed says what somebody changed in the binding; empty if nobody did.
+func (r *running) changed() string {
+	changed := changes(r.req, r.grant, r.seen)
+	if len(changed) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("RoleBinding %s was changed by somebody else (%s) and is removed", r.grant.Binding, strings.Join(changed, ", "))
+}
+
+func (r *running) givenBack() (*Outcome, error) {
+	if back := returned(r.req, r.seen.Decisions); back != nil {
+		return endedBy(r.now, r.req, r.grant, v1alpha1.ReasonReturned, back), nil
+	}
+	return nil, nil
+}
+
+func (r *running) withdrawn() (*Outcome, error) {
+	objections, err := r.judge.Objections(r.grant)
+	if len(objections) == 0 {
+		return nil, err
+	}
+	message := fmt.Sprintf("policy %s does not allow this any more: %s", policyName(r.req), strings.Join(objections, "; "))
+	return r.ended(v1alpha1.ReasonPolicyWithdrawn, message), nil
+}
+
+func (r *running) stopped() (*Outcome, error) {
+	no, err := stopped(r.req, r.judge, r.seen.Decisions, policyName(r.req))
+	if no == nil {
+		return nil, err
+	}
+	return endedBy(r.now, r.req, r.grant, v1alpha1.ReasonRevoked, no), nil
+}
+
+// deleted is the outcome when finalizers keep a binding that somebody else deletes.
+func (r *running) deleted() (*Outcome, error) {
+	if b := r.seen.Binding; b != nil && b.DeletionTimestamp != nil && len(b.Subjects) > 0 {
+		return deletedByOthers(r.now, r.req, r.grant), nil
+	}
+	return nil, nil
+}
+
+func (r *running) roleGrown() (*Outcome, error) {
+	change, err := r.judge.RoleChange(r.grant)
 	if change.Revokes {
-		outcome = ended(now, req, g, v1alpha1.ReasonRoleChanged, fmt.Sprintf("%s; policy %s says onRoleChange: Revoke", change.Message, policyName(req)))
-	} else if err == nil {
-		outcome = endedByOthers(now, req, g, b, message)
+		return r.ended(v1alpha1.ReasonRoleChanged, fmt.Sprintf("%s; policy %s says onRoleChange: Revoke", change.Message, policyName(r.req))), nil
 	}
-	if outcome != nil {
-		return Step{Action: Delete, Outcome: outcome}, nil
+	if err == nil {
+		r.role = &change
 	}
-	step := Step{Action: Nothing, After: deadlineOf(req, g, seen, set).Add(backstop)}
-	if roleErr == nil {
-		step.Role = &change
-	}
-	return step, err
+	return nil, err
 }
 
 // endedByOthers is the outcome if nobody holds the role any more, and neither people nor
-// the policy nor the role are why; emptied says how the subjects went. It is asked last: an
-// operator that was killed after it ended access for another reason finds that reason
-// before. While that cannot be told nobody is blamed.
-func endedByOthers(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, b *rbacv1.RoleBinding, emptied string) *Outcome {
+// the policy nor the role are why. It is asked last: an operator that was killed after it
+// ended access for another reason finds that reason before.
+func (r *running) endedByOthers() *Outcome {
+	b := r.seen.Binding
 	switch {
-	case emptied != "":
-		return ended(now, req, g, v1alpha1.ReasonTampered, emptied)
 	case b == nil || b.DeletionTimestamp != nil:
-		return deletedByOthers(now, req, g)
+		return deletedByOthers(r.now, r.req, r.grant)
+	case len(b.Subjects) == 0:
+		return r.ended(v1alpha1.ReasonTampered, r.changed())
 	default:
 		return nil
 	}
 }
 
-func deletedByOthers(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant) *Outcome {
-	return ended(now, req, g, v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding))
+// deadline is the earliest end that is known of the grant.
+func (r *running) deadline() time.Time {
+	if b := r.seen.Binding; b != nil && binding.OwnedBy(b, r.req.UID) && binding.Deadline(b, r.set.MaxDuration).Before(r.grant.ExpiresAt.Time) {
+		return binding.Deadline(b, r.set.MaxDuration)
+	}
+	return r.grant.ExpiresAt.Time
 }
 
-// ending is why a recorded grant ends whatever policies and people say; empty if it
-// does not.
-func ending(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen Observed, set Settings) (reason, message string) {
-	switch {
-	case req.DeletionTimestamp != nil:
-		return v1alpha1.ReasonRevoked, "the request is being deleted"
-	case !now.Before(g.ExpiresAt.Time):
-		return v1alpha1.ReasonExpired, promised(now, g)
-	case !now.Before(g.GrantedAt.Add(set.MaxDuration + binding.MaxSkew)):
-		return v1alpha1.ReasonExpired, fmt.Sprintf("access ended at the operator's ceiling of %s", set.MaxDuration)
-	case seen.Binding == nil || seen.Binding.DeletionTimestamp != nil:
-		return "", ""
-	}
-	if changed := changes(req, g, seen); len(changed) > 0 {
-		return v1alpha1.ReasonTampered, fmt.Sprintf("RoleBinding %s was changed by somebody else (%s) and is removed", g.Binding, strings.Join(changed, ", "))
-	}
-	if !now.Before(deadlineOf(req, g, seen, set)) {
-		return v1alpha1.ReasonExpired, fmt.Sprintf("access ended at the operator's ceiling of %s", set.MaxDuration)
-	}
-	return "", ""
+func deletedByOthers(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant) *Outcome {
+	return ended(now, req, g, v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding))
 }
 
 // seenLate is how long after a deadline its end is no longer said to be on time.
@@ -101,107 +171,4 @@ func promised(now time.Time, g v1alpha1.Grant) string {
 		return fmt.Sprintf("access was promised until %s; that it is over was not seen before %s", text.Time(g.ExpiresAt.Time), text.Time(now))
 	}
 	return "access ended as promised at " + text.Time(g.ExpiresAt.Time)
-}
-
-// objected is the outcome when a person or the policy ends a recorded grant; nil if
-// none does, or with an error if it cannot be told.
-func objected(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge Judge, seen Observed) (*Outcome, error) {
-	if back := returned(req, seen.Decisions); back != nil {
-		return endedBy(now, req, g, v1alpha1.ReasonReturned, back), nil
-	}
-	objections, err := judge.Objections(g)
-	if len(objections) > 0 {
-		message := fmt.Sprintf("policy %s does not allow this any more: %s", policyName(req), strings.Join(objections, "; "))
-		return ended(now, req, g, v1alpha1.ReasonPolicyWithdrawn, message), nil
-	}
-	no, noErr := stopped(req, judge, seen.Decisions, policyName(req))
-	if no != nil {
-		return endedBy(now, req, g, v1alpha1.ReasonRevoked, no), nil
-	}
-	return nil, errors.Join(err, noErr)
-}
-
-// deadlineOf is the earliest end that is known of a grant.
-func deadlineOf(req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen Observed, set Settings) time.Time {
-	if b := seen.Binding; b != nil && binding.OwnedBy(b, req.UID) && binding.Deadline(b, set.MaxDuration).Before(g.ExpiresAt.Time) {
-		return binding.Deadline(b, set.MaxDuration)
-	}
-	return g.ExpiresAt.Time
-}
-
-// unrecorded looks after a binding that has our name while status knows of no
-// grant: the operator was killed in between, or it is a stranger's.
-func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Observed, set Settings) (Step, error) {
-	b := seen.Binding
-	g, readable := binding.Of(b)
-	if !readable || !madeFor(b, req) {
-		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
-	}
-	promise := promised(now, g)
-	if latest := binding.Deadline(b, set.MaxDuration); latest.Before(g.ExpiresAt.Time) {
-		// Nobody promised what its annotation says.
-		g.ExpiresAt = metav1.NewTime(latest)
-		promise = fmt.Sprintf("access ended at the operator's ceiling of %s, at %s", set.MaxDuration, text.Time(latest))
-	}
-	end := func(reason, message string) (Step, error) {
-		return Step{Action: Empty, Outcome: ended(now, req, g, reason, message)}, nil
-	}
-	switch {
-	case req.DeletionTimestamp != nil:
-		return end(v1alpha1.ReasonRevoked, "the request is being deleted")
-	case !now.Before(g.ExpiresAt.Time):
-		return end(v1alpha1.ReasonExpired, promise)
-	case b.DeletionTimestamp != nil:
-		return Step{Action: Empty, Outcome: deletedByOthers(now, req, g)}, nil
-	}
-	if back := returned(req, seen.Decisions); back != nil {
-		return Step{Action: Empty, Outcome: endedBy(now, req, g, v1alpha1.ReasonReturned, back)}, nil
-	}
-	return adopt(now, req, g, judge, seen)
-}
-
-// lost ends a grant of which there is no trace but in memory: its binding went before status
-// knew of it. A request is granted once.
-func lost(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant) Step {
-	if !now.Before(g.ExpiresAt.Time) {
-		return Step{Action: Nothing, Outcome: ended(now, req, g, v1alpha1.ReasonExpired, promised(now, g))}
-	}
-	return Step{Action: Nothing, Outcome: deletedByOthers(now, req, g)}
-}
-
-// adopt records a binding that the operator created before it was killed.
-func adopt(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge Judge, seen Observed) (Step, error) {
-	name := seen.Binding.Annotations[v1alpha1.PolicyAnnotation]
-	no, err := stopped(req, judge, seen.Decisions, name)
-	if err != nil {
-		return Step{}, err
-	}
-	if no != nil {
-		return Step{Action: Empty, Outcome: endedBy(now, req, g, v1alpha1.ReasonRevoked, no)}, nil
-	}
-	// It is recorded if it is exactly what would be granted, had the decision been made
-	// when it was. It was granted by clocks that agreed and under policies in force.
-	seen.Skew, seen.Admission.Enforced = 0, true
-	step, err := undecided(now, req, judge, seen)
-	if err != nil {
-		return Step{}, err
-	}
-	b, want := seen.Binding, step.Binding
-	if step.Action != Create || name != step.Outcome.Policy.Name {
-		message := fmt.Sprintf("policy %s does not allow this any more: %s", foreign(name), step.Outcome.Message)
-		return Step{Action: Empty, Outcome: ended(now, req, g, v1alpha1.ReasonPolicyWithdrawn, message)}, nil
-	}
-	if len(b.Subjects) == 0 {
-		// Asked after what else may have ended it. A replica ends access of which it
-		// cannot tell whether the request is still there.
-		message := fmt.Sprintf("the subjects were taken off RoleBinding %s before the grant was recorded", b.Name)
-		return Step{Action: Empty, Outcome: ended(now, req, g, v1alpha1.ReasonRevoked, message)}, nil
-	}
-	binding.CopyTimes(want, b)
-	if len(binding.Differences(b, want)) > 0 || g.ExpiresAt.After(step.Outcome.Grant.ExpiresAt.Time) {
-		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
-	}
-	g.Role = step.Outcome.Grant.Role
-	step.Outcome.Grant = &g
-	return Step{Action: Nothing, Outcome: step.Outcome, After: g.ExpiresAt.Add(backstop)}, nil
 }
