@@ -72,6 +72,7 @@ generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate deep copies, CRDs and do
 	$(CRD_REF_DOCS) --config hack/api-reference/config.yaml --templates-dir hack/api-reference/templates \
 		--source-path api/v1alpha1 --renderer markdown --output-path docs/api.md --log-level ERROR
 	go test ./cmd/kubectl-lapse -count=1 -run 'TestReferenceIsUpToDate|TestTable|TestWhy' -update
+	go test ./test/docs -count=1 -run TestTheTableOfTimes -update
 
 .PHONY: docs
 docs: controlplane ## Print anew into docs/ what the operator may do

@@ -41,9 +41,10 @@ import (
 )
 
 const (
-	// restartDelay is the pause before what grants is started again.
+	// restartDelay is the pause before what grants is started again after it failed.
 	restartDelay = 5 * time.Second
-	// shutdownGrace is shorter than the pod's: the lease is released before the end.
+	// shutdownGrace is how long work may go on when the operator is to stop. It is shorter
+	// than the pod's, so that the lease is released.
 	shutdownGrace = 7 * time.Second
 	// cacheSyncTimeout is how long what ends access waits for its informer. To give up would
 	// end the process, and nothing would be gained.

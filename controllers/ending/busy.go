@@ -10,7 +10,8 @@ import (
 
 const (
 	// manyEnds within manyWithin are many: twice as many as end at once.
-	manyEnds   = 2 * workers
+	manyEnds = 2 * workers
+	// manyWithin is the time in which manyEnds are so many that what records them gives way.
 	manyWithin = time.Second
 )
 

@@ -23,13 +23,16 @@ import (
 const (
 	// standbyDelay is how long a replica that is not the leader leaves an end to the leader.
 	standbyDelay = 2 * time.Second
-	// onTimeTimeout bounds an attempt to end access on time, and hasteTimeout one while it
-	// is slow anywhere: whatever takes longer goes on in the slow lane.
+	// onTimeTimeout bounds an attempt to end access on time: what takes longer goes on in the
+	// slow lane.
 	onTimeTimeout = seats.SlowAfter
-	hasteTimeout  = time.Second
-	// slowTimeout bounds one there: the API server gives a write 34 s, with all webhooks.
+	// hasteTimeout bounds the same while the API server is slow in any namespace.
+	hasteTimeout = time.Second
+	// slowTimeout bounds an attempt in the slow lane: the API server gives a write 34 s, with
+	// all webhooks.
 	slowTimeout = 36 * time.Second
-	// leftRetry is when what is left of an object is looked at again.
+	// leftRetry is when an object that something keeps is looked at again, after access by
+	// it ended.
 	leftRetry = 5 * time.Second
 	// handOvers bounds how many bindings are on their way to another lane.
 	handOvers = 1024

@@ -24,7 +24,8 @@ import (
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
-// reapTimeout is shorter than the pause between two runs of the CronJob.
+// reapTimeout bounds a run of the reaper: it is shorter than the pause between two runs of
+// the CronJob.
 const reapTimeout = 4 * time.Minute
 
 // Reap is the command "manager reap": it ends once what is past its end, and prints a

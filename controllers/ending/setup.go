@@ -33,7 +33,7 @@ const (
 	slowWorkers = 4 * workers
 	// endRetry is the longest pause between attempts to end access.
 	endRetry = 5 * time.Second
-	// leftAfter is when an object is looked at of which only the rest is left: the cache
+	// leftAfter is when an object is looked at first by which access has ended: the cache
 	// knows that by then.
 	leftAfter = time.Second
 )

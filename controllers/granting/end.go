@@ -100,9 +100,9 @@ func howToDelete(left *rbacv1.RoleBinding) string {
 }
 
 const (
-	// yieldFor is when a request that gave way is looked at again.
+	// yieldFor is when a request is looked at again whose record gave way to ends.
 	yieldFor = 2 * time.Second
-	// maxYield is how long after a deadline its record gives way.
+	// maxYield is how long after a deadline its record gives way to other ends.
 	maxYield = 15 * time.Second
 )
 

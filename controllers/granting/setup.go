@@ -36,11 +36,11 @@ import (
 const (
 	// workers of each controller: writes wait for the API server, not for us.
 	workers = 16
-	// actTimeout bounds what of a look at a request is not recording: the API server gives
-	// a write 34 s, with all webhooks.
+	// actTimeout bounds a look at a request before its status is written: the API server
+	// gives a write 34 s, with all webhooks.
 	actTimeout = 36 * time.Second
-	// recordTimeout bounds what of it writes status, which nobody's access waits for: a
-	// webhook has 10 s by default.
+	// recordTimeout bounds the writing of status, which nobody's access waits for: a webhook
+	// has 10 s by default.
 	recordTimeout = 12 * time.Second
 	// endRetry is the longest pause between attempts at a request by which access is held.
 	endRetry = 5 * time.Second

@@ -28,11 +28,11 @@ import (
 )
 
 const (
-	// lookInterval is how often the policies are tried though nobody changed them.
+	// lookInterval is how often the admission policies are tried though nobody changed them.
 	lookInterval = 30 * time.Second
-	// lookSoon is the same while they are not in force.
+	// lookSoon is how often they are tried while they are not in force.
 	lookSoon = time.Second
-	// tryTimeout bounds one try.
+	// tryTimeout bounds one try of an admission policy.
 	tryTimeout = 5 * time.Second
 	// maxQuote bounds what is quoted of an answer of the API server, in bytes.
 	maxQuote = 1000

@@ -14,7 +14,7 @@ import (
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
 
-// defaultApprovalTimeout is used by a policy that does not say.
+// defaultApprovalTimeout is how long a request may wait for approval if its policy does not say.
 const defaultApprovalTimeout = time.Hour
 
 // Compiled is one generation of one AccessPolicy, ready to be asked. It is

@@ -21,12 +21,13 @@ const (
 	// SlowAfter is how long an attempt takes where the API server is slow, as where a
 	// webhook swallows calls or holds them up.
 	SlowAfter = 2 * time.Second
-	// slowFor is how long that is remembered.
+	// slowFor is how long a namespace counts as slow.
 	slowFor = time.Minute
-	// urgentRetry is when something urgent that found no worker is looked at again, at the
-	// earliest, and otherRetry the same of the rest; at the latest after retrySpread times
-	// more.
+	// urgentRetry is when what is urgent and found no worker is looked at again, at the
+	// earliest; at the latest after ten times that.
 	urgentRetry = 100 * time.Millisecond
+	// otherRetry is when what is not urgent and found no worker is looked at again, at the
+	// earliest; at the latest after ten times that.
 	otherRetry  = time.Second
 	retrySpread = 9
 )
