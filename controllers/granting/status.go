@@ -22,12 +22,12 @@ import (
 const maxMessage = 4096
 
 // setStatus writes an outcome into the status of a request; nil changes nothing.
-func setStatus(now time.Time, req *v1alpha1.AccessRequest, o *grant.Outcome) {
+func setStatus(now time.Time, req v1alpha1.Request, o *grant.Outcome) {
 	if o == nil {
 		return
 	}
-	s := &req.Status
-	s.ObservedGeneration, s.State, s.Policy, s.Grant, s.Approvals = req.Generation, o.State, o.Policy, o.Grant, o.Approvals
+	s := req.RequestStatus()
+	s.ObservedGeneration, s.State, s.Policy, s.Grant, s.Approvals = req.GetGeneration(), o.State, o.Policy, o.Grant, o.Approvals
 	for _, c := range []metav1.Condition{readyCondition(o), approvedCondition(o), grantedCondition(o)} {
 		setCondition(now, req, c)
 	}
@@ -107,7 +107,7 @@ func stalledCondition(o *grant.Outcome) metav1.Condition {
 
 // setRoleChanged says how the role differs from what was granted, while it does; nil
 // changes nothing.
-func setRoleChanged(now time.Time, req *v1alpha1.AccessRequest, change *policy.RoleChange) {
+func setRoleChanged(now time.Time, req v1alpha1.Request, change *policy.RoleChange) {
 	if change == nil {
 		return
 	}
@@ -120,21 +120,21 @@ func setRoleChanged(now time.Time, req *v1alpha1.AccessRequest, change *policy.R
 
 // setOrRemove keeps a condition of which kstatus asks that it be there only while
 // it is true.
-func setOrRemove(now time.Time, req *v1alpha1.AccessRequest, c metav1.Condition) {
+func setOrRemove(now time.Time, req v1alpha1.Request, c metav1.Condition) {
 	if c.Status != metav1.ConditionTrue {
-		meta.RemoveStatusCondition(&req.Status.Conditions, c.Type)
+		meta.RemoveStatusCondition(&req.RequestStatus().Conditions, c.Type)
 		return
 	}
 	setCondition(now, req, c)
 }
 
-func setCondition(now time.Time, req *v1alpha1.AccessRequest, c metav1.Condition) {
-	c.ObservedGeneration = req.Generation
+func setCondition(now time.Time, req v1alpha1.Request, c metav1.Condition) {
+	c.ObservedGeneration = req.GetGeneration()
 	c.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second)) // kept as it was while the status stays
 	c.Message = text.Cut(c.Message, maxMessage)
 	// What the API server says may differ from try to try; that is nothing new.
-	if old := meta.FindStatusCondition(req.Status.Conditions, c.Type); old != nil && old.Reason == c.Reason && c.Reason == v1alpha1.ReasonBindFailed {
+	if old := meta.FindStatusCondition(req.RequestStatus().Conditions, c.Type); old != nil && old.Reason == c.Reason && c.Reason == v1alpha1.ReasonBindFailed {
 		c.Message = old.Message
 	}
-	meta.SetStatusCondition(&req.Status.Conditions, c)
+	meta.SetStatusCondition(&req.RequestStatus().Conditions, c)
 }

@@ -18,7 +18,9 @@ const CreateWindow = 10 * time.Second
 
 // Terms are what a binding gives, to whom and on whose word.
 type Terms struct {
-	Owner   Owner
+	Owner Owner
+	// Kind of the owner.
+	Kind    string
 	Subject v1alpha1.Subject
 	Role    v1alpha1.RoleRef
 	Policy  string
@@ -41,8 +43,8 @@ func New(t Terms, g v1alpha1.Grant) *rbacv1.RoleBinding {
 				v1alpha1.PolicyAnnotation:    t.Policy,
 			},
 			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: RequestKind.GroupVersion().String(),
-				Kind:       RequestKind.Kind,
+				APIVersion: v1alpha1.GroupVersion.String(),
+				Kind:       t.Kind,
 				Name:       t.Owner.Key.Name,
 				UID:        t.Owner.UID,
 			}},

@@ -18,7 +18,7 @@ import (
 
 // returned is the decision by which requester or grantee gave the access back; nil
 // if there is none. It depends on no policy: everybody may have less.
-func returned(req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision) *v1alpha1.AccessDecision {
+func returned(req v1alpha1.Request, decisions []v1alpha1.AccessDecision) *v1alpha1.AccessDecision {
 	for _, d := range noes(req, decisions) {
 		if d.Spec.Verdict == v1alpha1.VerdictRevoke && policy.Involved(req, d.Spec.Reviewer) {
 			return d
@@ -30,7 +30,7 @@ func returned(req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision) 
 // stopped is the first decision by which somebody who may do that under one of the
 // policies denied or revoked the access; nil if there is none. With an error there may
 // be one. Each person is asked about once, however many decisions he made.
-func stopped(req *v1alpha1.AccessRequest, judge Judge, decisions []v1alpha1.AccessDecision, policies ...string) (*v1alpha1.AccessDecision, error) {
+func stopped(req v1alpha1.Request, judge Judge, decisions []v1alpha1.AccessDecision, policies ...string) (*v1alpha1.AccessDecision, error) {
 	var failed error
 	asked := sets.New[string]()
 	for _, d := range noes(req, decisions) {
@@ -58,7 +58,7 @@ func stopped(req *v1alpha1.AccessRequest, judge Judge, decisions []v1alpha1.Acce
 
 // noes are the decisions on the request that would end it, in the order in which
 // they were made. One that is being deleted still counts: a no is for good.
-func noes(req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision) []*v1alpha1.AccessDecision {
+func noes(req v1alpha1.Request, decisions []v1alpha1.AccessDecision) []*v1alpha1.AccessDecision {
 	var out []*v1alpha1.AccessDecision
 	for i := range decisions {
 		d := &decisions[i]
@@ -82,7 +82,7 @@ func said(d *v1alpha1.AccessDecision) string {
 }
 
 // endedBy is the outcome when a person ended the access.
-func endedBy(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, reason string, d *v1alpha1.AccessDecision) *Outcome {
+func endedBy(now time.Time, req v1alpha1.Request, g v1alpha1.Grant, reason string, d *v1alpha1.AccessDecision) *Outcome {
 	verb := "revoked"
 	if reason == v1alpha1.ReasonReturned {
 		verb = "given back"

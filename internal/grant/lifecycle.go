@@ -32,15 +32,15 @@ const backstop = 5 * time.Second
 
 // Next says what happens next to a request. An error means that it could not be
 // told; it only ever stands where access might have been given.
-func Next(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Observed, set Settings) (Step, error) {
+func Next(now time.Time, req v1alpha1.Request, judge Judge, seen Observed, set Settings) (Step, error) {
 	switch {
-	case req.Status.State.Final():
+	case req.RequestStatus().State.Final():
 		return final(now, req, seen, set), nil
-	case req.Status.Grant != nil:
-		return recorded(now, req, *req.Status.Grant, judge, seen, set)
+	case req.RequestStatus().Grant != nil:
+		return recorded(now, req, *req.RequestStatus().Grant, judge, seen, set)
 	case seen.Binding != nil:
 		return unrecorded(now, req, judge, seen, set)
-	case seen.Lost != nil && req.DeletionTimestamp == nil:
+	case seen.Lost != nil && req.GetDeletionTimestamp() == nil:
 		return lost(now, req, *seen.Lost), nil
 	default:
 		step, err := undecided(now, req, judge, seen)
@@ -49,19 +49,19 @@ func Next(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Observed
 }
 
 // keepingApprovals keeps who had approved in the record of a refusal.
-func keepingApprovals(req *v1alpha1.AccessRequest, step Step) Step {
+func keepingApprovals(req v1alpha1.Request, step Step) Step {
 	if o := step.Outcome; o != nil && o.State.Final() && o.Approvals == nil {
-		o.Approvals = req.Status.Approvals
+		o.Approvals = req.RequestStatus().Approvals
 	}
 	return step
 }
 
 // final keeps a request that is over as a record, and nothing else of it.
-func final(now time.Time, req *v1alpha1.AccessRequest, seen Observed, set Settings) Step {
-	if b := seen.Binding; b != nil && binding.OwnedBy(b, req.UID) {
+func final(now time.Time, req v1alpha1.Request, seen Observed, set Settings) Step {
+	if b := seen.Binding; b != nil && binding.OwnedBy(b, req.GetUID()) {
 		return Step{Action: Delete}
 	}
-	if set.Retention <= 0 || tracked(req) || req.DeletionTimestamp != nil {
+	if set.Retention <= 0 || tracked(req) || req.GetDeletionTimestamp() != nil {
 		return Step{Action: Nothing}
 	}
 	forget := endOf(req).Add(set.Retention)
@@ -72,14 +72,14 @@ func final(now time.Time, req *v1alpha1.AccessRequest, seen Observed, set Settin
 }
 
 // undecided judges a request that was never granted.
-func undecided(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Observed) (Step, error) {
-	if req.DeletionTimestamp != nil {
+func undecided(now time.Time, req v1alpha1.Request, judge Judge, seen Observed) (Step, error) {
+	if req.GetDeletionTimestamp() != nil {
 		return Step{Action: Nothing}, nil
 	}
 	if back := returned(req, seen.Decisions); back != nil {
 		return Step{Action: Nothing, Outcome: withdrawn(back)}, nil
 	}
-	if gap := seen.Admission.Gap(req.CreationTimestamp); gap != nil {
+	if gap := seen.Admission.Gap(req.GetCreationTimestamp()); gap != nil {
 		return unproven(gap), nil
 	}
 	d, err := judge.Decide()
@@ -111,7 +111,7 @@ func undecided(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Obs
 }
 
 // allowed grants what a policy allows, when nothing else has to come first.
-func allowed(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen Observed) Step {
+func allowed(now time.Time, req v1alpha1.Request, d policy.Decision, seen Observed) Step {
 	if refusal := untimely(now, req, d); refusal != "" {
 		return refuse(v1alpha1.ReasonDenied, refusal, d.Policy)
 	}
@@ -119,13 +119,13 @@ func allowed(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, seen
 	if !tally.Met() {
 		return awaitApproval(now, req, d, tally)
 	}
-	if start := req.Spec.NotBefore; start != nil && now.Before(start.Time) {
+	if start := req.RequestSpec().NotBefore; start != nil && now.Before(start.Time) {
 		return Step{Action: Nothing, After: start.Time, Outcome: &Outcome{
 			State: v1alpha1.StateScheduled, Reason: v1alpha1.ReasonScheduled, Policy: d.Policy, Approvals: tally.Counted,
 			Message: "allowed by policy " + d.Policy.Name + "; access begins at " + text.Time(start.Time),
 		}}
 	}
-	subject, err := policy.GrantSubject(&req.Spec)
+	subject, err := policy.GrantSubject(req.RequestSpec())
 	if err != nil {
 		return refuse(v1alpha1.ReasonDenied, err.Error(), nil)
 	}
@@ -168,13 +168,13 @@ func beginning(now time.Time, seen Observed) time.Time {
 
 // untimely says why a request is too old to be granted, or made too early: who asked,
 // and in which groups they were, was true when it was made. Empty if it is neither.
-func untimely(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision) string {
-	from := req.CreationTimestamp.Time
+func untimely(now time.Time, req v1alpha1.Request, d policy.Decision) string {
+	from := req.GetCreationTimestamp().Time
 	if len(d.Approvals) > 0 {
 		from = approveBy(req, d)
 	}
-	if start := req.Spec.NotBefore; start != nil {
-		if start.After(req.CreationTimestamp.Add(MaxAhead)) {
+	if start := req.RequestSpec().NotBefore; start != nil {
+		if start.After(req.GetCreationTimestamp().Add(MaxAhead)) {
 			return fmt.Sprintf("notBefore %s is more than %d days after the request was made; create one nearer to the time", text.Time(start.Time), MaxAhead/(24*time.Hour))
 		}
 		if start.After(from) {
@@ -188,11 +188,11 @@ func untimely(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision) str
 }
 
 // approveBy is the moment from which an approval comes too late.
-func approveBy(req *v1alpha1.AccessRequest, d policy.Decision) time.Time {
-	return req.CreationTimestamp.Add(d.ApprovalTimeout)
+func approveBy(req v1alpha1.Request, d policy.Decision) time.Time {
+	return req.GetCreationTimestamp().Add(d.ApprovalTimeout)
 }
 
-func awaitApproval(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision, tally policy.Tally) Step {
+func awaitApproval(now time.Time, req v1alpha1.Request, d policy.Decision, tally policy.Tally) Step {
 	until := approveBy(req, d)
 	o := &Outcome{
 		State: v1alpha1.StatePending, Reason: v1alpha1.ReasonPendingApproval, Policy: d.Policy, Approvals: tally.Counted,
@@ -207,9 +207,9 @@ func awaitApproval(now time.Time, req *v1alpha1.AccessRequest, d policy.Decision
 }
 
 // expiry is when access ends that begins at grantedAt.
-func expiry(req *v1alpha1.AccessRequest, d policy.Decision, grantedAt time.Time) time.Time {
+func expiry(req v1alpha1.Request, d policy.Decision, grantedAt time.Time) time.Time {
 	end := grantedAt.Add(d.Duration).Truncate(time.Second)
-	if limit := req.Spec.NotAfter; limit != nil && limit.Time.Before(end) {
+	if limit := req.RequestSpec().NotAfter; limit != nil && limit.Time.Before(end) {
 		return limit.Time
 	}
 	return end

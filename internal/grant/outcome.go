@@ -32,12 +32,12 @@ var gitOpsMarks = []string{
 	"helm.toolkit.fluxcd.io/name",
 }
 
-func tracked(req *v1alpha1.AccessRequest) bool {
+func tracked(req v1alpha1.Request) bool {
 	for _, mark := range gitOpsMarks {
-		if _, labelled := req.Labels[mark]; labelled {
+		if _, labelled := req.GetLabels()[mark]; labelled {
 			return true
 		}
-		if _, annotated := req.Annotations[mark]; annotated {
+		if _, annotated := req.GetAnnotations()[mark]; annotated {
 			return true
 		}
 	}
@@ -45,19 +45,19 @@ func tracked(req *v1alpha1.AccessRequest) bool {
 }
 
 // endOf is when a final request became final.
-func endOf(req *v1alpha1.AccessRequest) time.Time {
-	if g := req.Status.Grant; g != nil && g.EndedAt != nil {
+func endOf(req v1alpha1.Request) time.Time {
+	if g := req.RequestStatus().Grant; g != nil && g.EndedAt != nil {
 		return g.EndedAt.Time
 	}
-	if c := meta.FindStatusCondition(req.Status.Conditions, v1alpha1.ConditionReady); c != nil {
+	if c := meta.FindStatusCondition(req.RequestStatus().Conditions, v1alpha1.ConditionReady); c != nil {
 		return c.LastTransitionTime.Time
 	}
-	return req.CreationTimestamp.Time
+	return req.GetCreationTimestamp().Time
 }
 
 // changes names what was changed in the binding of a grant.
-func changes(req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen Observed) []string {
-	subject, err := policy.GrantSubject(&req.Spec)
+func changes(req v1alpha1.Request, g v1alpha1.Grant, seen Observed) []string {
+	subject, err := policy.GrantSubject(req.RequestSpec())
 	if err != nil {
 		return []string{"subjects"}
 	}
@@ -65,25 +65,26 @@ func changes(req *v1alpha1.AccessRequest, g v1alpha1.Grant, seen Observed) []str
 }
 
 // terms are those of the binding of a request.
-func terms(req *v1alpha1.AccessRequest, subject v1alpha1.Subject, policyName string) binding.Terms {
+func terms(req v1alpha1.Request, subject v1alpha1.Subject, policyName string) binding.Terms {
 	return binding.Terms{
-		Owner:   binding.Owner{Key: types.NamespacedName{Namespace: req.Namespace, Name: req.Name}, UID: req.UID},
-		Subject: subject, Role: req.Spec.RoleRef, Policy: policyName,
+		Owner:   binding.Owner{Key: types.NamespacedName{Namespace: req.GetNamespace(), Name: req.GetName()}, UID: req.GetUID()},
+		Kind:    req.RequestKind(),
+		Subject: subject, Role: req.RequestSpec().RoleRef, Policy: policyName,
 	}
 }
 
 // madeFor says whether a binding is what the operator makes for a request; see
 // binding.MadeBy.
-func madeFor(b *rbacv1.RoleBinding, req *v1alpha1.AccessRequest) bool {
-	subject, err := policy.GrantSubject(&req.Spec)
+func madeFor(b *rbacv1.RoleBinding, req v1alpha1.Request) bool {
+	subject, err := policy.GrantSubject(req.RequestSpec())
 	return err == nil && binding.MadeBy(b, terms(req, subject, ""))
 }
 
-func policyName(req *v1alpha1.AccessRequest) string {
-	if req.Status.Policy == nil {
+func policyName(req v1alpha1.Request) string {
+	if req.RequestStatus().Policy == nil {
 		return ""
 	}
-	return req.Status.Policy.Name
+	return req.RequestStatus().Policy.Name
 }
 
 func granted(d policy.Decision, g v1alpha1.Grant, tally policy.Tally) *Outcome {
@@ -93,7 +94,7 @@ func granted(d policy.Decision, g v1alpha1.Grant, tally policy.Tally) *Outcome {
 	}
 }
 
-func ended(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, reason, message string) *Outcome {
+func ended(now time.Time, req v1alpha1.Request, g v1alpha1.Grant, reason, message string) *Outcome {
 	state := v1alpha1.StateRevoked
 	switch reason {
 	case v1alpha1.ReasonExpired:
@@ -103,7 +104,7 @@ func ended(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, reason,
 	}
 	at := metav1.NewTime(now.Truncate(time.Second))
 	g.EndedAt, g.EndReason = &at, reason
-	return &Outcome{State: state, Reason: reason, Message: message, Policy: req.Status.Policy, Grant: &g, Approvals: req.Status.Approvals}
+	return &Outcome{State: state, Reason: reason, Message: message, Policy: req.RequestStatus().Policy, Grant: &g, Approvals: req.RequestStatus().Approvals}
 }
 
 // EndedAt says when a grant that has ended was seen to have, to the second.
@@ -128,8 +129,8 @@ func conflict(name string) *Outcome {
 
 // BindForbidden is the outcome, in place of the grant that was meant, when the API
 // server did not let the operator bind the role. It shows the YAML that would allow it.
-func BindForbidden(req *v1alpha1.AccessRequest, meant *Outcome) *Outcome {
-	resource, kind := "clusterroles", req.Spec.RoleRef.Kind
+func BindForbidden(req v1alpha1.Request, meant *Outcome) *Outcome {
+	resource, kind := "clusterroles", req.RequestSpec().RoleRef.Kind
 	if kind == v1alpha1.RoleKind {
 		resource = "roles"
 	}
@@ -145,7 +146,7 @@ rules:
   resources: [%s]
   resourceNames: [%q]
   verbs: [bind]
-`, kind, req.Spec.RoleRef.Name, req.Spec.RoleRef.Name, v1alpha1.BindableLabel, resource, req.Spec.RoleRef.Name), meant)
+`, kind, req.RequestSpec().RoleRef.Name, req.RequestSpec().RoleRef.Name, v1alpha1.BindableLabel, resource, req.RequestSpec().RoleRef.Name), meant)
 }
 
 // maxForeign bounds what is told in somebody else's words, in bytes.
@@ -182,6 +183,6 @@ func instead(reason, message string, meant *Outcome) *Outcome {
 
 // NamespaceTerminating is the outcome when the namespace went away before access
 // was given.
-func NamespaceTerminating(req *v1alpha1.AccessRequest) *Outcome {
-	return refuse(v1alpha1.ReasonDenied, fmt.Sprintf("namespace %s is being deleted: nothing is granted in it", req.Namespace), nil).Outcome
+func NamespaceTerminating(req v1alpha1.Request) *Outcome {
+	return refuse(v1alpha1.ReasonDenied, fmt.Sprintf("namespace %s is being deleted: nothing is granted in it", req.GetNamespace()), nil).Outcome
 }

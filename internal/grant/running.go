@@ -18,7 +18,7 @@ import (
 // running is a grant that status knows of.
 type running struct {
 	now   time.Time
-	req   *v1alpha1.AccessRequest
+	req   v1alpha1.Request
 	grant v1alpha1.Grant
 	judge Judge
 	seen  Observed
@@ -31,7 +31,7 @@ type running struct {
 // never wait is asked first, and the first question with an outcome ends the grant. A
 // question that cannot be answered keeps no later one from being asked, but somebody is
 // blamed only when all were answered.
-func recorded(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge Judge, seen Observed, set Settings) (Step, error) {
+func recorded(now time.Time, req v1alpha1.Request, g v1alpha1.Grant, judge Judge, seen Observed, set Settings) (Step, error) {
 	r := &running{now: now, req: req, grant: g, judge: judge, seen: seen, set: set}
 	var errs []error
 	for _, ask := range []func() (*Outcome, error){
@@ -66,7 +66,7 @@ func (r *running) ended(reason, message string) *Outcome {
 func (r *running) over() (*Outcome, error) {
 	atCeiling := fmt.Sprintf("access ended at the operator's ceiling of %s", r.set.MaxDuration)
 	switch b := r.seen.Binding; {
-	case r.req.DeletionTimestamp != nil:
+	case r.req.GetDeletionTimestamp() != nil:
 		return r.ended(v1alpha1.ReasonRevoked, "the request is being deleted"), nil
 	case !r.now.Before(r.grant.ExpiresAt.Time):
 		return r.ended(v1alpha1.ReasonExpired, promised(r.now, r.grant)), nil
@@ -151,13 +151,13 @@ func (r *running) endedByOthers() *Outcome {
 
 // deadline is the earliest end that is known of the grant.
 func (r *running) deadline() time.Time {
-	if b := r.seen.Binding; b != nil && binding.OwnedBy(b, r.req.UID) && binding.Deadline(b, r.set.MaxDuration).Before(r.grant.ExpiresAt.Time) {
+	if b := r.seen.Binding; b != nil && binding.OwnedBy(b, r.req.GetUID()) && binding.Deadline(b, r.set.MaxDuration).Before(r.grant.ExpiresAt.Time) {
 		return binding.Deadline(b, r.set.MaxDuration)
 	}
 	return r.grant.ExpiresAt.Time
 }
 
-func deletedByOthers(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant) *Outcome {
+func deletedByOthers(now time.Time, req v1alpha1.Request, g v1alpha1.Grant) *Outcome {
 	return ended(now, req, g, v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding))
 }
 

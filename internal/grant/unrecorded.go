@@ -16,7 +16,7 @@ import (
 
 // unrecorded looks after a binding that has our name while status knows of no
 // grant: the operator was killed in between, or it is a stranger's.
-func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Observed, set Settings) (Step, error) {
+func unrecorded(now time.Time, req v1alpha1.Request, judge Judge, seen Observed, set Settings) (Step, error) {
 	b := seen.Binding
 	g, readable := binding.Of(b)
 	if !readable || !madeFor(b, req) {
@@ -32,7 +32,7 @@ func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Ob
 		return Step{Action: Empty, Outcome: ended(now, req, g, reason, message)}, nil
 	}
 	switch {
-	case req.DeletionTimestamp != nil:
+	case req.GetDeletionTimestamp() != nil:
 		return end(v1alpha1.ReasonRevoked, "the request is being deleted")
 	case !now.Before(g.ExpiresAt.Time):
 		return end(v1alpha1.ReasonExpired, promise)
@@ -47,7 +47,7 @@ func unrecorded(now time.Time, req *v1alpha1.AccessRequest, judge Judge, seen Ob
 
 // lost ends a grant of which there is no trace but in memory: its binding went before status
 // knew of it. A request is granted once.
-func lost(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant) Step {
+func lost(now time.Time, req v1alpha1.Request, g v1alpha1.Grant) Step {
 	if !now.Before(g.ExpiresAt.Time) {
 		return Step{Action: Nothing, Outcome: ended(now, req, g, v1alpha1.ReasonExpired, promised(now, g))}
 	}
@@ -55,7 +55,7 @@ func lost(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant) Step {
 }
 
 // adopt records a binding that the operator created before it was killed.
-func adopt(now time.Time, req *v1alpha1.AccessRequest, g v1alpha1.Grant, judge Judge, seen Observed) (Step, error) {
+func adopt(now time.Time, req v1alpha1.Request, g v1alpha1.Grant, judge Judge, seen Observed) (Step, error) {
 	name := seen.Binding.Annotations[v1alpha1.PolicyAnnotation]
 	no, err := stopped(req, judge, seen.Decisions, name)
 	if err != nil {

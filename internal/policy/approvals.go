@@ -51,7 +51,7 @@ func (t Tally) Text() string {
 // Count counts the approvals of a request under the rules of a decision. A person
 // has one vote, for one rule. until is the moment from which an approval comes too
 // late.
-func (d Decision) Count(req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision, until time.Time) Tally {
+func (d Decision) Count(req v1alpha1.Request, decisions []v1alpha1.AccessDecision, until time.Time) Tally {
 	votes := d.votes(req, decisions, until)
 	seats := seatsOf(d.Approvals)
 	taken := assign(votes, seats)
@@ -80,11 +80,11 @@ func (d Decision) Count(req *v1alpha1.AccessRequest, decisions []v1alpha1.Access
 
 // votes are the approvals that some rule may count, one for each person, the first
 // that was given.
-func (d Decision) votes(req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision, until time.Time) []v1alpha1.AccessDecision {
+func (d Decision) votes(req v1alpha1.Request, decisions []v1alpha1.AccessDecision, until time.Time) []v1alpha1.AccessDecision {
 	var votes []v1alpha1.AccessDecision
 	for i := range decisions {
 		a := &decisions[i]
-		inTime := a.CreationTimestamp.Time.Before(until) && !a.CreationTimestamp.Before(&req.CreationTimestamp)
+		inTime := a.CreationTimestamp.Time.Before(until) && !a.CreationTimestamp.Time.Before(req.GetCreationTimestamp().Time)
 		if a.Spec.Verdict == v1alpha1.VerdictApprove && a.DeletionTimestamp == nil && inTime && Concerns(a, req) && d.mayApprove(req, a.Spec.Reviewer) {
 			votes = append(votes, *a)
 		}
@@ -103,25 +103,25 @@ func (d Decision) votes(req *v1alpha1.AccessRequest, decisions []v1alpha1.Access
 // mayApprove says whether somebody's approval may count at all: requester and
 // grantee never approve for themselves unless the policy lets them. Where it cannot be
 // told who they are, nobody does.
-func (d Decision) mayApprove(req *v1alpha1.AccessRequest, who *v1alpha1.Identity) bool {
-	_, err := GrantSubject(&req.Spec)
+func (d Decision) mayApprove(req v1alpha1.Request, who *v1alpha1.Identity) bool {
+	_, err := GrantSubject(req.RequestSpec())
 	return err == nil && Reviews(d.Approvals, who) && (d.AllowSelfApproval || !Involved(req, who))
 }
 
 // Concerns says whether a decision is on this request, and not on another one of the
 // same name, and names who decided.
-func Concerns(a *v1alpha1.AccessDecision, req *v1alpha1.AccessRequest) bool {
-	return req.UID != "" && a.Spec.RequestRef.UID == req.UID && a.Spec.RequestRef.Name == req.Name && a.Namespace == req.Namespace &&
+func Concerns(a *v1alpha1.AccessDecision, req v1alpha1.Request) bool {
+	return req.GetUID() != "" && a.Spec.RequestRef.UID == req.GetUID() && a.Spec.RequestRef.Name == req.GetName() && a.Namespace == req.GetNamespace() &&
 		a.Spec.Reviewer != nil && a.Spec.Reviewer.Username != ""
 }
 
 // Involved says whether somebody asked for the access or gets it, in whichever form
 // of his account, or as a member of the group that gets it.
-func Involved(req *v1alpha1.AccessRequest, who *v1alpha1.Identity) bool {
-	if r := req.Spec.Requester; r != nil && r.Username == who.Username {
+func Involved(req v1alpha1.Request, who *v1alpha1.Identity) bool {
+	if r := req.RequestSpec().Requester; r != nil && r.Username == who.Username {
 		return true
 	}
-	s, err := GrantSubject(&req.Spec)
+	s, err := GrantSubject(req.RequestSpec())
 	return err == nil && peopleOf([]v1alpha1.Subject{s}).include(who.Username, sets.New(who.Groups...))
 }
 

@@ -179,7 +179,7 @@ func TestConditionsThatNameThePolicyAreAskedForEachPolicy(t *testing.T) {
 
 func TestConditionCannotChangeWhatOthersSee(t *testing.T) {
 	in := full()
-	before := in.Request.DeepCopy()
+	before := in.Request.DeepCopyObject()
 	judged(t, in, offer("p").To(builders.ServiceAccount("ci", "bot")).If("request.spec.requester.groups.map(g, g + 'x').size() > 0 && request.metadata.labels.all(k, k != '')", ""))
 	if !reflect.DeepEqual(in.Request, before) {
 		t.Error("the request was changed")

@@ -27,7 +27,7 @@ type Limits struct {
 // Input is what a decision is made of. Nothing in it is changed or kept.
 type Input struct {
 	// Request is what is asked. Required.
-	Request *v1alpha1.AccessRequest
+	Request v1alpha1.Request
 	// Namespace is that of the request; nil when there is none, and then nothing is
 	// allowed.
 	Namespace *corev1.Namespace
@@ -80,7 +80,7 @@ func Evaluate(in Input, policies []*Compiled) (Decision, error) {
 // sift parts policies into those that match, in the order in which they may win, and
 // the near misses, by name. refusals say that spec.policyName names nothing.
 func (j *judge) sift(policies []*Compiled) (candidates []candidate, near []Denial, refusals []string) {
-	named := j.in.Request.Spec.PolicyName
+	named := j.in.Request.RequestSpec().PolicyName
 	exists := named == ""
 	for _, c := range policies {
 		if c == nil || named != "" && c.ref.Name != named {
@@ -117,7 +117,7 @@ func (j *judge) choose(candidates []candidate) (Decision, error) {
 		if c.objections = j.firstObjection(c.Compiled); len(c.objections) > 0 {
 			continue
 		}
-		missing, objections, err := j.roles.offered(c.Compiled, j.in.Request.Spec.RoleRef)
+		missing, objections, err := j.roles.offered(c.Compiled, j.in.Request.RequestSpec().RoleRef)
 		switch {
 		case err != nil:
 			return Decision{}, err
@@ -138,7 +138,7 @@ func (j *judge) decide(verdict Verdict, c *Compiled, missing []v1alpha1.RoleRef)
 	ref := c.ref
 	duration, _ := j.duration(c)
 	return Decision{
-		Verdict: verdict, Policy: &ref, Duration: duration, Missing: missing, Role: j.roles.pages[j.in.Request.Spec.RoleRef].Role,
+		Verdict: verdict, Policy: &ref, Duration: duration, Missing: missing, Role: j.roles.pages[j.in.Request.RequestSpec().RoleRef].Role,
 		Approvals: c.approvals, ApprovalTimeout: c.approvalTimeout, AllowSelfApproval: c.allowSelfApproval,
 	}
 }
@@ -176,8 +176,8 @@ func (c *Compiled) StillAllows(in Input, granted time.Duration) (objections []st
 	if in.Namespace == nil {
 		return []string{j.namespaceText + " does not exist"}
 	}
-	if in.Request.Spec.PolicyName != "" && in.Request.Spec.PolicyName != c.ref.Name {
-		return []string{"the request asks for policy " + quote(in.Request.Spec.PolicyName)}
+	if in.Request.RequestSpec().PolicyName != "" && in.Request.RequestSpec().PolicyName != c.ref.Name {
+		return []string{"the request asks for policy " + quote(in.Request.RequestSpec().PolicyName)}
 	}
 	j.granted = &granted
 	objections = append(j.misfits(c, j.fit(c)), slices.Collect(j.objections(c))...)
@@ -186,7 +186,7 @@ func (c *Compiled) StillAllows(in Input, granted time.Duration) (objections []st
 
 // newDangers is whether the policy may no longer offer the role that was granted.
 func (j *judge) newDangers(c *Compiled) []string {
-	ref := j.in.Request.Spec.RoleRef
+	ref := j.in.Request.RequestSpec().RoleRef
 	if c.allowDangerous {
 		return nil
 	}
@@ -216,8 +216,8 @@ func (in Input) validate() error {
 		return errNoRequest
 	case in.Now.IsZero():
 		return errNoTime
-	case in.Namespace != nil && in.Namespace.Name != in.Request.Namespace:
-		return fmt.Errorf("the request is in namespace %s, and is judged by namespace %s", quote(in.Request.Namespace), quote(in.Namespace.Name))
+	case in.Namespace != nil && in.Namespace.Name != in.Request.GetNamespace():
+		return fmt.Errorf("the request is in namespace %s, and is judged by namespace %s", quote(in.Request.GetNamespace()), quote(in.Namespace.Name))
 	}
 	return nil
 }

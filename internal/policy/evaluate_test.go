@@ -177,7 +177,7 @@ func TestEvaluateRefusesWhateverPoliciesSay(t *testing.T) {
 	}{
 		"nothing is wrong": {request: ask()},
 		"no requester": {
-			ask(), func(in *Input) { in.Request.Spec.Requester = nil },
+			ask(), func(in *Input) { in.Request.RequestSpec().Requester = nil },
 			"requester is missing, so it is not known who asks",
 		},
 		"a requester without a name": {ask().By("", "oncall"), nil, "requester is missing, so it is not known who asks"},

@@ -106,7 +106,7 @@ func FuzzMatch(f *testing.F) {
 		if message := d.Message(); len(message) > maxMessage || !utf8.ValidString(message) || strings.ContainsAny(message, "\n\r") {
 			t.Errorf("message of %d bytes: %q", len(message), message)
 		}
-		granted, err := GrantSubject(&in.Request.Spec)
+		granted, err := GrantSubject(in.Request.RequestSpec())
 		if err == nil && granted.Kind != v1alpha1.ServiceAccountKind && strings.HasPrefix(granted.Name, "system:") {
 			t.Errorf("%+v would be granted access", granted)
 		}

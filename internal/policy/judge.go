@@ -38,11 +38,11 @@ func newJudge(in Input) (*judge, error) {
 	if err := in.validate(); err != nil {
 		return nil, err
 	}
-	spec := &in.Request.Spec
+	spec := in.Request.RequestSpec()
 	j := &judge{
 		in: in, roles: roleBook{lookup: in.Roles}, outcomes: map[*program]outcome{}, asksOther: true,
 		roleText:      "roleRef " + roleText(spec.RoleRef),
-		namespaceText: "namespace " + quote(in.Request.Namespace),
+		namespaceText: "namespace " + quote(in.Request.GetNamespace()),
 	}
 	if r := spec.Requester; r != nil {
 		j.requester, j.groups = r.Username, sets.New(r.Groups...)
@@ -66,7 +66,7 @@ func (j *judge) refusals() (out []string) {
 		out = append(out, "the operator's ceiling for durations is "+durationText(limit)+", so nothing is granted")
 	}
 	ns := j.in.Namespace
-	switch reserved := reservedBy(j.in.Limits.ReservedNamespaces, j.in.Request.Namespace); {
+	switch reserved := reservedBy(j.in.Limits.ReservedNamespaces, j.in.Request.GetNamespace()); {
 	case reserved != "":
 		out = append(out, j.namespaceText+" is reserved by the operator ("+quote(reserved)+"), whatever policies say")
 	case ns == nil:
@@ -74,7 +74,7 @@ func (j *judge) refusals() (out []string) {
 	case ns.DeletionTimestamp != nil:
 		out = append(out, j.namespaceText+" is being deleted")
 	}
-	if end := j.in.Request.Spec.NotAfter; end != nil && !end.After(j.in.Now) {
+	if end := j.in.Request.RequestSpec().NotAfter; end != nil && !end.After(j.in.Now) {
 		out = append(out, fmt.Sprintf("notAfter %s is in the past, it is now %s; create a request with a later one",
 			timeText(end.Time), timeText(j.in.Now)))
 	}
@@ -96,7 +96,7 @@ func (f fit) misses() (n int) {
 // fit is the part that is asked of every policy there is, so it is cheap.
 func (j *judge) fit(c *Compiled) fit {
 	return fit{
-		role:      slices.Contains(c.roles, j.in.Request.Spec.RoleRef),
+		role:      slices.Contains(c.roles, j.in.Request.RequestSpec().RoleRef),
 		namespace: c.namespaces.includes(j.in.Namespace),
 		requester: c.requesters.include(j.requester, j.groups),
 	}
@@ -154,7 +154,7 @@ func (j *judge) duration(c *Compiled) (d time.Duration, objection string) {
 		return *j.granted, ""
 	}
 	name := "duration "
-	if asked := j.in.Request.Spec.Duration; asked != nil {
+	if asked := j.in.Request.RequestSpec().Duration; asked != nil {
 		d = asked.Duration
 	} else {
 		d, name = c.defaultDuration, "the request names no duration, and the policy's default "

@@ -44,7 +44,7 @@ func (v *variables) Parent() cel.Activation { return nil }
 
 func variablesOf(in Input) *variables {
 	return &variables{
-		request:   objectValue(map[string]any{"metadata": metadataValue(in.Request), "spec": specValue(&in.Request.Spec)}),
+		request:   objectValue(map[string]any{"metadata": metadataValue(in.Request), "spec": specValue(in.Request.RequestSpec())}),
 		namespace: namespaceValue(in.Namespace),
 		now:       types.Timestamp{Time: in.Now.UTC()},
 	}
@@ -60,15 +60,16 @@ func namespaceValue(ns *corev1.Namespace) ref.Val {
 	})})
 }
 
-func metadataValue(req *v1alpha1.AccessRequest) ref.Val {
+func metadataValue(req v1alpha1.Request) ref.Val {
 	m := map[string]any{
-		"name":        types.String(req.Name),
-		"namespace":   types.String(req.Namespace),
-		"labels":      stringMapValue(req.Labels),
-		"annotations": stringMapValue(req.Annotations),
+		"name":        types.String(req.GetName()),
+		"namespace":   types.String(req.GetNamespace()),
+		"labels":      stringMapValue(req.GetLabels()),
+		"annotations": stringMapValue(req.GetAnnotations()),
 	}
-	putString(m, "uid", string(req.UID))
-	putTime(m, "creationTimestamp", &req.CreationTimestamp)
+	putString(m, "uid", string(req.GetUID()))
+	created := req.GetCreationTimestamp()
+	putTime(m, "creationTimestamp", &created)
 	return objectValue(m)
 }
 

@@ -30,7 +30,7 @@ var _ = Describe("The end of access", func() {
 	It("is within 2 s for 200 grants that end in the same second, and never early", func(ctx SpecContext) {
 		const grants, tolerance = 200, 2 * time.Second
 		startManager(ctx)
-		end := time.Now().Add(30 * time.Second).Truncate(time.Second)
+		end := time.Now().Add(45 * time.Second).Truncate(time.Second)
 		deleted := watchDeletions(ctx, ns)
 		askMany(ctx, grants, func(i int) builders.RequestBuilder {
 			return builders.Request(fmt.Sprintf("many-%03d", i)).In(ns).ForClusterRole("reader").Lasting(time.Hour).NotAfter(end)
@@ -52,7 +52,7 @@ var _ = Describe("The end of access", func() {
 		AddReportEntry("lateness", fmt.Sprintf("%d grants: first %s, last %s after the deadline", grants, earliest, latest))
 		Expect(earliest).To(BeNumerically(">=", 0), "early")
 		Expect(latest).To(BeNumerically("<=", tolerance), "late")
-	}, SpecTimeout(90*time.Second))
+	}, SpecTimeout(2*time.Minute))
 
 	It("comes within 5 s of being ready when the manager was killed before it, and access never again", func(ctx SpecContext) {
 		m := startManager(ctx)
