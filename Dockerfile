@@ -3,6 +3,8 @@
 FROM --platform=$BUILDPLATFORM golang:1.26 AS builder
 ARG TARGETOS
 ARG TARGETARCH
+# What the binary says of itself; make image gives the version and the commit.
+ARG LDFLAGS="-s -w"
 WORKDIR /workspace
 
 # Modules first: they change less often than the code, and stay cached.
@@ -18,7 +20,7 @@ COPY internal/ internal/
 # Without cgo the binary needs no C library; with -trimpath it is the same wherever
 # it is built.
 RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} \
-    go build -trimpath -ldflags "-s -w" -o manager .
+    go build -trimpath -ldflags "${LDFLAGS}" -o manager .
 
 # No shell and no package manager.
 FROM gcr.io/distroless/static:nonroot

@@ -19,7 +19,8 @@ CRD_REF_DOCS := bin/crd-ref-docs
 export GINKGO_NO_COLOR := 1
 IMG ?= ghcr.io/lapse-dev/lapse:v0.1.0
 VERSION ?= v0.1.0
-PLUGIN_LDFLAGS := -s -w -X main.builtVersion=$(VERSION)
+BUILD := github.com/lapse-dev/lapse/internal/build
+LDFLAGS := -s -w -X $(BUILD).version=$(VERSION) -X $(BUILD).commit=$(shell git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null)
 PLUGIN_PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 .PHONY: help
@@ -40,8 +41,8 @@ dev: build controlplane ## Leave a cluster running and print its KUBECONFIG; Ctr
 
 .PHONY: build
 build: ## Build the manager and the kubectl plugin into bin/
-	CGO_ENABLED=0 go build -trimpath -o bin/manager .
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(PLUGIN_LDFLAGS)' -o bin/kubectl-lapse ./cmd/kubectl-lapse
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/manager .
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kubectl-lapse ./cmd/kubectl-lapse
 	install -m 755 cmd/kubectl-lapse/kubectl_complete-lapse bin/
 
 .PHONY: plugin
@@ -49,7 +50,7 @@ plugin: $(PLUGIN_PLATFORMS:%=plugin/%) ## Build the archives of the kubectl plug
 
 plugin/%:
 	mkdir -p dist/$*
-	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) go build -trimpath -ldflags '$(PLUGIN_LDFLAGS)' -o dist/$*/ ./cmd/kubectl-lapse
+	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) go build -trimpath -ldflags '$(LDFLAGS)' -o dist/$*/ ./cmd/kubectl-lapse
 	cp cmd/kubectl-lapse/kubectl_complete-lapse LICENSE dist/$*/
 	tar -C dist/$* -czf dist/kubectl-lapse_$(*D)_$(*F).tar.gz .
 
@@ -61,7 +62,7 @@ endif
 
 .PHONY: image
 image: ## Build the container image IMG
-	docker build -t $(IMG) .
+	docker build --build-arg LDFLAGS='$(LDFLAGS)' -t $(IMG) .
 
 ##### Change it
 

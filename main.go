@@ -35,6 +35,7 @@ import (
 	"github.com/lapse-dev/lapse/controllers/guarding"
 	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/build"
 	"github.com/lapse-dev/lapse/internal/metrics"
 	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/internal/servertime"
@@ -78,8 +79,14 @@ type flags struct {
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "reap" {
-		exit(ending.Reap(ctrl.SetupSignalHandler(), os.Args[2:], os.Stdout))
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "reap":
+			exit(ending.Reap(ctrl.SetupSignalHandler(), os.Args[2:], os.Stdout))
+		case "version":
+			fmt.Println(build.Version(), "commit", build.Commit())
+			return
+		}
 	}
 	f := parse()
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&f.logging)))

@@ -18,6 +18,7 @@ import (
 
 	shipped "github.com/lapse-dev/lapse/config/admission"
 	"github.com/lapse-dev/lapse/internal/admission"
+	"github.com/lapse-dev/lapse/internal/build"
 )
 
 // admission compares the installed policies with those of this version.
@@ -141,7 +142,7 @@ func (d *doctor) sameVersion(ctx context.Context) bool {
 		return true
 	}
 	image, err := operatorImage(ctx, d.c)
-	return err == nil && strings.HasSuffix(image, ":"+clientVersion())
+	return err == nil && strings.HasSuffix(image, ":"+build.Version())
 }
 
 // differ reports a difference: a failure if operator and plugin are of one version.
@@ -150,6 +151,6 @@ func (d *doctor) differ(ctx context.Context, mend string, diff difference) []dia
 	if d.sameVersion(ctx) {
 		return bad(mend, "%s", text)
 	}
-	return []diagnosis{{health: unchecked, text: text + "; but the operator may be of another version than this plugin, " + clientVersion() +
+	return []diagnosis{{health: unchecked, text: text + "; but the operator may be of another version than this plugin, " + build.Version() +
 		": check with the plugin of its version (kubectl lapse version)"}}
 }

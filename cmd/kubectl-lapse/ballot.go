@@ -15,6 +15,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // ballot finds out beforehand whether somebody's word on a request counts, by the
@@ -98,13 +99,13 @@ func (b *ballot) count(p *v1alpha1.AccessPolicy, decisions []v1alpha1.AccessDeci
 	by := b.req.CreationTimestamp.Add(timeout)
 	now := b.clock.now()
 	if !now.Before(by) {
-		return fmt.Sprintf("%s had to be approved by %s; ask for a new one", b.req.Name, timeText(by))
+		return fmt.Sprintf("%s had to be approved by %s; ask for a new one", b.req.Name, text.Time(by))
 	}
 	d := policy.Decision{Approvals: p.Spec.Approvals, AllowSelfApproval: p.Spec.AllowSelfApproval}
 	before := d.Count(b.req, decisions, by)
 	for _, a := range before.Counted {
 		if a.Reviewer == b.me.Username {
-			return fmt.Sprintf("you (%s) approved it already, at %s; it %s", b.me.Username, timeText(a.Time.Time), before.Text())
+			return fmt.Sprintf("you (%s) approved it already, at %s; it %s", b.me.Username, text.Time(a.Time.Time), before.Text())
 		}
 	}
 	mine := v1alpha1.AccessDecision{

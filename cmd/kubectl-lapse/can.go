@@ -14,6 +14,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // canOptions are those of `kubectl lapse can`.
@@ -89,7 +90,7 @@ func (o *canOptions) run(ctx context.Context, role string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(o.Out, safeLines(canText(req, decision)))
+	fmt.Fprintln(o.Out, text.Printable(canText(req, decision), "\n\t"))
 	w.sayUnknown(o.plugin)
 	if decision.Verdict == policy.Allowed {
 		return nil
@@ -126,10 +127,10 @@ func canText(req *v1alpha1.AccessRequest, d policy.Decision) string {
 	what := fmt.Sprintf("%s %s in %s", req.Spec.RoleRef.Kind, req.Spec.RoleRef.Name, req.Namespace)
 	switch {
 	case d.Verdict == policy.Allowed && len(d.Approvals) == 0:
-		return fmt.Sprintf("yes: %s have %s for %s, at once, by policy %s", who, what, durationText(d.Duration), d.Policy.Name)
+		return fmt.Sprintf("yes: %s have %s for %s, at once, by policy %s", who, what, text.Duration(d.Duration), d.Policy.Name)
 	case d.Verdict == policy.Allowed:
-		return fmt.Sprintf("with approval: %s have %s for %s, by policy %s, once %s approved, within %s", who, what, durationText(d.Duration), d.Policy.Name,
-			rulesText(d.Approvals), durationText(d.ApprovalTimeout))
+		return fmt.Sprintf("with approval: %s have %s for %s, by policy %s, once %s approved, within %s", who, what, text.Duration(d.Duration), d.Policy.Name,
+			rulesText(d.Approvals), text.Duration(d.ApprovalTimeout))
 	default:
 		return "no: " + lines(d)
 	}
@@ -137,11 +138,11 @@ func canText(req *v1alpha1.AccessRequest, d policy.Decision) string {
 
 // lines is the message of a decision with a line for each policy.
 func lines(d policy.Decision) string {
-	text := d.Message()
+	said := d.Message()
 	for _, denial := range d.Denials {
-		name := "policy " + safe(denial.Policy) + ": "
-		text = strings.Replace(text, "; "+name, "\n  "+name, 1)
-		text = strings.Replace(text, ": "+name, ":\n  "+name, 1)
+		name := "policy " + text.Line(denial.Policy) + ": "
+		said = strings.Replace(said, "; "+name, "\n  "+name, 1)
+		said = strings.Replace(said, ": "+name, ":\n  "+name, 1)
 	}
-	return text
+	return said
 }

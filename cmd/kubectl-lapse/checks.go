@@ -19,7 +19,9 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/build"
 	"github.com/lapse-dev/lapse/internal/kubernetes"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 const (
@@ -39,7 +41,7 @@ func (d *doctor) kubernetes(context.Context) []diagnosis {
 	if err := kubernetes.Supported(d.server); err != nil {
 		return bad("update the cluster", "%s", err)
 	}
-	return ok("%s; client %s", d.server, clientVersion())
+	return ok("%s; client %s", d.server, build.Version())
 }
 
 func (d *doctor) kinds(ctx context.Context) []diagnosis {
@@ -81,7 +83,7 @@ func (d *doctor) operator(ctx context.Context) []diagnosis {
 	// The skew between two clocks here is no proof that it does not run.
 	limit := lease.Spec.RenewTime.Add(time.Duration(*seconds)*time.Second + binding.MaxSkew)
 	if d.clock.now().After(limit) {
-		return bad(lookAtOperator, "no operator leads: lease %s was renewed last at %s, by %s", leaseName, timeText(lease.Spec.RenewTime.Time), *holder)
+		return bad(lookAtOperator, "no operator leads: lease %s was renewed last at %s, by %s", leaseName, text.Time(lease.Spec.RenewTime.Time), *holder)
 	}
 	return ok("%s leads", *holder)
 }
@@ -108,7 +110,7 @@ func (d *doctor) unanswered(ctx context.Context) []diagnosis {
 		if n := len(names) - shownNames; n > 0 {
 			names, more = names[:shownNames], fmt.Sprintf(", and %d more", n)
 		}
-		return bad(lookAtOperator, "requests without an answer for more than %s: %s%s", durationText(answeredWithin), strings.Join(names, ", "), more)
+		return bad(lookAtOperator, "requests without an answer for more than %s: %s%s", text.Duration(answeredWithin), strings.Join(names, ", "), more)
 	}
 	return ok("no request waits for its first answer")
 }

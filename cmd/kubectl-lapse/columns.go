@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/printers"
 	"k8s.io/client-go/util/jsonpath"
+
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // columns prints -o custom-columns=NAME:.metadata.name,ROLE:.spec.roleRef.name, which
@@ -80,7 +82,7 @@ func (c *columns) line(obj runtime.Object) (string, error) {
 		var found []string
 		for _, result := range results {
 			for _, v := range result {
-				found = append(found, safe(fmt.Sprint(v.Interface())))
+				found = append(found, text.Line(fmt.Sprint(v.Interface())))
 			}
 		}
 		if len(found) == 0 {

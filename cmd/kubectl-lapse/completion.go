@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // completionTimeout is as long as somebody waits for a key to do something.
@@ -49,8 +50,8 @@ func offer(names []string, typed string) []string {
 	var out []string
 	for _, name := range names {
 		word, _, _ := strings.Cut(name, "\t")
-		if strings.HasPrefix(word, typed) && safe(word) == word && !strings.ContainsAny(word, " $`\"'\\;&|<>(){}*?!~#") {
-			out = append(out, safeLines(name))
+		if strings.HasPrefix(word, typed) && text.Line(word) == word && !strings.ContainsAny(word, " $`\"'\\;&|<>(){}*?!~#") {
+			out = append(out, text.Printable(name, "\n\t"))
 		}
 	}
 	return out
@@ -71,7 +72,7 @@ func (p *plugin) completeRequests(keep func(*v1alpha1.AccessRequest) bool) compl
 		for i := range list.Items {
 			req := &list.Items[i]
 			if keep == nil || keep(req) {
-				names = append(names, req.Name+"\t"+safe(roleText(req.Spec.RoleRef)+" for "+grantee(req)+": "+stateText(req)))
+				names = append(names, req.Name+"\t"+text.Line(roleText(req.Spec.RoleRef)+" for "+grantee(req)+": "+stateText(req)))
 			}
 		}
 		return names, err

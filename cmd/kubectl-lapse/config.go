@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/lapse-dev/lapse/internal/build"
 )
 
 // configFlags are kubectl's own flags about where the API server is and who asks it.
@@ -58,7 +60,7 @@ func (p *plugin) restConfig() (*rest.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.UserAgent = "kubectl-lapse/" + clientVersion()
+	config.UserAgent = "kubectl-lapse/" + build.Version()
 	config.QPS = -1 // the server has limits of its own
 	config.WarningHandler = rest.NewWarningWriter(safeWriter{p.ErrOut}, rest.WarningWriterOptions{Deduplicate: true})
 	config.Wrap(p.clock.wrap)

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // settledWithin is how long the operator is given to act on a decision; it takes some
@@ -154,6 +155,6 @@ func (p *plugin) outcome(ctx context.Context, c *cluster, before *v1alpha1.Acces
 		return ctx.Err()
 	}
 	p.say("%s did not change within %s: your word does not count for its policy, or the operator is away; see kubectl lapse why %s -n %s",
-		before.Name, durationText(settledWithin), before.Name, before.Namespace)
+		before.Name, text.Duration(settledWithin), before.Name, before.Namespace)
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // health is how one check came out.
@@ -103,9 +105,9 @@ func (d *doctor) examine(ctx context.Context) (failed, unknown int) {
 			default:
 				unknown++ // never taken for well
 			}
-			fmt.Fprintf(d.Out, "%-4s  %-10s  %s\n", found.health, check.name, safe(found.text))
+			fmt.Fprintf(d.Out, "%-4s  %-10s  %s\n", found.health, check.name, text.Line(found.text))
 			if found.mend != "" {
-				fmt.Fprintf(d.Out, "%16s  mend it: %s\n", "", safe(found.mend))
+				fmt.Fprintf(d.Out, "%16s  mend it: %s\n", "", text.Line(found.mend))
 			}
 		}
 	}

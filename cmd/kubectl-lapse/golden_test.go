@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 var update = flag.Bool("update", false, "write what is seen into the golden files")
@@ -176,9 +177,9 @@ func TestWhyTellsEveryStory(t *testing.T) {
 }
 
 // mustBeHarmless fails if a terminal would act on anything but line breaks.
-func mustBeHarmless(t *testing.T, text string) {
+func mustBeHarmless(t *testing.T, printed string) {
 	t.Helper()
-	if text != safeLines(text) {
-		t.Errorf("there is something in this that a terminal would act upon: %q", text)
+	if printed != text.Printable(printed, "\n\t") {
+		t.Errorf("there is something in this that a terminal would act upon: %q", printed)
 	}
 }

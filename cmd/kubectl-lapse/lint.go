@@ -15,6 +15,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // finding is what lint has to say of a policy.
@@ -81,7 +82,7 @@ func (p *plugin) lint(ctx context.Context, files []string) error {
 			if f.mistake {
 				kind, mistakes = "mistake", mistakes+1
 			}
-			fmt.Fprintf(p.Out, "%s  %s: %s\n", kind, safe(policies[i].Name), safe(f.text))
+			fmt.Fprintf(p.Out, "%s  %s: %s\n", kind, text.Line(policies[i].Name), text.Line(f.text))
 		}
 	}
 	if mistakes > 0 {
@@ -149,10 +150,10 @@ func emptyLists(p *v1alpha1.AccessPolicy) (out []finding) {
 func durations(p *v1alpha1.AccessPolicy) (out []finding) {
 	longest := p.Spec.MaxDuration.Duration
 	if longest < 10*time.Second || longest > 24*time.Hour {
-		out = append(out, finding{true, "maxDuration " + durationText(longest) + " is not between 10s and 24h"})
+		out = append(out, finding{true, "maxDuration " + text.Duration(longest) + " is not between 10s and 24h"})
 	}
 	if d := p.Spec.DefaultDuration; d != nil && d.Duration > longest {
-		out = append(out, finding{true, "defaultDuration " + durationText(d.Duration) + " is longer than maxDuration " + durationText(longest)})
+		out = append(out, finding{true, "defaultDuration " + text.Duration(d.Duration) + " is longer than maxDuration " + text.Duration(longest)})
 	}
 	return out
 }

@@ -11,12 +11,15 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/cli-runtime/pkg/printers"
+
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // Formats of -o. Those that end in = take what follows.
@@ -137,13 +140,13 @@ func printAll(printer printers.ResourcePrinter, o *output, obj runtime.Object, w
 // writeSafe writes what a printer made. JSON keeps its meaning: what a terminal
 // might act upon can only stand inside of a string, where \u says the same. In any
 // other format a mark takes its place.
-func writeSafe(w io.Writer, text string, isJSON bool) error {
+func writeSafe(w io.Writer, written string, isJSON bool) error {
 	if isJSON {
-		text = escapeJSON(text)
+		written = escapeJSON(written)
 	} else {
-		text = safeLines(text)
+		written = text.Printable(written, "\n\t")
 	}
-	_, err := io.WriteString(w, text)
+	_, err := io.WriteString(w, written)
 	return err
 }
 
@@ -151,14 +154,14 @@ func writeSafe(w io.Writer, text string, isJSON bool) error {
 type safeWriter struct{ io.Writer }
 
 func (w safeWriter) Write(b []byte) (int, error) {
-	_, err := io.WriteString(w.Writer, safeLines(string(b)))
+	_, err := io.WriteString(w.Writer, text.Printable(string(b), "\n\t"))
 	return len(b), err
 }
 
-func escapeJSON(text string) string {
+func escapeJSON(written string) string {
 	var b strings.Builder
-	for _, r := range text {
-		if r == '\n' || r == '\t' || printable(r) == r {
+	for _, r := range written {
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
 			b.WriteRune(r)
 			continue
 		}

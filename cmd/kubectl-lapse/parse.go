@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // parseRole takes NAME, clusterrole/NAME and role/NAME.
@@ -64,7 +65,7 @@ func parseMoment(flag, s string, now time.Time) (*metav1.Time, error) {
 	if d, err := time.ParseDuration(s); err == nil && d > 0 {
 		return &metav1.Time{Time: now.Add(d).UTC().Truncate(time.Second)}, nil
 	}
-	t, err := time.Parse(time.RFC3339, s)
+	t, err := text.ParseTime(s)
 	if err != nil || !t.Equal(t.Truncate(time.Second)) {
 		return nil, fmt.Errorf("%s %q is neither a time in whole seconds, such as 2026-12-01T18:00:00Z, nor a duration from now, such as 2h", flag, s)
 	}
@@ -73,7 +74,7 @@ func parseMoment(flag, s string, now time.Time) (*metav1.Time, error) {
 
 // parseTime takes a time and nothing else.
 func parseTime(flag, s string) (time.Time, error) {
-	t, err := time.Parse(time.RFC3339, s)
+	t, err := text.ParseTime(s)
 	if err != nil {
 		return t, fmt.Errorf("%s %q is not a time such as 2026-12-01T18:00:00Z", flag, s)
 	}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 func TestParseRole(t *testing.T) {
@@ -58,7 +59,7 @@ func TestParseMoment(t *testing.T) {
 		"2026-12-01T20:00:00+02:00": "2026-12-01T18:00:00Z",
 		"2h":                        "2026-12-01T14:00:00Z",
 	} {
-		if got, err := parseMoment("--not-after", in, noon); err != nil || timeText(got.Time) != want {
+		if got, err := parseMoment("--not-after", in, noon); err != nil || text.Time(got.Time) != want {
 			t.Errorf("parseMoment(%q) = %v, %v", in, got, err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // expectAnnotation on a request manifest is the verdict that `policy test` expects.
@@ -115,7 +116,7 @@ func (o *testOptions) run() error {
 		if !ok {
 			different++
 		}
-		fmt.Fprintln(o.Out, safeLines(line))
+		fmt.Fprintln(o.Out, text.Printable(line, "\n\t"))
 	}
 	if different > 0 {
 		return fmt.Errorf("%d of %d requests are not judged as expected", different, len(m.requests))

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lapse-dev/lapse/internal/reap"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 func (p *plugin) reapCommand() *cobra.Command {
@@ -51,7 +52,7 @@ func (p *plugin) reap(ctx context.Context, dryRun bool) error {
 			return
 		}
 		over := p.clock.now().Sub(b.Deadline).Truncate(time.Second)
-		fmt.Fprintf(p.Out, "rolebinding.rbac.authorization.k8s.io/%s %s in %s (%s past its time)\n", safe(b.Name), what, safe(b.Namespace), durationText(over))
+		fmt.Fprintf(p.Out, "rolebinding.rbac.authorization.k8s.io/%s %s in %s (%s past its time)\n", text.Line(b.Name), what, text.Line(b.Namespace), text.Duration(over))
 	}
 	due, err := reaper.Run(ctx)
 	switch {

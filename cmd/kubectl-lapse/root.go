@@ -14,6 +14,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // plugin is what all verbs share.
@@ -96,7 +97,7 @@ func verbless(cmd *cobra.Command, args []string) error {
 	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
 		return fmt.Errorf("%q is not a command; did you mean %s?", args[0], strings.Join(quoted(similar), " or "))
 	}
-	return fmt.Errorf(`%q is not a command; to ask for a role: kubectl lapse request %s --for 1h --reason "why"`, args[0], safe(args[0]))
+	return fmt.Errorf(`%q is not a command; to ask for a role: kubectl lapse request %s --for 1h --reason "why"`, args[0], text.Line(args[0]))
 }
 
 func quoted(words []string) []string {
@@ -109,5 +110,5 @@ func quoted(words []string) []string {
 
 // say writes a line of talk. Nothing in it can move the cursor.
 func (p *plugin) say(format string, args ...any) {
-	fmt.Fprintln(p.ErrOut, safeLines(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(p.ErrOut, text.Printable(fmt.Sprintf(format, args...), "\n\t"))
 }

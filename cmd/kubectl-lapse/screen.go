@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/term"
+
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // screen is a part of a terminal that is drawn over and over. Where there is no
@@ -51,7 +53,7 @@ func (s *screen) draw(lines []string) {
 		fmt.Fprintf(&b, "\r\x1b[%dA", s.drawn)
 	}
 	for _, line := range lines {
-		b.WriteString(fit(strings.Map(printable, line), width-1) + "\x1b[K\n")
+		b.WriteString(fit(text.Printable(line, ""), width-1) + "\x1b[K\n")
 	}
 	b.WriteString("\x1b[J")
 	s.drawn = len(lines)

@@ -4,45 +4,18 @@
 package main
 
 import (
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
-
-// printable maps what could move the cursor, hide or reorder text to a mark. What
-// unicode.IsPrint lets through are letters, marks, numbers, punctuation, symbols and
-// the plain space: no control, no escape, no bidirectional override.
-func printable(r rune) rune {
-	if unicode.IsPrint(r) {
-		return r
-	}
-	return utf8.RuneError
-}
-
-// safe is somebody else's text on one line, with a mark for what cannot be printed.
-func safe(s string) string {
-	return strings.Map(printable, strings.Join(strings.Fields(s), " "))
-}
-
-// safeLines is safe, but for line breaks and tabs.
-func safeLines(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' {
-			return r
-		}
-		return printable(r)
-	}, s)
-}
 
 // cell is what a table shows of a value.
 func cell(s string) string {
-	if s = safe(s); s == "" {
+	if s = text.Line(s); s == "" {
 		return "-"
 	}
 	return s
@@ -81,20 +54,6 @@ func roleText(r v1alpha1.RoleRef) string {
 	return r.Name
 }
 
-// durationText is the shortest form that a manifest accepts: 1h30m, not 1h30m0s.
-func durationText(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}
-
-func timeText(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
 // until is the way to a moment: "in 42m", or "3m ago".
 func until(now, t time.Time) string {
 	if t.Before(now) {
@@ -110,5 +69,5 @@ func until(now, t time.Time) string {
 
 // at is a moment and the way to it.
 func at(now time.Time, t metav1.Time) string {
-	return timeText(t.Time) + " (" + until(now, t.Time) + ")"
+	return text.Time(t.Time) + " (" + until(now, t.Time) + ")"
 }

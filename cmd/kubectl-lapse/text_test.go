@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // harmful are ways to move the cursor, to hide text or to turn it around.
@@ -19,14 +21,14 @@ var harmful = []string{
 
 func TestNothingHarmfulIsPrinted(t *testing.T) {
 	for _, s := range harmful {
-		for name, text := range map[string]string{"a cell": safe("a" + s + "b"), "a message": safeLines("a" + s + "b")} {
-			if strings.ContainsAny(text, "\x1b\r\b\x00\x07\x7f\u009b\u0085\u2028\u202e\u2066\u200b\u00ad\ufeff\U000e0041") ||
-				text != safeLines(text) {
-				t.Errorf("%s of %q is %q", name, s, text)
+		for name, got := range map[string]string{"a cell": text.Line("a" + s + "b"), "a message": text.Printable("a"+s+"b", "\n\t")} {
+			if strings.ContainsAny(got, "\x1b\r\b\x00\x07\x7f\u009b\u0085\u2028\u202e\u2066\u200b\u00ad\ufeff\U000e0041") ||
+				got != text.Printable(got, "\n\t") {
+				t.Errorf("%s of %q is %q", name, s, got)
 			}
 		}
 	}
-	if got := safe("  Zoë 日本 – \n it's\tfine  "); got != "Zoë 日本 – it's fine" {
+	if got := text.Line("  Zoë 日本 – \n it's\tfine  "); got != "Zoë 日本 – it's fine" {
 		t.Errorf("what is harmless became %q", got)
 	}
 }
@@ -44,7 +46,7 @@ func TestJSONKeepsItsMeaning(t *testing.T) {
 		if err := writeSafe(&out, string(raw), true); err != nil {
 			t.Fatal(err)
 		}
-		if out.String() != safeLines(out.String()) {
+		if out.String() != text.Printable(out.String(), "\n\t") {
 			t.Errorf("%q is printed as %q", s, out.String())
 		}
 		var back map[string]string

@@ -7,31 +7,21 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/version"
+
+	"github.com/lapse-dev/lapse/internal/build"
+	"github.com/lapse-dev/lapse/internal/text"
 )
-
-// builtVersion is set by the linker in a release.
-var builtVersion string
-
-// clientVersion is that of this binary: of the release, else of the module.
-func clientVersion() string {
-	if builtVersion != "" {
-		return builtVersion
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
-}
 
 // versions are what `kubectl lapse version -o json` prints.
 type versions struct {
 	Client string `json:"clientVersion"`
+	// Commit that the plugin was built from.
+	Commit string `json:"clientCommit"`
 	// Operator is the image that runs; empty if it could not be read.
 	Operator   string `json:"operatorImage,omitempty"`
 	Kubernetes string `json:"kubernetesVersion,omitempty"`
@@ -57,7 +47,7 @@ func (p *plugin) versionCommand() *cobra.Command {
 }
 
 func (p *plugin) version(ctx context.Context, clientOnly bool, format string) error {
-	v := versions{Client: clientVersion()}
+	v := versions{Client: build.Version(), Commit: build.Commit()}
 	var doubt string
 	if !clientOnly {
 		c, err := p.connect()
@@ -80,16 +70,17 @@ func (p *plugin) version(ctx context.Context, clientOnly bool, format string) er
 		}
 		return writeSafe(p.Out, string(text)+"\n", true)
 	}
-	fmt.Fprintf(p.Out, "Client: %s\n", safe(v.Client))
+	fmt.Fprintf(p.Out, "Client: %s\n", text.Line(v.Client))
+	fmt.Fprintf(p.Out, "Commit: %s\n", text.Line(v.Commit))
 	if clientOnly {
 		return nil
 	}
 	if doubt != "" {
 		p.say("the operator's version could not be read: %s", doubt)
 	} else {
-		fmt.Fprintf(p.Out, "Operator: %s\n", safe(v.Operator))
+		fmt.Fprintf(p.Out, "Operator: %s\n", text.Line(v.Operator))
 	}
-	fmt.Fprintf(p.Out, "Kubernetes: %s\n", safe(v.Kubernetes))
+	fmt.Fprintf(p.Out, "Kubernetes: %s\n", text.Line(v.Kubernetes))
 	return nil
 }
 

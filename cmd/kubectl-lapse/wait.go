@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // firstWordWithin is how long the operator is given for its first word on a request;
@@ -107,7 +108,7 @@ func (p *plugin) await(ctx context.Context, c *cluster, req *v1alpha1.AccessRequ
 		case <-ctx.Done():
 			return w.stays(exitInterrupted, "interrupted")
 		case <-over:
-			return w.stays(exitUnknown, fmt.Sprintf("not decided within %s: %s", durationText(timeout), w.state()))
+			return w.stays(exitUnknown, fmt.Sprintf("not decided within %s: %s", text.Duration(timeout), w.state()))
 		case <-ticker.C:
 			w.show()
 		case seen, open := <-changes:

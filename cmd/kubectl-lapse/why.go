@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 func (p *plugin) whyCommand() *cobra.Command {
@@ -71,7 +72,7 @@ type story struct {
 // print tells it in the order in which it happened.
 func (s *story) print(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s in namespace %s: %s\n", safe(s.req.Name), safe(s.req.Namespace), safe(stateText(s.req)))
+	fmt.Fprintf(&b, "%s in namespace %s: %s\n", text.Line(s.req.Name), text.Line(s.req.Namespace), text.Line(stateText(s.req)))
 	for _, chapter := range []struct {
 		title string
 		lines []string
@@ -90,7 +91,7 @@ func (s *story) print(w io.Writer) error {
 			if i > 0 {
 				title = ""
 			}
-			fmt.Fprintf(&b, "%-9s %s\n", title, safe(line))
+			fmt.Fprintf(&b, "%-9s %s\n", title, text.Line(line))
 		}
 	}
 	_, err := io.WriteString(w, b.String())
@@ -101,7 +102,7 @@ func (s *story) asked() []string {
 	spec := &s.req.Spec
 	lasting := "as long as the policy says"
 	if spec.Duration != nil {
-		lasting = durationText(spec.Duration.Duration)
+		lasting = text.Duration(spec.Duration.Duration)
 	}
 	lines := []string{
 		at(s.now, s.req.CreationTimestamp) + " by " + requesterOf(s.req),

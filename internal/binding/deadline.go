@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 const (
@@ -49,6 +50,6 @@ func ReapAt(b *rbacv1.RoleBinding, ceiling time.Duration) (time.Time, bool) {
 }
 
 func parseTime(s string) (time.Time, bool) {
-	t, err := time.Parse(time.RFC3339, s)
+	t, err := text.ParseTime(s)
 	return t, err == nil
 }

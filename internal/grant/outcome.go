@@ -5,10 +5,7 @@ package grant
 
 import (
 	"fmt"
-	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -152,21 +149,8 @@ rules:
 // maxForeign bounds what is told in somebody else's words, in bytes.
 const maxForeign = 1024
 
-// foreign is somebody else's text as a terminal may show it: bounded, with a mark for
-// what cannot be printed. Line breaks stay.
-func foreign(s string) string {
-	told := strings.Map(func(r rune) rune {
-		if r == '\n' || unicode.IsPrint(r) {
-			return r
-		}
-		return utf8.RuneError
-	}, s[:min(len(s), maxForeign)])
-	if len(s) <= maxForeign && len(told) <= maxForeign {
-		return told
-	}
-	// A mark may be longer than what it stands for.
-	return strings.ToValidUTF8(told[:min(len(told), maxForeign)], "") + "…"
-}
+// foreign is somebody else's text as a terminal may show it, bounded. Line breaks stay.
+func foreign(s string) string { return text.Cut(text.Printable(s, "\n"), maxForeign) }
 
 // BindFailed is the outcome, in place of the grant that was meant, when the API server
 // refused the binding for a reason that is not known to mend itself.

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // Tally is how the approvals of a request stand.
@@ -34,18 +35,18 @@ func (t Tally) Text() string {
 	for _, rule := range t.Missing {
 		missing = append(missing, fmt.Sprintf("%d of %s", rule.Count, list(textsOf(rule.From, subjectText))))
 	}
-	text := "waits for " + strings.Join(missing, ", and ")
+	said := "waits for " + strings.Join(missing, ", and ")
 	if t.Met() {
-		text = "approved"
+		said = "approved"
 	}
 	if len(t.Counted) > 0 {
 		names := make([]string, 0, len(t.Counted))
 		for _, a := range t.Counted {
 			names = append(names, quote(a.Reviewer))
 		}
-		text += "; approved by " + strings.Join(names, ", ")
+		said += "; approved by " + strings.Join(names, ", ")
 	}
-	return cut(text, maxMessage/2)
+	return text.Cut(said, maxMessage/2)
 }
 
 // Count counts the approvals of a request under the rules of a decision. A person

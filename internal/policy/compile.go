@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // defaultApprovalTimeout is how long a request may wait for approval if its policy does not say.
@@ -122,7 +123,7 @@ func (c *Compiled) compileConditions(conditions []v1alpha1.PolicyCondition, comp
 }
 
 func (c *Compiled) fail(reason, message string) {
-	c.problems = append(c.problems, Problem{Reason: reason, Message: cut(oneLine(message), maxProblem)})
+	c.problems = append(c.problems, Problem{Reason: reason, Message: text.Cut(text.Line(message), maxProblem)})
 }
 
 // rolesOf leaves out what names no role.
@@ -150,7 +151,7 @@ func territoryText(match v1alpha1.NamespaceMatch) string {
 	if s == nil || len(s.MatchLabels) == 0 && len(s.MatchExpressions) == 0 {
 		return list(textsOf(match.Names, quote))
 	}
-	labelled := "those labelled " + cut(oneLine(metav1.FormatLabelSelector(s)), maxQuoted)
+	labelled := "those labelled " + text.Cut(text.Line(metav1.FormatLabelSelector(s)), maxQuoted)
 	if len(match.Names) == 0 {
 		return labelled
 	}
@@ -173,7 +174,7 @@ func (c *Compiled) Problems(roles RoleLookup) ([]Problem, error) {
 		case err != nil:
 			return nil, err
 		case !c.allowDangerous && len(role.dangers) > 0:
-			problems = append(problems, Problem{v1alpha1.ReasonDangerousRole, cut(dangerText(ref, role.dangers)+
+			problems = append(problems, Problem{v1alpha1.ReasonDangerousRole, text.Cut(dangerText(ref, role.dangers)+
 				"; set allowDangerousRoles if that is meant", maxProblem)})
 		case !role.found:
 			problems = append(problems, Problem{v1alpha1.ReasonRoleNotFound, roleText(ref) + " does not exist"})

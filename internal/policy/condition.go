@@ -14,6 +14,7 @@ import (
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 const (
@@ -50,9 +51,9 @@ type outcome struct {
 }
 
 func conditionOf(c v1alpha1.PolicyCondition, compile func(string) *program) condition {
-	objection := oneLine(c.Message)
+	objection := text.Line(c.Message)
 	if objection == "" {
-		objection = "condition is false: " + cut(oneLine(c.Expression), maxQuoted)
+		objection = "condition is false: " + text.Cut(text.Line(c.Expression), maxQuoted)
 	}
 	return condition{program: compile(c.Expression), objection: objection}
 }
@@ -63,7 +64,7 @@ func compileExpression(expression string) (p *program) {
 	p = &program{}
 	defer func() {
 		if r := recover(); r != nil {
-			p = &program{problem: cut(oneLine(fmt.Sprintf("the compiler gave up: %v", r)), maxCompileError)}
+			p = &program{problem: text.Cut(text.Line(fmt.Sprintf("the compiler gave up: %v", r)), maxCompileError)}
 		}
 	}()
 	if len(expression) > maxExpression {
@@ -72,7 +73,7 @@ func compileExpression(expression string) (p *program) {
 	}
 	env, err := celEnvironment()
 	if err != nil {
-		p.problem = cut(oneLine(err.Error()), maxCompileError)
+		p.problem = text.Cut(text.Line(err.Error()), maxCompileError)
 		return p
 	}
 	ast, issues := env.Compile(expression)
@@ -81,7 +82,7 @@ func compileExpression(expression string) (p *program) {
 		return p
 	}
 	if !ast.OutputType().IsExactType(cel.BoolType) {
-		p.problem = "must be a bool, and is of type " + cut(ast.OutputType().String(), maxQuoted)
+		p.problem = "must be a bool, and is of type " + text.Cut(ast.OutputType().String(), maxQuoted)
 		return p
 	}
 	for _, ref := range ast.NativeRep().ReferenceMap() {
@@ -89,7 +90,7 @@ func compileExpression(expression string) (p *program) {
 	}
 	p.cel, err = env.Program(ast, cel.CostLimit(celconfig.PerCallLimit), cel.InterruptCheckFrequency(celconfig.CheckFrequency))
 	if err != nil {
-		return &program{problem: cut(oneLine(err.Error()), maxCompileError)}
+		return &program{problem: text.Cut(text.Line(err.Error()), maxCompileError)}
 	}
 	return p
 }
@@ -99,9 +100,9 @@ func issuesText(issues *cel.Issues) string {
 	errs := issues.Errors()
 	texts := make([]string, 0, len(errs))
 	for _, e := range errs {
-		texts = append(texts, fmt.Sprintf("%d:%d: %s", e.Location.Line(), e.Location.Column()+1, oneLine(e.Message)))
+		texts = append(texts, fmt.Sprintf("%d:%d: %s", e.Location.Line(), e.Location.Column()+1, text.Line(e.Message)))
 	}
-	return cut(strings.Join(texts, "; "), maxCompileError)
+	return text.Cut(strings.Join(texts, "; "), maxCompileError)
 }
 
 // run asks the expression. Whatever goes wrong, the outcome does not hold; the cost
@@ -109,7 +110,7 @@ func issuesText(issues *cel.Issues) string {
 func (p *program) run(v *variables) (out outcome) {
 	defer func() {
 		if r := recover(); r != nil {
-			out = outcome{failure: cut(oneLine(fmt.Sprintf("it gave up: %v", r)), maxQuoted), cost: celconfig.PerCallLimit}
+			out = outcome{failure: text.Cut(text.Line(fmt.Sprintf("it gave up: %v", r)), maxQuoted), cost: celconfig.PerCallLimit}
 		}
 	}()
 	if p.cel == nil {
@@ -135,5 +136,5 @@ func failureText(err error) string {
 	if _, cancelled := errors.AsType[interpreter.EvalCancelledError](err); cancelled {
 		return fmt.Sprintf("it costs more than %d", celconfig.PerCallLimit)
 	}
-	return cut(oneLine(err.Error()), maxQuoted)
+	return text.Cut(text.Line(err.Error()), maxQuoted)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // Verdict is the answer to a request. The zero value is no answer, and not a yes.
@@ -73,12 +74,12 @@ const maxMessage = 4096
 func (d Decision) Message() string {
 	switch d.Verdict {
 	case Allowed:
-		return cut(d.allowedText(), maxMessage)
+		return text.Cut(d.allowedText(), maxMessage)
 	case RoleMissing:
-		return cut(d.missingText(), maxMessage)
+		return text.Cut(d.missingText(), maxMessage)
 	case Denied:
 		if len(d.Refusals) > 0 && len(d.Denials) == 0 {
-			return cut(d.refusalText(), maxMessage)
+			return text.Cut(d.refusalText(), maxMessage)
 		}
 		return d.withDenials("no policy allows this")
 	case NoMatchingPolicy:
@@ -94,7 +95,7 @@ func (d Decision) Message() string {
 func (d Decision) refusalText() string { return strings.Join(d.Refusals, "; ") }
 
 func (d Decision) allowedText() string {
-	text := d.policyText() + " allows this for " + durationText(d.Duration)
+	text := d.policyText() + " allows this for " + text.Duration(d.Duration)
 	var people int64
 	for _, rule := range d.Approvals {
 		people += int64(rule.Count)
@@ -124,20 +125,20 @@ func (d Decision) policyText() string {
 	if d.Policy == nil {
 		return "a policy"
 	}
-	return "policy " + cut(oneLine(d.Policy.Name), maxQuoted)
+	return "policy " + text.Cut(text.Line(d.Policy.Name), maxQuoted)
 }
 
-// withDenials appends the denials to text as far as they fit.
-func (d Decision) withDenials(text string) string {
+// withDenials appends the denials to what is said as far as they fit.
+func (d Decision) withDenials(said string) string {
 	const reserve = len("; and 9223372036854775807 more policies")
 	var b strings.Builder
-	b.WriteString(cut(text, maxMessage-reserve))
+	b.WriteString(text.Cut(said, maxMessage-reserve))
 	for i, denial := range d.Denials {
 		separator := "; "
 		if i == 0 {
 			separator = ": "
 		}
-		part := separator + "policy " + cut(oneLine(denial.Policy), maxQuoted) + ": " + strings.Join(denial.Objections, ", and ")
+		part := separator + "policy " + text.Cut(text.Line(denial.Policy), maxQuoted) + ": " + strings.Join(denial.Objections, ", and ")
 		room := maxMessage - b.Len()
 		last := i == len(d.Denials)-1
 		if last && len(part) <= room || len(part) <= room-reserve {
@@ -147,7 +148,7 @@ func (d Decision) withDenials(text string) string {
 		rest := len(d.Denials) - i
 		// Half a sentence is worth showing when it is the first one.
 		if i == 0 && room > reserve {
-			b.WriteString(cut(part, room-reserve))
+			b.WriteString(text.Cut(part, room-reserve))
 			rest--
 		}
 		b.WriteString(moreText(rest))

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 	"github.com/lapse-dev/lapse/test/builders"
 )
 
@@ -195,8 +196,8 @@ func TestMessageOfAnUnknownVerdictIsNoYes(t *testing.T) {
 func TestDurationText(t *testing.T) {
 	for _, want := range []string{"0s", "1s", "1m", "1m30s", "10m", "1h", "1h30m", "1h40m", "1h0m1s", "10h", "20h", "24h", "-1h"} {
 		d, err := time.ParseDuration(want)
-		if got := durationText(d); err != nil || got != want {
-			t.Errorf("durationText(%s) = %s, want %s, %v", d, got, want, err)
+		if got := text.Duration(d); err != nil || got != want {
+			t.Errorf("text.Duration(%s) = %s, want %s, %v", d, got, want, err)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // Limits are those of the operator, above every policy.
@@ -194,7 +195,7 @@ func (j *judge) newDangers(c *Compiled) []string {
 	if ref.Kind == v1alpha1.ClusterRoleKind {
 		role, err := j.roles.find(ref)
 		if err != nil {
-			return []string{"it could not be told whether the role is dangerous: " + cut(oneLine(err.Error()), maxQuoted)}
+			return []string{"it could not be told whether the role is dangerous: " + text.Cut(text.Line(err.Error()), maxQuoted)}
 		}
 		dangers = role.dangers
 	}

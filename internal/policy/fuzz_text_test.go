@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 	"github.com/lapse-dev/lapse/test/builders"
 )
 
@@ -28,20 +29,20 @@ func FuzzText(f *testing.F) {
 	f.Add("", 0)
 	f.Fuzz(func(t *testing.T, s string, limit int) {
 		limit = len("…") + max(limit, 0)%1024
-		for what, text := range map[string]string{
-			"quote": quote(s), "oneLine": oneLine(s), "kind": kindText(s), "short": short(s),
+		for what, got := range map[string]string{
+			"quote": quote(s), "oneLine": text.Line(s), "kind": kindText(s), "short": short(s),
 			"subject": subjectText(v1alpha1.Subject{Kind: s, Name: s, Namespace: s}), "account": subjectText(builders.ServiceAccount(s, s)),
 			"role": roleText(v1alpha1.RoleRef{Kind: s, Name: s}), "list": list([]string{quote(s), quote(s), quote(s), quote(s), quote(s), quote(s)}),
 		} {
-			if !printable(text) {
-				t.Errorf("%s(%q) = %q", what, s, text)
+			if !printable(got) {
+				t.Errorf("%s(%q) = %q", what, s, got)
 			}
 		}
 		if text, err := strconv.Unquote(quote(s)); err != nil || len(text) > maxQuoted+utf8.UTFMax || len(s) <= maxQuoted && text != s {
 			t.Errorf("quote(%q) means %q, %v", s, text, err)
 		}
-		if got := cut(s, limit); len(got) > limit || len(s) <= limit && got != s || utf8.ValidString(s) && !utf8.ValidString(got) {
-			t.Errorf("cut(%q, %d) = %q", s, limit, got)
+		if got := text.Cut(s, limit); len(got) > limit || len(s) <= limit && got != s || utf8.ValidString(s) && !utf8.ValidString(got) {
+			t.Errorf("text.Cut(%q, %d) = %q", s, limit, got)
 		}
 	})
 }
@@ -114,8 +115,8 @@ func FuzzTimes(f *testing.F) {
 		if got := int64(d.Duration); got != wants || got <= 0 || got > min(most, ceiling) || before <= 0 {
 			t.Errorf("allowed for %s: asks %d, at most %d, usually %d, ceiling %d, not after %d", d.Duration, asks, most, usually, ceiling, before)
 		}
-		if again, err := time.ParseDuration(durationText(d.Duration)); err != nil || again != d.Duration {
-			t.Errorf("%s is written %s", d.Duration, durationText(d.Duration))
+		if again, err := time.ParseDuration(text.Duration(d.Duration)); err != nil || again != d.Duration {
+			t.Errorf("%s is written %s", d.Duration, text.Duration(d.Duration))
 		}
 	})
 }

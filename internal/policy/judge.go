@@ -13,6 +13,7 @@ import (
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // judge holds one request while policies are asked about it. What is the same for
@@ -63,7 +64,7 @@ func (j *judge) refusals() (out []string) {
 		out = append(out, j.refused.Error())
 	}
 	if limit := j.in.Limits.MaxDuration; limit <= 0 {
-		out = append(out, "the operator's ceiling for durations is "+durationText(limit)+", so nothing is granted")
+		out = append(out, "the operator's ceiling for durations is "+text.Duration(limit)+", so nothing is granted")
 	}
 	ns := j.in.Namespace
 	switch reserved := reservedBy(j.in.Limits.ReservedNamespaces, j.in.Request.GetNamespace()); {
@@ -76,7 +77,7 @@ func (j *judge) refusals() (out []string) {
 	}
 	if end := j.in.Request.RequestSpec().NotAfter; end != nil && !end.After(j.in.Now) {
 		out = append(out, fmt.Sprintf("notAfter %s is in the past, it is now %s; create a request with a later one",
-			timeText(end.Time), timeText(j.in.Now)))
+			text.Time(end.Time), text.Time(j.in.Now)))
 	}
 	return out
 }
@@ -149,7 +150,7 @@ func (j *judge) objections(c *Compiled) iter.Seq[string] {
 func (j *judge) duration(c *Compiled) (d time.Duration, objection string) {
 	if j.granted != nil {
 		if *j.granted > c.maxDuration {
-			return *j.granted, "the granted " + durationText(*j.granted) + " are longer than its maxDuration " + durationText(c.maxDuration)
+			return *j.granted, "the granted " + text.Duration(*j.granted) + " are longer than its maxDuration " + text.Duration(c.maxDuration)
 		}
 		return *j.granted, ""
 	}
@@ -165,9 +166,9 @@ func (j *judge) duration(c *Compiled) (d time.Duration, objection string) {
 	}
 	switch {
 	case d <= 0:
-		return d, name + durationText(d) + " is not longer than 0s"
+		return d, name + text.Duration(d) + " is not longer than 0s"
 	case d > limit:
-		return d, name + durationText(d) + " is longer than " + limitText + durationText(limit)
+		return d, name + text.Duration(d) + " is longer than " + limitText + text.Duration(limit)
 	}
 	return d, ""
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/component-helpers/auth/rbac/validation"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 const (
@@ -67,7 +68,7 @@ func newRules(granted *v1alpha1.GrantedRole, now Role) string {
 	}
 	old, err := unpacked(granted)
 	if err != nil {
-		return "what is new in it cannot be named (" + cut(oneLine(err.Error()), maxQuoted) + "); it counts as more"
+		return "what is new in it cannot be named (" + text.Cut(text.Line(err.Error()), maxQuoted) + "); it counts as more"
 	}
 	// What stands there word for word needs no comparing.
 	fresh := slices.DeleteFunc(canonical(now.Rules), func(rule rbacv1.PolicyRule) bool {

@@ -6,11 +6,9 @@ package policy
 import (
 	"strconv"
 	"strings"
-	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 const (
@@ -22,31 +20,7 @@ const (
 
 // quote makes a name of somebody's choosing safe to print: bounded, and without
 // control or invisible characters.
-func quote(s string) string { return strconv.Quote(cut(s, maxQuoted)) }
-
-// oneLine is s without line breaks, and with a mark for what cannot be printed.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return utf8.RuneError
-	}, strings.Join(strings.Fields(s), " "))
-}
-
-// cut shortens s to at most limit bytes, at the border of a rune, and shows that it
-// did.
-func cut(s string, limit int) string {
-	const mark = "…"
-	if len(s) <= limit {
-		return s
-	}
-	end := max(limit-len(mark), 0)
-	for end > 0 && !utf8.RuneStart(s[end]) {
-		end--
-	}
-	return s[:end] + mark
-}
+func quote(s string) string { return strconv.Quote(text.Cut(s, maxQuoted)) }
 
 // list names the first items, and how many there are besides; "none" when empty.
 func list(items []string) string {
@@ -81,24 +55,10 @@ func kindText(kind string) string {
 }
 
 // textsOf renders each item for list.
-func textsOf[T any](items []T, text func(T) string) []string {
+func textsOf[T any](items []T, write func(T) string) []string {
 	out := make([]string, 0, len(items))
 	for _, item := range items {
-		out = append(out, text(item))
+		out = append(out, write(item))
 	}
 	return out
 }
-
-// durationText is the shortest form that a manifest accepts: 1h30m, not 1h30m0s.
-func durationText(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
-}
-
-func timeText(t time.Time) string { return t.UTC().Format(time.RFC3339) }

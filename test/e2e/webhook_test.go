@@ -29,7 +29,7 @@ var _ = Describe("Beside a namespace whose webhook answers nothing", func() {
 		for _, each := range []string{there, ns} {
 			newPolicy(ctx, builders.Policy("p-"+each).Allowing("reader").In(each))
 		}
-		end := time.Now().Add(22 * time.Second).Truncate(time.Second)
+		end := time.Now().Add(40 * time.Second).Truncate(time.Second)
 		request := func(i int) builders.RequestBuilder {
 			return builders.Request(fmt.Sprintf("e-%03d", i)).ForClusterRole("reader").Lasting(time.Hour)
 		}
@@ -37,7 +37,7 @@ var _ = Describe("Beside a namespace whose webhook answers nothing", func() {
 		askMany(ctx, beside, func(i int) builders.RequestBuilder {
 			return request(i).In(ns).NotAfter(end.Add(time.Duration(i) * time.Second))
 		})
-		Eventually(func() int { return len(holding(ctx, there)) + len(holding(ctx, ns)) }, 30*time.Second, "200ms").WithContext(ctx).
+		Eventually(func() int { return len(holding(ctx, there)) + len(holding(ctx, ns)) }, time.Until(end), "200ms").WithContext(ctx).
 			Should(Equal(swallowed + beside))
 
 		writes := operator.Foreign{

@@ -50,9 +50,8 @@ var forbidden = map[string][]string{
 	"internal/admission": {module + "controllers", module + "internal/policy", module + "internal/grant", controllerRuntime, clientGo},
 	"internal/policy":    {module + "controllers", module + "internal/grant", module + "internal/admission", controllerRuntime},
 	"internal/grant":     {module + "controllers", controllerRuntime},
-	"internal/kubernetes": {
-		anyOfLapse, controllerRuntime, clientGo,
-	},
+	"internal/kubernetes": {anyOfLapse, controllerRuntime, clientGo},
+	"internal/build":      {anyOfLapse, "k8s.io"},
 	"api/v1alpha1":      {module + "internal", module + "controllers", controllerRuntime, clientGo, celGo},
 	"cmd/kubectl-lapse": {module + "controllers"},
 }

@@ -1,0 +1,74 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package text
+
+import (
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+func TestDurationIsTheShortestForm(t *testing.T) {
+	for want, d := range map[string]time.Duration{
+		"0s": 0, "30s": 30 * time.Second, "10m": 10 * time.Minute, "1h": time.Hour, "1h30m": 90 * time.Minute,
+		"1h0m10s": time.Hour + 10*time.Second, "24h": 24 * time.Hour, "1m0.5s": time.Minute + 500*time.Millisecond,
+	} {
+		if got := Duration(d); got != want {
+			t.Errorf("Duration(%s) = %s, want %s", d, got, want)
+		}
+		if back, err := time.ParseDuration(Duration(d)); err != nil || back != d {
+			t.Errorf("Duration(%s) means %s, %v", d, back, err)
+		}
+	}
+}
+
+func TestTimeIsInUTC(t *testing.T) {
+	at := time.Date(2026, 12, 1, 19, 0, 0, 0, time.FixedZone("", 3600))
+	if got := Time(at); got != "2026-12-01T18:00:00Z" {
+		t.Errorf("Time = %s", got)
+	}
+	if back, err := ParseTime(Time(at)); err != nil || !back.Equal(at) {
+		t.Errorf("ParseTime = %s, %v", back, err)
+	}
+}
+
+// FuzzCut: what is cut has at most so many bytes, whole characters and the same beginning,
+// and what fits is not touched.
+func FuzzCut(f *testing.F) {
+	f.Add("allowed by policy oncall", 64)
+	f.Add(strings.Repeat("ä", 64), 64)
+	f.Add(strings.Repeat("🙂", 30), 10)
+	f.Add("…", 3)
+	f.Add("\x80\x80\x80\x80\x80\x80", 4)
+	f.Add("long", 0)
+	f.Fuzz(func(t *testing.T, s string, n int) {
+		n = 3 + max(n, 0)%8192
+		got := Cut(s, n)
+		switch {
+		case len(s) <= n && got != s:
+			t.Errorf("Cut(%q, %d) = %q", s, n, got)
+		case len(got) > n, utf8.ValidString(s) && !utf8.ValidString(got):
+			t.Errorf("Cut(%q, %d) = %q, of %d bytes", s, n, got, len(got))
+		case len(s) > n && !strings.HasPrefix(s, strings.TrimSuffix(got, "…")):
+			t.Errorf("Cut(%q, %d) = %q, which is not its beginning", s, n, got)
+		}
+	})
+}
+
+// FuzzLine: a terminal shows somebody else's text as it is.
+func FuzzLine(f *testing.F) {
+	f.Add("oncall")
+	f.Add("\x1b]0;title\x07\u202e\u200b\xff\r\n")
+	f.Fuzz(func(t *testing.T, s string) {
+		got := Line(s)
+		if !utf8.ValidString(got) || strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("Line(%q) = %q", s, got)
+		}
+		if kept := Printable(s, "\n"); strings.Count(kept, "\n") != strings.Count(s, "\n") {
+			t.Errorf("Printable(%q) = %q", s, kept)
+		}
+	})
+}
