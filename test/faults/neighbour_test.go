@@ -121,5 +121,5 @@ func (s *scene) over(ctx context.Context) {
 	GinkgoHelper()
 	Eventually(func() []rbacv1.RoleBinding {
 		return slices.DeleteFunc(s.state(ctx).Bindings, func(b rbacv1.RoleBinding) bool { return len(b.Subjects) == 0 })
-	}, 90*time.Second).WithContext(ctx).Should(BeEmpty())
+	}, 90*time.Second, statePolling).WithContext(ctx).Should(BeEmpty())
 }

@@ -205,11 +205,15 @@ func (s *scene) history() *History {
 	return h
 }
 
+// statePolling is for what reads all of a scene: hundreds of objects, read without a pause,
+// take the time of the API server from the operator. When access ended is in the audit log.
+const statePolling = 100 * time.Millisecond
+
 // converge is I5: it waits until nothing is unsettled.
 func (s *scene) converge(ctx context.Context) time.Duration {
 	GinkgoHelper()
 	begun := time.Now()
-	Eventually(func() []Violation { return Unsettled(s.state(ctx)) }, 30*time.Second).WithContext(ctx).Should(BeEmpty())
+	Eventually(func() []Violation { return Unsettled(s.state(ctx)) }, 30*time.Second, statePolling).WithContext(ctx).Should(BeEmpty())
 	return time.Since(begun)
 }
 
