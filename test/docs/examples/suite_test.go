@@ -20,6 +20,8 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/lapse-dev/lapse/test/controlplane"
 	"github.com/lapse-dev/lapse/test/operator"
@@ -41,6 +43,7 @@ var groups = map[string][]string{
 
 func TestExamples(t *testing.T) {
 	RegisterFailHandler(Fail)
+	log.SetLogger(zap.New(zap.WriteTo(GinkgoWriter)))
 	EnforceDefaultTimeoutsWhenUsingContexts()
 	RunSpecs(t, "The examples of the documentation")
 }
