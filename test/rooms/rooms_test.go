@@ -47,13 +47,13 @@ var forbidden = map[string][]string{
 	"internal/text":       {anyOfLapse, controllerRuntime, clientGo, "k8s.io"},
 	"internal/metrics":    {module + "internal", module + "controllers", celGo},
 	// Judging is pure.
-	"internal/admission": {module + "controllers", module + "internal/policy", module + "internal/grant", controllerRuntime, clientGo},
-	"internal/policy":    {module + "controllers", module + "internal/grant", module + "internal/admission", controllerRuntime},
-	"internal/grant":     {module + "controllers", controllerRuntime},
+	"internal/admission":  {module + "controllers", module + "internal/policy", module + "internal/grant", controllerRuntime, clientGo},
+	"internal/policy":     {module + "controllers", module + "internal/grant", module + "internal/admission", controllerRuntime},
+	"internal/grant":      {module + "controllers", controllerRuntime},
 	"internal/kubernetes": {anyOfLapse, controllerRuntime, clientGo},
 	"internal/build":      {anyOfLapse, "k8s.io"},
-	"api/v1alpha1":      {module + "internal", module + "controllers", controllerRuntime, clientGo, celGo},
-	"cmd/kubectl-lapse": {module + "controllers"},
+	"api/v1alpha1":        {module + "internal", module + "controllers", controllerRuntime, clientGo, celGo},
+	"cmd/kubectl-lapse":   {module + "controllers"},
 }
 
 func TestNoRoomKnowsWhatItMayNot(t *testing.T) {
