@@ -1,0 +1,85 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ending
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/servertime"
+)
+
+// oneBinding is an API server, and a cache, that have one binding and nothing else.
+type oneBinding struct {
+	client.Client
+	binding *rbacv1.RoleBinding
+}
+
+func (s *oneBinding) Get(_ context.Context, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+	into, ok := obj.(*rbacv1.RoleBinding)
+	switch {
+	case !ok:
+		return errors.New("nothing but RoleBindings can be read")
+	case s.binding == nil:
+		return apierrors.NewNotFound(rbacv1.Resource("rolebindings"), "gone")
+	}
+	s.binding.DeepCopyInto(into)
+	return nil
+}
+
+func (s *oneBinding) Delete(context.Context, client.Object, ...client.DeleteOption) error {
+	s.binding = nil
+	return nil
+}
+
+func TestAccessEndsAtItsDeadlineAndByAStandby2SecondsLater(t *testing.T) {
+	noon := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	for name, tc := range map[string]struct {
+		leading bool
+		late    time.Duration
+	}{
+		"by the leader, at the deadline": {true, 0},
+		"by a standby, 2 s later":        {false, 2 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			owner := binding.Owner{Key: types.NamespacedName{Namespace: "payments", Name: "debug"}, UID: "6f1c2d3e-0000"}
+			b := binding.New(binding.Terms{Owner: owner}, v1alpha1.Grant{ExpiresAt: metav1.NewTime(noon), GrantedAt: metav1.NewTime(noon.Add(-time.Hour))})
+			b.UID, b.CreationTimestamp = "b1", metav1.NewTime(noon.Add(-time.Hour))
+			b.Name = binding.Name(&metav1.ObjectMeta{Name: owner.Key.Name, UID: owner.UID})
+			server, here := &oneBinding{binding: b}, clocktesting.NewFakeClock(noon.Add(tc.late-time.Second))
+			lanes := NewLanes(Options{
+				Client: server, Live: server, Clock: servertime.New(here), MaxDuration: 24 * time.Hour, Memory: binding.NewMemory(24 * time.Hour),
+				RequestOf: func(context.Context, binding.Owner) binding.RequestIs { return binding.Aware },
+				Leading:   func() bool { return tc.leading },
+			})
+			look := func() ctrl.Result {
+				t.Helper()
+				result, err := lanes.OnTime.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(b)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return result
+			}
+			if result := look(); server.binding == nil || result.RequeueAfter != time.Second {
+				t.Errorf("a second before: gone %v, looked at again after %s", server.binding == nil, result.RequeueAfter)
+			}
+			here.Step(time.Second)
+			if look(); server.binding != nil {
+				t.Error("it is still there")
+			}
+		})
+	}
+}
