@@ -21,12 +21,14 @@ func TestARecordGivesWayOnlyAfterADeadlineWhileManyEnd(t *testing.T) {
 		many   bool
 		want   bool
 	}{
-		"at the deadline, while many end":        {end, active, true, true},
-		"before the deadline":                    {end.Add(-1), active, true, false},
-		"when it has waited long enough":         {end.Add(maxYield), active, true, false},
-		"while few end":                          {end, active, false, false},
-		"a request that is not active":           {end, v1alpha1.AccessRequestStatus{State: v1alpha1.StatePending}, true, false},
-		"a request that is over and knows of it": {end, v1alpha1.AccessRequestStatus{State: v1alpha1.StateExpired, Grant: active.Grant}, true, false},
+		"at the deadline, while many end": {end, active, true, true},
+		"before the deadline":             {end.Add(-1), active, true, false},
+		"when it has waited long enough":  {end.Add(maxYield), active, true, false},
+		"while few end":                   {end, active, false, false},
+		"a request that is not active":    {end, v1alpha1.AccessRequestStatus{State: v1alpha1.StatePending}, true, false},
+		"a request that is over and knows of it": {
+			end, v1alpha1.AccessRequestStatus{State: v1alpha1.StateExpired, Grant: active.Grant}, true, false,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &RequestReconciler{busy: func() bool { return tc.many }}

@@ -39,11 +39,15 @@ func TestCompare(t *testing.T) {
 		unsure  bool
 		remedy  string
 	}{
-		"a guard is missing":     {object: guard, err: notFound, problem: guard + " is missing", remedy: PutBack},
-		"a guard is altered":     {object: guard, change: alter, problem: guard + " is not what this version ships (spec.failurePolicy)", remedy: PutBack},
+		"a guard is missing": {object: guard, err: notFound, problem: guard + " is missing", remedy: PutBack},
+		"a guard is altered": {
+			object: guard, change: alter, problem: guard + " is not what this version ships (spec.failurePolicy)", remedy: PutBack,
+		},
 		"a guard cannot be read": {object: guard, err: errors.New("no answer"), problem: "reading " + guard + ": no answer", unsure: true},
 		"a stamp is missing":     {object: stamp, err: notFound},
-		"a stamp is altered":     {object: stamp, change: alter, problem: stamp + " is not what this version ships (spec.failurePolicy)", remedy: PutStampsBack},
+		"a stamp is altered": {
+			object: stamp, change: alter, problem: stamp + " is not what this version ships (spec.failurePolicy)", remedy: PutStampsBack,
+		},
 		"a stamp cannot be read": {object: stamp, err: errors.New("no answer"), problem: "reading " + stamp + ": no answer", unsure: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -59,7 +63,9 @@ func TestCompare(t *testing.T) {
 }
 
 // installed reads what ships, but for one object.
-func installed(object string, change func(*unstructured.Unstructured), err error) func(*unstructured.Unstructured) (*unstructured.Unstructured, error) {
+func installed(object string, change func(*unstructured.Unstructured),
+	err error,
+) func(*unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	return func(want *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 		if want.GetKind()+" "+want.GetName() != object {
 			return want, nil

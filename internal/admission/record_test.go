@@ -75,14 +75,16 @@ func TestAdmissionRecord(t *testing.T) {
 		want(t, l.at(90*time.Second, missing), false, Gap{From: noon.Add(time.Minute), Cause: "a is missing"})
 		back := Look{Objects: "a2 b1", Newest: noon.Add(2 * time.Minute)}
 		want(t, l.at(2*time.Minute, back), false, Gap{From: noon.Add(time.Minute), Cause: "a is missing"})
-		want(t, l.at(2*time.Minute+SettleAfter, back), true, Gap{From: noon.Add(time.Minute), Until: noon.Add(2*time.Minute + SettleAfter), Cause: "a is missing"})
+		want(t, l.at(2*time.Minute+SettleAfter, back), true,
+			Gap{From: noon.Add(time.Minute), Until: noon.Add(2*time.Minute + SettleAfter), Cause: "a is missing"})
 	})
 	t.Run("a change and back between two looks is a gap", func(t *testing.T) {
 		l := newLooks()
 		l.at(0, good)
 		again := Look{Objects: "a3 b1", Newest: long}
 		want(t, l.at(time.Minute, again), false, Gap{From: noon, Cause: "the admission policies were changed"})
-		want(t, l.at(time.Minute+SettleAfter, again), true, Gap{From: noon, Until: noon.Add(time.Minute + SettleAfter), Cause: "the admission policies were changed"})
+		want(t, l.at(time.Minute+SettleAfter, again), true,
+			Gap{From: noon, Until: noon.Add(time.Minute + SettleAfter), Cause: "the admission policies were changed"})
 	})
 	t.Run("no answer grants nothing and is no gap, as nothing changed meanwhile", func(t *testing.T) {
 		l := newLooks()

@@ -41,7 +41,9 @@ func TestReapAt(t *testing.T) {
 		"never a name without a request":                {"lapse-6f1c0000", nil, "2026-12-01T13:00:00Z", alice, time.Time{}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: tc.name, Labels: tc.labels, CreationTimestamp: metav1.NewTime(made)}, Subjects: tc.subjects}
+			b := &rbacv1.RoleBinding{
+				ObjectMeta: metav1.ObjectMeta{Name: tc.name, Labels: tc.labels, CreationTimestamp: metav1.NewTime(made)}, Subjects: tc.subjects,
+			}
 			if tc.expires != "" {
 				b.Annotations = map[string]string{v1alpha1.ExpiresAtAnnotation: tc.expires}
 			}

@@ -57,7 +57,8 @@ func FuzzName(f *testing.F) {
 		req := request()
 		req.Name, req.UID = name, types.UID(uid)
 		got := Name(req)
-		if len(got) > 63 || len(validation.IsDNS1123Subdomain(got)) > 0 || !strings.HasPrefix(got, v1alpha1.BindingPrefix) || !strings.HasSuffix(got, "-"+uid[:min(8, len(uid))]) {
+		if len(got) > 63 || len(validation.IsDNS1123Subdomain(got)) > 0 || !strings.HasPrefix(got, v1alpha1.BindingPrefix) ||
+			!strings.HasSuffix(got, "-"+uid[:min(8, len(uid))]) {
 			t.Errorf("Name(%s, %s) = %s", name, uid, got)
 		}
 		req.UID = types.UID(other)

@@ -19,7 +19,8 @@ func TestMemoryHasOnlyGrantsOfTheRequestItself(t *testing.T) {
 		return &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{
 			Name: name, Labels: map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.RequestUIDLabel: request},
 			Annotations: map[string]string{
-				v1alpha1.RequestAnnotation: "debug", v1alpha1.ExpiresAtAnnotation: "2026-12-01T12:00:00Z", v1alpha1.CreateByAnnotation: "2026-12-01T11:00:05Z",
+				v1alpha1.RequestAnnotation: "debug", v1alpha1.ExpiresAtAnnotation: "2026-12-01T12:00:00Z",
+				v1alpha1.CreateByAnnotation: "2026-12-01T11:00:05Z",
 			},
 		}}
 	}

@@ -30,11 +30,14 @@ func TestNothingIsGrantedUnlessAdmissionIsEnforced(t *testing.T) {
 		},
 		"enforced: granted": {inForce, Create, v1alpha1.StateActive, v1alpha1.ReasonGranted, ""},
 		"made in a gap that is over: refused": {
-			gaps(admission.Gap{From: noon.Add(-time.Minute), Until: noon.Add(1), Cause: "X was missing"}), Nothing, v1alpha1.StateDenied, v1alpha1.ReasonAdmissionGap,
-			"the request was made between 2026-12-01T11:59:00Z and 2026-12-01T12:00:00Z, when it was not certain that the admission policies were in force (X was missing), so nothing proves what it says of itself; create it again",
+			gaps(admission.Gap{From: noon.Add(-time.Minute), Until: noon.Add(1), Cause: "X was missing"}), Nothing, v1alpha1.StateDenied,
+			v1alpha1.ReasonAdmissionGap,
+			"the request was made between 2026-12-01T11:59:00Z and 2026-12-01T12:00:00Z, when it was not certain that the admission policies were " +
+				"in force (X was missing), so nothing proves what it says of itself; create it again",
 		},
 		"made in the second in which a gap began: refused": {
-			gaps(admission.Gap{From: noon.Add(900 * time.Millisecond), Until: noon.Add(time.Minute)}), Nothing, v1alpha1.StateDenied, v1alpha1.ReasonAdmissionGap, "",
+			gaps(admission.Gap{From: noon.Add(900 * time.Millisecond), Until: noon.Add(time.Minute)}), Nothing, v1alpha1.StateDenied,
+			v1alpha1.ReasonAdmissionGap, "",
 		},
 		"made in a gap that goes on: refused": {
 			admission.State{Problem: "X is missing", Gaps: []admission.Gap{{From: noon, Cause: "X is missing"}}},
@@ -42,12 +45,21 @@ func TestNothingIsGrantedUnlessAdmissionIsEnforced(t *testing.T) {
 			"the request was made after 2026-12-01T12:00:00Z",
 		},
 		"made before there were policies: refused": {
-			gaps(admission.Gap{Until: noon.Add(1)}), Nothing, v1alpha1.StateDenied, v1alpha1.ReasonAdmissionGap, "the request was made before 2026-12-01T12:00:00Z",
+			gaps(admission.Gap{Until: noon.Add(1)}), Nothing, v1alpha1.StateDenied, v1alpha1.ReasonAdmissionGap,
+			"the request was made before 2026-12-01T12:00:00Z",
 		},
-		"made within the error of the clocks before a gap: refused": {gaps(admission.Gap{From: noon.Add(admission.ClockError)}), Nothing, v1alpha1.StateDenied, v1alpha1.ReasonAdmissionGap, ""},
-		"made when nobody knows since when it is one: refused":      {gaps(admission.Gap{}), Nothing, v1alpha1.StateDenied, v1alpha1.ReasonAdmissionGap, "the request was made, when it was not certain"},
-		"made before a gap: granted":                                {gaps(admission.Gap{From: noon.Add(admission.ClockError + time.Second)}), Create, v1alpha1.StateActive, v1alpha1.ReasonGranted, ""},
-		"made when it is over: granted":                             {gaps(admission.Gap{Until: noon}), Create, v1alpha1.StateActive, v1alpha1.ReasonGranted, ""},
+		"made within the error of the clocks before a gap: refused": {
+			gaps(admission.Gap{From: noon.Add(admission.ClockError)}), Nothing, v1alpha1.StateDenied, v1alpha1.ReasonAdmissionGap, "",
+		},
+		"made when nobody knows since when it is one: refused": {
+			gaps(admission.Gap{}), Nothing, v1alpha1.StateDenied, v1alpha1.ReasonAdmissionGap, "the request was made, when it was not certain",
+		},
+		"made before a gap: granted": {
+			gaps(admission.Gap{From: noon.Add(admission.ClockError + time.Second)}), Create, v1alpha1.StateActive, v1alpha1.ReasonGranted, "",
+		},
+		"made when it is over: granted": {
+			gaps(admission.Gap{Until: noon}), Create, v1alpha1.StateActive, v1alpha1.ReasonGranted, "",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			step := next(t, noon, request(), allows, Observed{Admission: tc.admission})
@@ -94,6 +106,7 @@ func TestAnApprovalFromAGapDoesNotCountAndADenialDoes(t *testing.T) {
 func TestAdmissionDoesNotDelayAnEnd(t *testing.T) {
 	req, b := active(t)
 	open := admission.State{Problem: "X is missing", Gaps: []admission.Gap{{}}}
-	check(t, next(t, noon.Add(10*time.Minute), req, allows, Observed{Admission: open, Binding: b}), Delete, v1alpha1.StateExpired, v1alpha1.ReasonExpired)
+	check(t, next(t, noon.Add(10*time.Minute), req, allows, Observed{Admission: open, Binding: b}), Delete, v1alpha1.StateExpired,
+		v1alpha1.ReasonExpired)
 	check(t, next(t, noon.Add(time.Minute), req, allows, Observed{Admission: open, Binding: b}), Nothing, "", "")
 }

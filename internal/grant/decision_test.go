@@ -61,7 +61,8 @@ func TestADenyCountsUnderThePolicyThatTheRequestWaitedFor(t *testing.T) {
 	req := request()
 	req.Status.Policy = &v1alpha1.PolicyReference{Name: "p1"} // now another one allows it
 	var n int
-	step, err := Next(noon, req, asked(&n), Observed{Admission: inForce, Decisions: []v1alpha1.AccessDecision{decided("carol", v1alpha1.VerdictDeny)}}, settings)
+	step, err := Next(noon, req, asked(&n),
+		Observed{Admission: inForce, Decisions: []v1alpha1.AccessDecision{decided("carol", v1alpha1.VerdictDeny)}}, settings)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +88,8 @@ func TestAFloodOfNoesCostsOneQuestionForEachPerson(t *testing.T) {
 func TestAnErrorWhileAskingWhoMayDenyIsNeverAYes(t *testing.T) {
 	j := judge(allows)
 	j.MayEnd = func(string, *v1alpha1.Identity) (bool, error) { return false, errors.New("no answer") }
-	step, err := Next(noon, request(), j, Observed{Admission: inForce, Decisions: []v1alpha1.AccessDecision{decided("eve", v1alpha1.VerdictDeny)}}, settings)
+	step, err := Next(noon, request(), j,
+		Observed{Admission: inForce, Decisions: []v1alpha1.AccessDecision{decided("eve", v1alpha1.VerdictDeny)}}, settings)
 	if err == nil || step.Action == Create {
 		t.Errorf("step = %s, err = %v", step.Action, err)
 	}
@@ -99,5 +101,6 @@ func TestABindingThatIsNotWhatWeWouldMakeIsAStrangersThoughNothingIsApproved(t *
 	req, b := active(t)
 	req.Status = v1alpha1.AccessRequestStatus{}
 	b.RoleRef.Name = "admin"
-	check(t, next(t, noon, req, pending, Observed{Admission: inForce, Binding: b}), Nothing, v1alpha1.StateFailed, v1alpha1.ReasonBindingConflict)
+	check(t, next(t, noon, req, pending, Observed{Admission: inForce, Binding: b}), Nothing, v1alpha1.StateFailed,
+		v1alpha1.ReasonBindingConflict)
 }

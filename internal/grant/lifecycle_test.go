@@ -85,14 +85,16 @@ func TestUndecidedRequest(t *testing.T) {
 		after    time.Time
 	}{
 		"allowed: granted": {
-			decision: allows, seen: Observed{Admission: inForce}, action: Create, state: v1alpha1.StateActive, reason: v1alpha1.ReasonGranted, after: noon.Add(10*time.Minute + backstop),
+			decision: allows, seen: Observed{Admission: inForce}, action: Create, state: v1alpha1.StateActive, reason: v1alpha1.ReasonGranted,
+			after: noon.Add(10*time.Minute + backstop),
 		},
 		"a zero decision is never a yes": {decision: policy.Decision{}, reason: "error"},
 		"denied: final, and nothing is created": {
 			decision: policy.Decision{Verdict: policy.Denied}, action: Nothing, state: v1alpha1.StateDenied, reason: v1alpha1.ReasonDenied,
 		},
 		"no policy: final": {
-			decision: policy.Decision{Verdict: policy.NoMatchingPolicy}, action: Nothing, state: v1alpha1.StateDenied, reason: v1alpha1.ReasonNoMatchingPolicy,
+			decision: policy.Decision{Verdict: policy.NoMatchingPolicy}, action: Nothing, state: v1alpha1.StateDenied,
+			reason: v1alpha1.ReasonNoMatchingPolicy,
 		},
 		"role missing: tried again": {
 			decision: policy.Decision{Verdict: policy.RoleMissing, Policy: allows.Policy}, action: Nothing,
@@ -125,7 +127,10 @@ func TestUndecidedRequest(t *testing.T) {
 			state: v1alpha1.StateFailed, reason: v1alpha1.ReasonClockSkew, after: noon.Add(binding.MaxSkew / 2),
 		},
 		"being deleted: nothing": {decision: allows, change: deleted, action: Nothing},
-		"no requester: denied":   {decision: allows, change: func(r *v1alpha1.AccessRequest) { r.Spec.Requester = nil }, action: Nothing, state: v1alpha1.StateDenied, reason: v1alpha1.ReasonDenied},
+		"no requester: denied": {
+			decision: allows, change: func(r *v1alpha1.AccessRequest) { r.Spec.Requester = nil }, action: Nothing,
+			state: v1alpha1.StateDenied, reason: v1alpha1.ReasonDenied,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := request()
@@ -163,28 +168,61 @@ func TestRecordedGrant(t *testing.T) {
 		state      v1alpha1.RequestState
 		reason     string
 	}{
-		"one second before the deadline: kept":     {now: end.Add(-time.Second), action: Nothing},
-		"at the deadline: ended":                   {now: end, action: Delete, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired},
-		"at the deadline, binding gone: recorded":  {now: end, gone: true, action: Delete, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired},
-		"being deleted: ended":                     {now: noon, request: deleted, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonRevoked},
-		"binding deleted by somebody: stays ended": {now: noon, gone: true, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonRevoked},
-		"binding terminating: ended":               {now: noon, binding: func(b *rbacv1.RoleBinding) { b.DeletionTimestamp = &metav1.Time{Time: noon} }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonRevoked},
+		"one second before the deadline: kept": {now: end.Add(-time.Second), action: Nothing},
+		"at the deadline: ended":               {now: end, action: Delete, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired},
+		"at the deadline, binding gone: recorded": {
+			now: end, gone: true, action: Delete, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired,
+		},
+		"being deleted: ended": {
+			now: noon, request: deleted, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonRevoked,
+		},
+		"binding deleted by somebody: stays ended": {
+			now: noon, gone: true, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonRevoked,
+		},
+		"binding terminating: ended": {
+			now: noon, binding: func(b *rbacv1.RoleBinding) { b.DeletionTimestamp = &metav1.Time{Time: noon} }, action: Delete,
+			state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonRevoked,
+		},
 		"subject added: tampered": {now: noon, binding: func(b *rbacv1.RoleBinding) {
 			b.Subjects = append(b.Subjects, rbacv1.Subject{Kind: "User", Name: "eve"})
 		}, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
-		"subject changed: tampered": {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Subjects[0].Name = "eve" }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
-		"role changed: tampered":    {now: noon, binding: func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "admin" }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
-		"expiry put off: tampered":  {now: noon, binding: expiring(text.Time(end.Add(time.Hour))), action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
-		"expiry removed: tampered":  {now: noon, binding: expiring(""), action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
-		"labels removed: tampered":  {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Labels = nil }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
-		"finalizer added: tampered": {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Finalizers = []string{"x/y"} }, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
+		"subject changed: tampered": {
+			now: noon, binding: func(b *rbacv1.RoleBinding) { b.Subjects[0].Name = "eve" }, action: Delete,
+			state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered,
+		},
+		"role changed: tampered": {
+			now: noon, binding: func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "admin" }, action: Delete,
+			state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered,
+		},
+		"expiry put off: tampered": {
+			now: noon, binding: expiring(text.Time(end.Add(time.Hour))), action: Delete, state: v1alpha1.StateRevoked,
+			reason: v1alpha1.ReasonTampered,
+		},
+		"expiry removed: tampered": {
+			now: noon, binding: expiring(""), action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered,
+		},
+		"labels removed: tampered": {
+			now: noon, binding: func(b *rbacv1.RoleBinding) { b.Labels = nil }, action: Delete,
+			state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered,
+		},
+		"finalizer added: tampered": {
+			now: noon, binding: func(b *rbacv1.RoleBinding) { b.Finalizers = []string{"x/y"} }, action: Delete,
+			state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered,
+		},
 		"owner added: tampered": {now: noon, binding: func(b *rbacv1.RoleBinding) {
 			b.OwnerReferences = append(b.OwnerReferences, metav1.OwnerReference{UID: "x"})
 		}, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
-		"emptied: tampered":                      {now: noon, binding: emptied, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered},
-		"emptied, and policy objects: withdrawn": {now: noon, binding: emptied, objections: []string{"it was deleted"}, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
-		"a label of somebody else: kept":         {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Labels["x"] = "y" }, action: Nothing},
-		"policy objects: withdrawn":              {now: noon, objections: []string{"it was deleted"}, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
+		"emptied: tampered": {
+			now: noon, binding: emptied, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonTampered,
+		},
+		"emptied, and policy objects: withdrawn": {
+			now: noon, binding: emptied, objections: []string{"it was deleted"}, action: Delete,
+			state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn,
+		},
+		"a label of somebody else: kept": {now: noon, binding: func(b *rbacv1.RoleBinding) { b.Labels["x"] = "y" }, action: Nothing},
+		"policy objects: withdrawn": {
+			now: noon, objections: []string{"it was deleted"}, action: Delete, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req, b := active(t)
@@ -220,14 +258,34 @@ func TestUnrecordedGrant(t *testing.T) {
 		state    v1alpha1.RequestState
 		reason   string
 	}{
-		"exactly ours: recorded":                     {now: noon.Add(time.Minute), decision: allows, action: Nothing, state: v1alpha1.StateActive, reason: v1alpha1.ReasonGranted},
-		"overdue: emptied and recorded, not deleted": {now: end, decision: allows, action: Empty, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired},
-		"overdue and empty already: recorded":        {now: end, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Subjects = nil }, action: Empty, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired},
-		"no longer allowed: emptied and recorded":    {now: noon, decision: denies, action: Empty, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
-		"another policy allows it now: emptied":      {now: noon, decision: elsewhere, action: Empty, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn},
-		"other subjects: a stranger's, left alone":   {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Subjects[0].Name = "eve" }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
-		"other role: a stranger's, left alone":       {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "admin" }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
-		"later expiry: a stranger's, left alone":     {now: noon, decision: allows, binding: expiring(text.Time(end.Add(time.Second))), action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
+		"exactly ours: recorded": {
+			now: noon.Add(time.Minute), decision: allows, action: Nothing, state: v1alpha1.StateActive, reason: v1alpha1.ReasonGranted,
+		},
+		"overdue: emptied and recorded, not deleted": {
+			now: end, decision: allows, action: Empty, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired,
+		},
+		"overdue and empty already: recorded": {
+			now: end, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Subjects = nil },
+			action: Empty, state: v1alpha1.StateExpired, reason: v1alpha1.ReasonExpired,
+		},
+		"no longer allowed: emptied and recorded": {
+			now: noon, decision: denies, action: Empty, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn,
+		},
+		"another policy allows it now: emptied": {
+			now: noon, decision: elsewhere, action: Empty, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn,
+		},
+		"other subjects: a stranger's, left alone": {
+			now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Subjects[0].Name = "eve" }, action: Nothing,
+			state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict,
+		},
+		"other role: a stranger's, left alone": {
+			now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "admin" }, action: Nothing,
+			state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict,
+		},
+		"later expiry: a stranger's, left alone": {
+			now: noon, decision: allows, binding: expiring(text.Time(end.Add(time.Second))),
+			action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict,
+		},
 		"expiry put off before it was recorded: a stranger's, left alone": {
 			now: noon.Add(time.Minute), decision: allows, binding: expiring(text.Time(end.Add(time.Second))),
 			action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict,
@@ -247,8 +305,13 @@ func TestUnrecordedGrant(t *testing.T) {
 			now: noon, decision: denies, binding: func(b *rbacv1.RoleBinding) { b.Subjects = nil },
 			action: Empty, state: v1alpha1.StateRevoked, reason: v1alpha1.ReasonPolicyWithdrawn,
 		},
-		"no labels of ours: a stranger's, left alone": {now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Labels = nil }, action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
-		"no expiry: a stranger's, left alone":         {now: noon, decision: allows, binding: expiring(""), action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict},
+		"no labels of ours: a stranger's, left alone": {
+			now: noon, decision: allows, binding: func(b *rbacv1.RoleBinding) { b.Labels = nil },
+			action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict,
+		},
+		"no expiry: a stranger's, left alone": {
+			now: noon, decision: allows, binding: expiring(""), action: Nothing, state: v1alpha1.StateFailed, reason: v1alpha1.ReasonBindingConflict,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req, b := active(t)
@@ -269,7 +332,9 @@ func TestUnrecordedGrant(t *testing.T) {
 }
 
 func TestAGrantWhoseBindingWasLostIsNotGivenAgain(t *testing.T) {
-	given := v1alpha1.Grant{Binding: "lapse-debug-6f1c2d3e", GrantedAt: metav1.NewTime(noon), ExpiresAt: metav1.NewTime(noon.Add(10 * time.Minute))}
+	given := v1alpha1.Grant{
+		Binding: "lapse-debug-6f1c2d3e", GrantedAt: metav1.NewTime(noon), ExpiresAt: metav1.NewTime(noon.Add(10 * time.Minute)),
+	}
 	seen := Observed{Admission: inForce, Lost: &given}
 	step := next(t, noon.Add(time.Minute), request(), allows, seen)
 	check(t, step, Nothing, v1alpha1.StateRevoked, v1alpha1.ReasonRevoked)
@@ -284,7 +349,8 @@ func TestAGrantWhoseBindingWasLostIsNotGivenAgain(t *testing.T) {
 	}
 	req, b := active(t) // status and binding say more than what is remembered
 	given.ExpiresAt = metav1.NewTime(noon)
-	if step := next(t, noon.Add(time.Minute), req, allows, Observed{Admission: inForce, Binding: b, Lost: &given}); step.Action != Nothing || step.Outcome != nil {
+	if step := next(t, noon.Add(time.Minute), req, allows, Observed{Admission: inForce, Binding: b, Lost: &given}); step.Action != Nothing ||
+		step.Outcome != nil {
 		t.Errorf("a grant that goes on: %+v", step)
 	}
 }
@@ -310,10 +376,15 @@ func TestAnEndThatIsSeenLateIsNotSaidToHaveBeenOnTime(t *testing.T) {
 		now  time.Time
 		want string
 	}{
-		"on time":        {end.Add(time.Second), "access ended as promised at 2026-12-01T12:10:00Z"},
-		"within limits":  {end.Add(seenLate), "access ended as promised at 2026-12-01T12:10:00Z"},
-		"an hour later":  {end.Add(time.Hour), "access was promised until 2026-12-01T12:10:00Z; that it is over was not seen before 2026-12-01T13:10:00Z"},
-		"not much later": {end.Add(seenLate + time.Second), "access was promised until 2026-12-01T12:10:00Z; that it is over was not seen before 2026-12-01T12:11:01Z"},
+		"on time":       {end.Add(time.Second), "access ended as promised at 2026-12-01T12:10:00Z"},
+		"within limits": {end.Add(seenLate), "access ended as promised at 2026-12-01T12:10:00Z"},
+		"an hour later": {
+			end.Add(time.Hour), "access was promised until 2026-12-01T12:10:00Z; that it is over was not seen before 2026-12-01T13:10:00Z",
+		},
+		"not much later": {
+			end.Add(seenLate + time.Second),
+			"access was promised until 2026-12-01T12:10:00Z; that it is over was not seen before 2026-12-01T12:11:01Z",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req, b := active(t)

@@ -35,17 +35,29 @@ func TestRoleChange(t *testing.T) {
 		"grew, reported: goes on":                      {change: grew, action: Nothing, says: v1alpha1.ReasonRoleGrew},
 		"grew, and it revokes: ended":                  {change: revokes, action: Delete, reason: v1alpha1.ReasonRoleChanged, says: "-"},
 		"cannot be read: goes on, and said is nothing": {roleErr: down, action: Nothing, says: "-", fails: true},
-		"cannot be read, at the deadline: ended":       {roleErr: down, now: noon.Add(10 * time.Minute), action: Delete, reason: v1alpha1.ReasonExpired, says: "-"},
+		"cannot be read, at the deadline: ended": {
+			roleErr: down, now: noon.Add(10 * time.Minute), action: Delete, reason: v1alpha1.ReasonExpired, says: "-",
+		},
 		"the policy cannot be asked: ended by the role": {
 			change: revokes, objErr: down, action: Delete, reason: v1alpha1.ReasonRoleChanged, says: "-",
 		},
-		"the policy cannot be asked: said of the role all the same": {change: grew, objErr: down, action: Nothing, says: v1alpha1.ReasonRoleGrew, fails: true},
-		"the policy objects, too: that comes first":                 {change: revokes, objections: []string{"no"}, action: Delete, reason: v1alpha1.ReasonPolicyWithdrawn, says: "-"},
-		"the deadline comes first":                                  {change: revokes, now: noon.Add(10 * time.Minute), action: Delete, reason: v1alpha1.ReasonExpired, says: "-"},
-		"nobody is blamed for a binding that is gone by the role":   {change: revokes, bindingGone: true, action: Delete, reason: v1alpha1.ReasonRoleChanged, says: "-"},
-		"the role cannot be read, and the binding is gone: nobody":  {roleErr: down, bindingGone: true, action: Nothing, says: "-", fails: true},
-		"the policy cannot be, and the binding is gone: nobody":     {objErr: down, bindingGone: true, action: Nothing, says: "", fails: true},
-		"it is gone, and that is past its end: expired":             {roleErr: down, bindingGone: true, now: noon.Add(10 * time.Minute), action: Delete, reason: v1alpha1.ReasonExpired, says: "-"},
+		"the policy cannot be asked: said of the role all the same": {
+			change: grew, objErr: down, action: Nothing, says: v1alpha1.ReasonRoleGrew, fails: true,
+		},
+		"the policy objects, too: that comes first": {
+			change: revokes, objections: []string{"no"}, action: Delete, reason: v1alpha1.ReasonPolicyWithdrawn, says: "-",
+		},
+		"the deadline comes first": {
+			change: revokes, now: noon.Add(10 * time.Minute), action: Delete, reason: v1alpha1.ReasonExpired, says: "-",
+		},
+		"nobody is blamed for a binding that is gone by the role": {
+			change: revokes, bindingGone: true, action: Delete, reason: v1alpha1.ReasonRoleChanged, says: "-",
+		},
+		"the role cannot be read, and the binding is gone: nobody": {roleErr: down, bindingGone: true, action: Nothing, says: "-", fails: true},
+		"the policy cannot be, and the binding is gone: nobody":    {objErr: down, bindingGone: true, action: Nothing, says: "", fails: true},
+		"it is gone, and that is past its end: expired": {
+			roleErr: down, bindingGone: true, now: noon.Add(10 * time.Minute), action: Delete, reason: v1alpha1.ReasonExpired, says: "-",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req, b := active(t)

@@ -67,26 +67,65 @@ func TestCount(t *testing.T) {
 		"nobody votes":               {two, askedBy("alice"), nil, `waits for 1 of Group "leads", and 1 of Group "security"`},
 		"one of two":                 {two, askedBy("alice"), votes(bob), `waits for 1 of Group "security"; approved by "bob"`},
 		"two of two":                 {two, askedBy("alice"), votes(bob, dave), `approved; approved by "bob", "dave"`},
-		"one person in both groups takes one seat": {two, askedBy("alice"), votes(vote("carol", "leads", "security")), `waits for 1 of Group "security"; approved by "carol"`},
-		"who may sit anywhere makes room":          {two, askedBy("alice"), votes(change(vote("carol", "leads", "security"), func(d *v1alpha1.AccessDecision) { d.CreationTimestamp = metav1.NewTime(asked) }), bob), `approved; approved by "carol", "bob"`},
-		"the same person twice is one vote":        {rules(from(2, leads)), askedBy("alice"), votes(bob, change(bob, func(d *v1alpha1.AccessDecision) { d.Name = "again" })), `waits for 1 of Group "leads"; approved by "bob"`},
-		"a third vote is not counted":              {rules(from(1, leads)), askedBy("alice"), votes(bob, vote("carol", "leads")), `approved; approved by "bob"`},
-		"the requester does not count":             {two, askedBy("bob", "leads"), votes(bob, dave), `waits for 1 of Group "leads"; approved by "dave"`},
-		"the requester counts if the policy says":  {self, askedBy("bob", "leads"), votes(bob, dave), `approved; approved by "bob", "dave"`},
-		"the grantee does not count":               {two, forBob, votes(bob, dave), `waits for 1 of Group "leads"; approved by "dave"`},
-		"a member of the granted group does not":   {two, forLeads, votes(bob, dave), `waits for 1 of Group "leads"; approved by "dave"`},
-		"a ServiceAccount by a group does not":     {two, askedBy("alice"), votes(robotVote), `waits for 1 of Group "leads", and 1 of Group "security"`},
-		"a ServiceAccount by name counts":          {rules(from(1, robot)), askedBy("alice"), votes(robotVote), `approved; approved by "system:serviceaccount:payments:robot"`},
-		"at the time limit is too late":            {two, askedBy("alice"), votes(bob, change(dave, at(asked.Add(time.Hour)))), `waits for 1 of Group "security"; approved by "bob"`},
-		"one second before it is in time":          {two, askedBy("alice"), votes(bob, change(dave, at(asked.Add(time.Hour-time.Second)))), `approved; approved by "bob", "dave"`},
-		"before the request does not count":        {two, askedBy("alice"), votes(bob, change(dave, at(asked.Add(-time.Second)))), `waits for 1 of Group "security"; approved by "bob"`},
-		"another uid does not count":               {two, askedBy("alice"), votes(bob, change(dave, func(d *v1alpha1.AccessDecision) { d.Spec.RequestRef.UID = "u2" })), `waits for 1 of Group "security"; approved by "bob"`},
-		"another name does not count":              {two, askedBy("alice"), votes(bob, change(dave, func(d *v1alpha1.AccessDecision) { d.Spec.RequestRef.Name = "other" })), `waits for 1 of Group "security"; approved by "bob"`},
-		"another namespace does not count":         {two, askedBy("alice"), votes(bob, change(dave, func(d *v1alpha1.AccessDecision) { d.Namespace = "other" })), `waits for 1 of Group "security"; approved by "bob"`},
-		"no reviewer does not count":               {two, askedBy("alice"), votes(bob, change(dave, func(d *v1alpha1.AccessDecision) { d.Spec.Reviewer = nil })), `waits for 1 of Group "security"; approved by "bob"`},
-		"a deny is no yes":                         {two, askedBy("alice"), votes(bob, change(dave, func(d *v1alpha1.AccessDecision) { d.Spec.Verdict = v1alpha1.VerdictDeny })), `waits for 1 of Group "security"; approved by "bob"`},
-		"one that is being deleted does not count": {two, askedBy("alice"), votes(bob, change(dave, func(d *v1alpha1.AccessDecision) { d.DeletionTimestamp = &metav1.Time{Time: asked} })), `waits for 1 of Group "security"; approved by "bob"`},
-		"an empty name is nobody":                  {rules(from(1, v1alpha1.Subject{Kind: v1alpha1.UserKind})), askedBy("alice"), votes(vote("")), `waits for 1 of User ""`},
+		"one person in both groups takes one seat": {
+			two, askedBy("alice"), votes(vote("carol", "leads", "security")), `waits for 1 of Group "security"; approved by "carol"`,
+		},
+		"who may sit anywhere makes room": {
+			two, askedBy("alice"), votes(change(vote("carol", "leads", "security"),
+				func(d *v1alpha1.AccessDecision) { d.CreationTimestamp = metav1.NewTime(asked) }), bob), `approved; approved by "carol", "bob"`,
+		},
+		"the same person twice is one vote": {
+			rules(from(2, leads)), askedBy("alice"),
+			votes(bob, change(bob, func(d *v1alpha1.AccessDecision) { d.Name = "again" })), `waits for 1 of Group "leads"; approved by "bob"`,
+		},
+		"a third vote is not counted": {
+			rules(from(1, leads)), askedBy("alice"), votes(bob, vote("carol", "leads")), `approved; approved by "bob"`,
+		},
+		"the requester does not count": {
+			two, askedBy("bob", "leads"), votes(bob, dave), `waits for 1 of Group "leads"; approved by "dave"`,
+		},
+		"the requester counts if the policy says": {self, askedBy("bob", "leads"), votes(bob, dave), `approved; approved by "bob", "dave"`},
+		"the grantee does not count":              {two, forBob, votes(bob, dave), `waits for 1 of Group "leads"; approved by "dave"`},
+		"a member of the granted group does not":  {two, forLeads, votes(bob, dave), `waits for 1 of Group "leads"; approved by "dave"`},
+		"a ServiceAccount by a group does not": {
+			two, askedBy("alice"), votes(robotVote), `waits for 1 of Group "leads", and 1 of Group "security"`,
+		},
+		"a ServiceAccount by name counts": {
+			rules(from(1, robot)), askedBy("alice"), votes(robotVote), `approved; approved by "system:serviceaccount:payments:robot"`,
+		},
+		"at the time limit is too late": {
+			two, askedBy("alice"), votes(bob, change(dave, at(asked.Add(time.Hour)))), `waits for 1 of Group "security"; approved by "bob"`,
+		},
+		"one second before it is in time": {
+			two, askedBy("alice"), votes(bob, change(dave, at(asked.Add(time.Hour-time.Second)))), `approved; approved by "bob", "dave"`,
+		},
+		"before the request does not count": {
+			two, askedBy("alice"), votes(bob, change(dave, at(asked.Add(-time.Second)))), `waits for 1 of Group "security"; approved by "bob"`,
+		},
+		"another uid does not count": {
+			two, askedBy("alice"), votes(bob,
+				change(dave, func(d *v1alpha1.AccessDecision) { d.Spec.RequestRef.UID = "u2" })), `waits for 1 of Group "security"; approved by "bob"`,
+		},
+		"another name does not count": {two, askedBy("alice"), votes(bob, change(dave, func(d *v1alpha1.AccessDecision) {
+			d.Spec.RequestRef.Name = "other"
+		})), `waits for 1 of Group "security"; approved by "bob"`},
+		"another namespace does not count": {
+			two, askedBy("alice"), votes(bob,
+				change(dave, func(d *v1alpha1.AccessDecision) { d.Namespace = "other" })), `waits for 1 of Group "security"; approved by "bob"`,
+		},
+		"no reviewer does not count": {
+			two, askedBy("alice"), votes(bob,
+				change(dave, func(d *v1alpha1.AccessDecision) { d.Spec.Reviewer = nil })), `waits for 1 of Group "security"; approved by "bob"`,
+		},
+		"a deny is no yes": {two, askedBy("alice"), votes(bob, change(dave, func(d *v1alpha1.AccessDecision) {
+			d.Spec.Verdict = v1alpha1.VerdictDeny
+		})), `waits for 1 of Group "security"; approved by "bob"`},
+		"one that is being deleted does not count": {two, askedBy("alice"), votes(bob, change(dave, func(d *v1alpha1.AccessDecision) {
+			d.DeletionTimestamp = &metav1.Time{Time: asked}
+		})), `waits for 1 of Group "security"; approved by "bob"`},
+		"an empty name is nobody": {
+			rules(from(1, v1alpha1.Subject{Kind: v1alpha1.UserKind})), askedBy("alice"), votes(vote("")), `waits for 1 of User ""`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tally := tc.rules.Count(tc.req, tc.votes, asked.Add(tc.rules.ApprovalTimeout))

@@ -50,7 +50,8 @@ func BenchmarkEvaluate(b *testing.B) {
 				If("now.getHours('Europe/Berlin') < 9", "").If("request.metadata.name == 'other'", "")
 		}, req, Denied},
 		{"all match, all refuse, all expressions differ", func(i int) buildable {
-			return offer(fmt.Sprintf("p%04d", i)).If(fmt.Sprintf("request.spec.reason.matches('^CHG-[0-9]+-%d')", i), "the reason must begin with a change number").
+			return offer(fmt.Sprintf("p%04d", i)).If(fmt.Sprintf("request.spec.reason.matches('^CHG-[0-9]+-%d')", i),
+				"the reason must begin with a change number").
 				If(fmt.Sprintf("now.getHours() < 9 - %d", i), "").If(fmt.Sprintf("request.metadata.name == 'other-%d'", i), "")
 		}, req, Denied},
 		{"all match, all refuse at the third, all expressions differ", func(i int) buildable {

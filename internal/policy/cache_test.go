@@ -102,20 +102,32 @@ func TestProblems(t *testing.T) {
 	wild := func(v1alpha1.RoleRef) (Role, bool, error) {
 		return Role{Rules: rulesOf([]string{"* * *", "bind core a", "bind core b", "bind core c"})}, true, nil
 	}
-	badSelector := `namespaces.selector: key: Invalid value: "-": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character`
+	badSelector := `namespaces.selector: key: Invalid value: "-": name part must consist of alphanumeric characters, '-', '_' or '.', ` +
+		`and must start and end with an alphanumeric character`
 	for name, tc := range map[string]struct {
 		policy buildable
 		roles  RoleLookup
 		want   []Problem // Message is how it begins
 	}{
-		"none":                                 {offer("p"), existing("view"), nil},
-		"a ClusterRole is missing":             {offer("p").Allowing("view", "gone"), existing("view"), []Problem{{v1alpha1.ReasonRoleNotFound, `ClusterRole "gone" does not exist`}}},
-		"a Role is missing, somewhere":         {offer("p").AllowingRole("gone"), existing("view"), nil},
-		"a dangerous role":                     {offer("p"), wild, []Problem{{v1alpha1.ReasonDangerousRole, `ClusterRole "view" is dangerous: it allows every verb (*) on *, it allows * on every resource (*), it allows bind on a, and 2 more; set allowDangerousRoles if that is meant`}}},
-		"a dangerous role that is meant":       {dangerously(offer("p")), wild, nil},
-		"a dangerous role that does not exist": {offer("p").Allowing("cluster-admin"), existing(), []Problem{{v1alpha1.ReasonDangerousRole, `ClusterRole "cluster-admin" is dangerous: it may do everything; set allow`}}},
-		"one that is meant does not exist":     {dangerously(offer("p").Allowing("cluster-admin")), existing(), []Problem{{v1alpha1.ReasonRoleNotFound, `ClusterRole "cluster-admin" does not exist`}}},
-		"a selector":                           {offer("p").Selecting("-", "x"), existing("view"), []Problem{{v1alpha1.ReasonInvalidSelector, badSelector}}},
+		"none": {offer("p"), existing("view"), nil},
+		"a ClusterRole is missing": {
+			offer("p").Allowing("view", "gone"), existing("view"), []Problem{{v1alpha1.ReasonRoleNotFound, `ClusterRole "gone" does not exist`}},
+		},
+		"a Role is missing, somewhere": {offer("p").AllowingRole("gone"), existing("view"), nil},
+		"a dangerous role": {
+			offer("p"), wild, []Problem{{v1alpha1.ReasonDangerousRole, `ClusterRole "view" is dangerous: it allows every verb (*) on *, ` +
+				`it allows * on every resource (*), it allows bind on a, and 2 more; set allowDangerousRoles if that is meant`}},
+		},
+		"a dangerous role that is meant": {dangerously(offer("p")), wild, nil},
+		"a dangerous role that does not exist": {offer("p").Allowing("cluster-admin"), existing(), []Problem{
+			{v1alpha1.ReasonDangerousRole, `ClusterRole "cluster-admin" is dangerous: it may do everything; set allow`},
+		}},
+		"one that is meant does not exist": {dangerously(offer("p").Allowing("cluster-admin")), existing(), []Problem{
+			{v1alpha1.ReasonRoleNotFound, `ClusterRole "cluster-admin" does not exist`},
+		}},
+		"a selector": {
+			offer("p").Selecting("-", "x"), existing("view"), []Problem{{v1alpha1.ReasonInvalidSelector, badSelector}},
+		},
 		"all of them, in order": {
 			offer("p").If("true", "").If("x", "").If("y", "").Selecting("-", "x").Allowing("gone"), existing(),
 			[]Problem{

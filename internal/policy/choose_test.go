@@ -176,7 +176,8 @@ func TestEvaluateLooksForRolesLast(t *testing.T) {
 			ask().ForRole("wild"),
 			[]buildable{offer("p").AllowingRole("wild")},
 			Denied, nil,
-			`no policy allows this: policy p: Role "wild" is dangerous: it allows get on every resource (*); the policy does not say allowDangerousRoles`,
+			`no policy allows this: policy p: Role "wild" is dangerous: it allows get on every resource (*); ` +
+				`the policy does not say allowDangerousRoles`,
 		},
 		"a dangerous role is allowed where the policy says so": {
 			ask().ForClusterRole("wild"), []buildable{dangerously(offer("p").Allowing("wild"))}, Allowed, nil, "policy p allows this for 1h",
@@ -185,7 +186,8 @@ func TestEvaluateLooksForRolesLast(t *testing.T) {
 			ask().ForClusterRole("system:gone"),
 			[]buildable{offer("p").Allowing("system:gone")},
 			Denied, nil,
-			`no policy allows this: policy p: ClusterRole "system:gone" is dangerous: it belongs to Kubernetes itself (system:); the policy does not say allowDangerousRoles`,
+			`no policy allows this: policy p: ClusterRole "system:gone" is dangerous: it belongs to Kubernetes itself (system:); ` +
+				`the policy does not say allowDangerousRoles`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -217,7 +219,8 @@ func TestEvaluateLooksRolesUpOnlyWhenNothingElseIsWrong(t *testing.T) {
 	} {
 		judged(t, in, p)
 	}
-	judged(t, Input{Request: ask().NotAfter(noon).Build(), Namespace: in.Namespace, Now: noon, Limits: in.Limits, Roles: unasked(t)}, offer("p"))
+	judged(t, Input{Request: ask().NotAfter(noon).Build(), Namespace: in.Namespace, Now: noon, Limits: in.Limits, Roles: unasked(t)},
+		offer("p"))
 
 	looked := map[v1alpha1.RoleRef]int{}
 	in.Roles = func(ref v1alpha1.RoleRef) (Role, bool, error) {

@@ -73,14 +73,15 @@ func TestConditionSees(t *testing.T) {
 
 func TestConditionThatDoesNotCompileIsAProblem(t *testing.T) {
 	for expression, want := range map[string]string{
-		"request.spec.raeson == ''":                   "conditions[0]: 1:13: undefined field 'raeson'",
-		"request.spec.subject.username == ''":         "conditions[0]: 1:21: undefined field 'username'",
-		"namespaceObject.spec == 1":                   "conditions[0]: 1:16: undefined field 'spec'",
-		"request.status.state == 'Active'":            "conditions[0]: 1:8: undefined field 'status'",
-		"policy.spec == 1":                            "conditions[0]: 1:7: undefined field 'spec'",
-		"request.spec.reason":                         "conditions[0]: must be a bool, and is of type string",
-		"dyn(true)":                                   "conditions[0]: must be a bool, and is of type dyn",
-		"request.spec.duration == '1h'":               "conditions[0]: 1:23: found no matching overload for '_==_' applied to '(duration, string)'",
+		"request.spec.raeson == ''":           "conditions[0]: 1:13: undefined field 'raeson'",
+		"request.spec.subject.username == ''": "conditions[0]: 1:21: undefined field 'username'",
+		"namespaceObject.spec == 1":           "conditions[0]: 1:16: undefined field 'spec'",
+		"request.status.state == 'Active'":    "conditions[0]: 1:8: undefined field 'status'",
+		"policy.spec == 1":                    "conditions[0]: 1:7: undefined field 'spec'",
+		"request.spec.reason":                 "conditions[0]: must be a bool, and is of type string",
+		"dyn(true)":                           "conditions[0]: must be a bool, and is of type dyn",
+		"request.spec.duration == '1h'": "conditions[0]: 1:23: found no matching overload for '_==_' " +
+			"applied to '(duration, string)'",
 		"authorizer.path('/').check('get')":           "conditions[0]: 1:1: undeclared reference to 'authorizer' (in container '')",
 		"request.spec.reason.matches('(')":            "conditions[0]: 1:29: invalid matches argument",
 		"duration('nonsense') == duration('1h')":      "conditions[0]: 1:10: invalid duration argument",
@@ -116,16 +117,27 @@ func TestConditionThatFailsIsFalse(t *testing.T) {
 	list := "[" + strings.Repeat("1,", 99) + "1]"
 	costly := fmt.Sprintf("%[1]s.all(a, %[1]s.all(b, %[1]s.all(c, a + b + c > 0)))", list)
 	for name, tc := range map[string]struct{ expression, message, want string }{
-		"false, with a message":       {"false", "not now", "not now"},
-		"false, without a message":    {"1 > 2", "", "condition is false: 1 > 2"},
-		"several lines become one":    {"1 > 2\n  || '\u202e' == ''", "", "condition is false: 1 > 2 || '\ufffd' == ''"},
-		"a long one is cut":           {"'" + strings.Repeat("x", 600) + "' == ''", "", "condition is false: '" + strings.Repeat("x", 252) + "…"},
-		"a field that is absent":      {"request.spec.subject.name == 'bob'", "for bob only", "for bob only (the condition failed: no such key: subject)"},
-		"a label that is absent":      {"namespaceObject.metadata.labels['tier'] == 'dev'", "", "condition is false: namespaceObject.metadata.labels['tier'] == 'dev' (the condition failed: no such key: tier)"},
-		"absent, in a negation":       {"!(request.spec.subject.name == 'bob')", "not bob", "not bob (the condition failed: no such key: subject)"},
-		"a division by zero":          {"1 / (size(request.spec.reason) - size(request.spec.reason)) == 0", "x", "x (the condition failed: division by zero)"},
-		"a time zone that is unknown": {"now.getHours('Europe/Atlantis') > 0", "x", "x (the condition failed: unknown time zone Europe/Atlantis)"},
-		"one that costs too much":     {costly, "x", "x (the condition failed: it costs more than 1000000)"},
+		"false, with a message":    {"false", "not now", "not now"},
+		"false, without a message": {"1 > 2", "", "condition is false: 1 > 2"},
+		"several lines become one": {"1 > 2\n  || '\u202e' == ''", "", "condition is false: 1 > 2 || '\ufffd' == ''"},
+		"a long one is cut":        {"'" + strings.Repeat("x", 600) + "' == ''", "", "condition is false: '" + strings.Repeat("x", 252) + "…"},
+		"a field that is absent": {
+			"request.spec.subject.name == 'bob'", "for bob only", "for bob only (the condition failed: no such key: subject)",
+		},
+		"a label that is absent": {
+			"namespaceObject.metadata.labels['tier'] == 'dev'", "",
+			"condition is false: namespaceObject.metadata.labels['tier'] == 'dev' (the condition failed: no such key: tier)",
+		},
+		"absent, in a negation": {
+			"!(request.spec.subject.name == 'bob')", "not bob", "not bob (the condition failed: no such key: subject)",
+		},
+		"a division by zero": {
+			"1 / (size(request.spec.reason) - size(request.spec.reason)) == 0", "x", "x (the condition failed: division by zero)",
+		},
+		"a time zone that is unknown": {
+			"now.getHours('Europe/Atlantis') > 0", "x", "x (the condition failed: unknown time zone Europe/Atlantis)",
+		},
+		"one that costs too much": {costly, "x", "x (the condition failed: it costs more than 1000000)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := judged(t, inputOf(ask().Build()), offer("p").If("true", "").If(tc.expression, tc.message))
@@ -180,7 +192,8 @@ func TestConditionsThatNameThePolicyAreAskedForEachPolicy(t *testing.T) {
 func TestConditionCannotChangeWhatOthersSee(t *testing.T) {
 	in := full()
 	before := in.Request.DeepCopyObject()
-	judged(t, in, offer("p").To(builders.ServiceAccount("ci", "bot")).If("request.spec.requester.groups.map(g, g + 'x').size() > 0 && request.metadata.labels.all(k, k != '')", ""))
+	judged(t, in, offer("p").To(builders.ServiceAccount("ci", "bot")).
+		If("request.spec.requester.groups.map(g, g + 'x').size() > 0 && request.metadata.labels.all(k, k != '')", ""))
 	if !reflect.DeepEqual(in.Request, before) {
 		t.Error("the request was changed")
 	}

@@ -91,25 +91,33 @@ func TestEvaluateJudgesSubjects(t *testing.T) {
 		policy  builders.PolicyBuilder
 		want    Verdict
 	}{
-		"the requester needs not be among the grantees":     {ask().To(user("alice")), offer("p"), Allowed},
-		"a ServiceAccount may ask for itself":               {ask().By(bot).To(account("ci", "bot")), offer("p").From(account("ci", "bot")), Allowed},
-		"somebody else is refused by default":               {ask().To(user("bob")), offer("p"), Denied},
-		"somebody else is allowed as a grantee":             {ask().To(user("bob")), offer("p").To(user("bob")), Allowed},
-		"being a requester is not being a grantee":          {ask().To(user("bob")), offer("p").From(user("alice"), user("bob")), Denied},
-		"a homoglyph of the requester is somebody else":     {ask().To(user(homoglyph)), offer("p"), Denied},
-		"a homoglyph of a grantee is somebody else":         {ask().To(user(homoglyph)), offer("p").To(user("alice")), Denied},
-		"the requester's name as a group is somebody else":  {ask().To(group("alice")), offer("p"), Denied},
-		"the requester's own group is somebody else":        {ask().To(group("oncall")), offer("p").From(group("oncall")), Denied},
-		"a group is allowed as a grantee":                   {ask().To(group("oncall")), offer("p").To(group("oncall")), Allowed},
-		"a group as grantee says nothing of its members":    {ask().To(user("bob")), offer("p").To(group("oncall")), Denied},
-		"a ServiceAccount is a grantee by its namespace":    {ask().To(account("ci", "bot")), offer("p").To(account("ci", "bot")), Allowed},
-		"a ServiceAccount elsewhere is not":                 {ask().To(account("cd", "bot")), offer("p").To(account("ci", "bot")), Denied},
-		"a node may ask for a person that is listed":        {ask().By("system:node:n1", "nodes").To(user("bob")), offer("p").From(group("nodes")).To(user("bob")), Allowed},
-		"a node may not ask for a person that is not":       {ask().By("system:node:n1", "nodes").To(user("bob")), offer("p").From(group("nodes")), Denied},
-		"a node may not ask for itself":                     {ask().By("system:node:n1", "nodes"), offer("p").From(group("nodes")), Denied},
-		"a system group is refused though it is a grantee":  {ask().To(group("system:masters")), offer("p").To(group("system:masters")), Denied},
-		"an empty subject is refused though it is listed":   {ask().To(v1alpha1.Subject{}), offer("p").To(v1alpha1.Subject{}), Denied},
-		"an unknown kind of subject is refused when listed": {ask().To(v1alpha1.Subject{Kind: "Node", Name: "n"}), offer("p").To(v1alpha1.Subject{Kind: "Node", Name: "n"}), Denied},
+		"the requester needs not be among the grantees": {ask().To(user("alice")), offer("p"), Allowed},
+		"a ServiceAccount may ask for itself": {
+			ask().By(bot).To(account("ci", "bot")), offer("p").From(account("ci", "bot")), Allowed,
+		},
+		"somebody else is refused by default":              {ask().To(user("bob")), offer("p"), Denied},
+		"somebody else is allowed as a grantee":            {ask().To(user("bob")), offer("p").To(user("bob")), Allowed},
+		"being a requester is not being a grantee":         {ask().To(user("bob")), offer("p").From(user("alice"), user("bob")), Denied},
+		"a homoglyph of the requester is somebody else":    {ask().To(user(homoglyph)), offer("p"), Denied},
+		"a homoglyph of a grantee is somebody else":        {ask().To(user(homoglyph)), offer("p").To(user("alice")), Denied},
+		"the requester's name as a group is somebody else": {ask().To(group("alice")), offer("p"), Denied},
+		"the requester's own group is somebody else":       {ask().To(group("oncall")), offer("p").From(group("oncall")), Denied},
+		"a group is allowed as a grantee":                  {ask().To(group("oncall")), offer("p").To(group("oncall")), Allowed},
+		"a group as grantee says nothing of its members":   {ask().To(user("bob")), offer("p").To(group("oncall")), Denied},
+		"a ServiceAccount is a grantee by its namespace":   {ask().To(account("ci", "bot")), offer("p").To(account("ci", "bot")), Allowed},
+		"a ServiceAccount elsewhere is not":                {ask().To(account("cd", "bot")), offer("p").To(account("ci", "bot")), Denied},
+		"a node may ask for a person that is listed": {
+			ask().By("system:node:n1", "nodes").To(user("bob")), offer("p").From(group("nodes")).To(user("bob")), Allowed,
+		},
+		"a node may not ask for a person that is not": {
+			ask().By("system:node:n1", "nodes").To(user("bob")), offer("p").From(group("nodes")), Denied,
+		},
+		"a node may not ask for itself":                    {ask().By("system:node:n1", "nodes"), offer("p").From(group("nodes")), Denied},
+		"a system group is refused though it is a grantee": {ask().To(group("system:masters")), offer("p").To(group("system:masters")), Denied},
+		"an empty subject is refused though it is listed":  {ask().To(v1alpha1.Subject{}), offer("p").To(v1alpha1.Subject{}), Denied},
+		"an unknown kind of subject is refused when listed": {
+			ask().To(v1alpha1.Subject{Kind: "Node", Name: "n"}), offer("p").To(v1alpha1.Subject{Kind: "Node", Name: "n"}), Denied,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if d := judged(t, inputOf(tc.request.Build()), tc.policy); d.Verdict != tc.want {
@@ -130,18 +138,36 @@ func TestEvaluateBoundsDuration(t *testing.T) {
 		want      time.Duration // zero: denied
 		objection string
 	}{
-		"at the policy's limit: allowed":    {asked: 2 * time.Hour, limit: 2 * time.Hour, ceiling: 24 * time.Hour, want: 2 * time.Hour},
-		"one past the policy's limit":       {asked: 2*time.Hour + time.Second, limit: 2 * time.Hour, ceiling: 24 * time.Hour, objection: "duration 2h0m1s is longer than its maxDuration 2h"},
-		"at the ceiling: allowed":           {asked: time.Hour, limit: 2 * time.Hour, ceiling: time.Hour, want: time.Hour},
-		"one past the ceiling":              {asked: time.Hour + time.Second, limit: 2 * time.Hour, ceiling: time.Hour, objection: "duration 1h0m1s is longer than the operator's ceiling 1h"},
-		"past both: the lower is named":     {asked: 3 * time.Hour, limit: 2 * time.Hour, ceiling: time.Hour, objection: "duration 3h is longer than the operator's ceiling 1h"},
-		"not named: the policy's default":   {limit: 2 * time.Hour, ceiling: 24 * time.Hour, edit: defaulted, want: 30 * time.Minute},
-		"not named, no default: its limit":  {limit: 2 * time.Hour, ceiling: 24 * time.Hour, want: 2 * time.Hour},
-		"a default past the policy's limit": {limit: 2 * time.Hour, ceiling: 24 * time.Hour, edit: tooLong, objection: "the request names no duration, and the policy's default 3h is longer than its maxDuration 2h"},
-		"a default past the ceiling":        {limit: 2 * time.Hour, ceiling: time.Hour, objection: "the request names no duration, and the policy's default 2h is longer than the operator's ceiling 1h"},
-		"negative":                          {asked: -time.Second, limit: time.Hour, ceiling: time.Hour, objection: "duration -1s is not longer than 0s"},
-		"a policy without a limit":          {ceiling: time.Hour, objection: "the request names no duration, and the policy's default 0s is not longer than 0s"},
-		"a named one, without a limit":      {asked: time.Second, ceiling: time.Hour, objection: "duration 1s is longer than its maxDuration 0s"},
+		"at the policy's limit: allowed": {asked: 2 * time.Hour, limit: 2 * time.Hour, ceiling: 24 * time.Hour, want: 2 * time.Hour},
+		"one past the policy's limit": {
+			asked: 2*time.Hour + time.Second, limit: 2 * time.Hour, ceiling: 24 * time.Hour,
+			objection: "duration 2h0m1s is longer than its maxDuration 2h",
+		},
+		"at the ceiling: allowed": {asked: time.Hour, limit: 2 * time.Hour, ceiling: time.Hour, want: time.Hour},
+		"one past the ceiling": {
+			asked: time.Hour + time.Second, limit: 2 * time.Hour, ceiling: time.Hour,
+			objection: "duration 1h0m1s is longer than the operator's ceiling 1h",
+		},
+		"past both: the lower is named": {
+			asked: 3 * time.Hour, limit: 2 * time.Hour, ceiling: time.Hour, objection: "duration 3h is longer than the operator's ceiling 1h",
+		},
+		"not named: the policy's default":  {limit: 2 * time.Hour, ceiling: 24 * time.Hour, edit: defaulted, want: 30 * time.Minute},
+		"not named, no default: its limit": {limit: 2 * time.Hour, ceiling: 24 * time.Hour, want: 2 * time.Hour},
+		"a default past the policy's limit": {
+			limit: 2 * time.Hour, ceiling: 24 * time.Hour, edit: tooLong,
+			objection: "the request names no duration, and the policy's default 3h is longer than its maxDuration 2h",
+		},
+		"a default past the ceiling": {
+			limit: 2 * time.Hour, ceiling: time.Hour,
+			objection: "the request names no duration, and the policy's default 2h is longer than the operator's ceiling 1h",
+		},
+		"negative": {
+			asked: -time.Second, limit: time.Hour, ceiling: time.Hour, objection: "duration -1s is not longer than 0s",
+		},
+		"a policy without a limit": {
+			ceiling: time.Hour, objection: "the request names no duration, and the policy's default 0s is not longer than 0s",
+		},
+		"a named one, without a limit": {asked: time.Second, ceiling: time.Hour, objection: "duration 1s is longer than its maxDuration 0s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := stored(offer("p").AtMost(tc.limit))
@@ -187,15 +213,22 @@ func TestEvaluateRefusesWhateverPoliciesSay(t *testing.T) {
 		},
 		"a namespace that does not exist": {ask(), func(in *Input) { in.Namespace = nil }, `namespace "payments" does not exist`},
 		"a namespace that is deleted":     {ask(), deleting, `namespace "payments" is being deleted`},
-		"a reserved namespace":            {in("lapse-system"), nil, `namespace "lapse-system" is reserved by the operator ("lapse-system"), whatever policies say`},
-		"a reserved prefix":               {in("kube-public"), nil, `namespace "kube-public" is reserved by the operator ("kube-*"), whatever policies say`},
+		"a reserved namespace": {
+			in("lapse-system"), nil, `namespace "lapse-system" is reserved by the operator ("lapse-system"), whatever policies say`,
+		},
+		"a reserved prefix": {
+			in("kube-public"), nil, `namespace "kube-public" is reserved by the operator ("kube-*"), whatever policies say`,
+		},
 		"not quite a reserved prefix":     {request: in("kube")},
 		"not quite a reserved name":       {request: in("lapse-system-2")},
 		"an empty entry reserves nothing": {request: ask(), edit: func(in *Input) { in.Limits.ReservedNamespaces = []string{""} }},
 		"a ceiling of zero":               {ask(), ceiling(0), "the operator's ceiling for durations is 0s, so nothing is granted"},
 		"a negative ceiling":              {ask(), ceiling(-time.Second), "the operator's ceiling for durations is -1s, so nothing is granted"},
 		"notAfter a second from now":      {request: ask().NotAfter(noon.Add(time.Second))},
-		"notAfter at this moment":         {ask().NotAfter(noon), nil, "notAfter 2026-12-01T12:00:00Z is in the past, it is now 2026-12-01T12:00:00Z; create a request with a later one"},
+		"notAfter at this moment": {
+			ask().NotAfter(noon), nil,
+			"notAfter 2026-12-01T12:00:00Z is in the past, it is now 2026-12-01T12:00:00Z; create a request with a later one",
+		},
 		"notAfter a second ago": {
 			ask().NotAfter(noon.Add(-time.Second)), nil,
 			"notAfter 2026-12-01T11:59:59Z is in the past, it is now 2026-12-01T12:00:00Z; create a request with a later one",
@@ -258,7 +291,9 @@ func foundButFailing(v1alpha1.RoleRef) (Role, bool, error) {
 
 func TestZeroCompiledAllowsNothing(t *testing.T) {
 	in := inputOf(ask().Build())
-	for name, c := range map[string]*Compiled{"zero": {}, "of nil": Compile(nil), "of an empty policy": Compile(&v1alpha1.AccessPolicy{}), "nil": nil} {
+	for name, c := range map[string]*Compiled{
+		"zero": {}, "of nil": Compile(nil), "of an empty policy": Compile(&v1alpha1.AccessPolicy{}), "nil": nil,
+	} {
 		if d, err := Evaluate(in, []*Compiled{c}); err != nil || d.Verdict != NoMatchingPolicy {
 			t.Errorf("%s: verdict = %s, %v", name, d.Verdict, err)
 		}

@@ -134,7 +134,8 @@ func FuzzTally(f *testing.F) {
 		if gets != "" {
 			req.Spec.Subject = &v1alpha1.Subject{Kind: v1alpha1.UserKind, Name: gets}
 		}
-		d := rules(from(int32(first%8), builders.Group(listed), builders.User(gets)), from(int32(second%8), builders.Group("leads"), builders.User(asks)))
+		d := rules(from(int32(first%8), builders.Group(listed), builders.User(gets)),
+			from(int32(second%8), builders.Group("leads"), builders.User(asks)))
 		votes := votesOf(strings.Split(voters, ","), strings.Split(groups, ","))
 		tally := d.Count(req, votes, asked.Add(time.Hour))
 		people := map[string]bool{}

@@ -21,19 +21,23 @@ func TestPeopleInclude(t *testing.T) {
 		groups sets.Set[string]
 		want   bool
 	}{
-		"by name":                            {few, "alice", nil, true},
-		"by one group of several":            {few, "bob", sets.New("a", "b", "c"), true},
-		"by the only group":                  {many, "bob", sets.New("b"), true},
-		"by no group":                        {many, "bob", nil, false},
-		"by another group":                   {many, "bob", sets.New("d"), false},
-		"nobody has no groups":               {few, "", sets.New("b"), false},
-		"nobody is no empty user":            {people{users: sets.New("")}, "", nil, false},
-		"the zero value includes nobody":     {people{}, "alice", sets.New("b"), false},
-		"an empty list includes nobody":      {peopleOf(nil), "alice", sets.New("", "b"), false},
-		"an empty group is left out":         {peopleOf([]v1alpha1.Subject{builders.Group("")}), "alice", sets.New(""), false},
-		"a group of Kubernetes is left out":  {peopleOf([]v1alpha1.Subject{builders.Group("system:masters")}), "alice", sets.New("system:masters"), false},
-		"a User in a namespace is left out":  {peopleOf([]v1alpha1.Subject{{Kind: "User", Name: "alice", Namespace: "x"}}), "alice", nil, false},
-		"an account in no place is left out": {peopleOf([]v1alpha1.Subject{{Kind: "ServiceAccount", Name: "bot"}}), "system:serviceaccount::bot", nil, false},
+		"by name":                        {few, "alice", nil, true},
+		"by one group of several":        {few, "bob", sets.New("a", "b", "c"), true},
+		"by the only group":              {many, "bob", sets.New("b"), true},
+		"by no group":                    {many, "bob", nil, false},
+		"by another group":               {many, "bob", sets.New("d"), false},
+		"nobody has no groups":           {few, "", sets.New("b"), false},
+		"nobody is no empty user":        {people{users: sets.New("")}, "", nil, false},
+		"the zero value includes nobody": {people{}, "alice", sets.New("b"), false},
+		"an empty list includes nobody":  {peopleOf(nil), "alice", sets.New("", "b"), false},
+		"an empty group is left out":     {peopleOf([]v1alpha1.Subject{builders.Group("")}), "alice", sets.New(""), false},
+		"a group of Kubernetes is left out": {
+			peopleOf([]v1alpha1.Subject{builders.Group("system:masters")}), "alice", sets.New("system:masters"), false,
+		},
+		"a User in a namespace is left out": {peopleOf([]v1alpha1.Subject{{Kind: "User", Name: "alice", Namespace: "x"}}), "alice", nil, false},
+		"an account in no place is left out": {
+			peopleOf([]v1alpha1.Subject{{Kind: "ServiceAccount", Name: "bot"}}), "system:serviceaccount::bot", nil, false,
+		},
 	} {
 		if got := tc.people.include(tc.user, tc.groups); got != tc.want {
 			t.Errorf("%s: include = %v, want %v", name, got, tc.want)
@@ -47,7 +51,8 @@ func TestTerritoryOfNothing(t *testing.T) {
 		t.Errorf("an empty name includes a namespace without a name, %v", err)
 	}
 	labelled, err := territoryOf(builders.Policy("p").Selecting("team", "x").Build().Spec.Namespaces)
-	if err != nil || labelled.includes(nil) || labelled.includes(builders.Namespace("", "team", "x")) || !labelled.includes(builders.Namespace("a", "team", "x")) {
+	if err != nil || labelled.includes(nil) || labelled.includes(builders.Namespace("", "team", "x")) ||
+		!labelled.includes(builders.Namespace("a", "team", "x")) {
 		t.Errorf("a selector includes what is no namespace, %v", err)
 	}
 	if (territory{}).includes(builders.Namespace("a")) {

@@ -31,37 +31,80 @@ func TestCompareRole(t *testing.T) {
 		reason   string
 		message  string
 	}{
-		"the same":                          {old: role("", "get core pods"), now: role("", "get core pods")},
-		"other order of rules":              {old: role("", "get core pods", "list apps deployments"), now: role("", "list apps deployments", "get core pods")},
-		"other order of words":              {old: role("", "get,list core,apps pods,jobs a,b"), now: role("", "list,get apps,core jobs,pods b,a")},
-		"a word twice":                      {old: role("", "get core pods"), now: role("", "get,get core pods", "get core pods")},
-		"said in two rules":                 {old: role("", "get,list core pods"), now: role("", "get core pods", "list core pods")},
-		"said in one rule":                  {old: role("", "get core pods", "list core pods"), now: role("", "get,list core pods")},
-		"a rule without verbs":              {old: role("", "get core pods"), now: role("", "get core pods", "- core secrets")},
-		"a rule less":                       {old: role("", "get core pods", "get core secrets"), now: role("", "get core pods")},
-		"a verb less":                       {old: role("", "get,list core pods"), now: role("", "get core pods")},
-		"confined to a name":                {old: role("", "get core secrets"), now: role("", "get core secrets a")},
-		"what a wildcard allowed":           {old: role("", "* * *"), now: role("", "get core secrets", "create core pods/exec")},
-		"a subresource of all, spelt out":   {old: role("", "get core */exec"), now: role("", "get core pods/exec")},
-		"nothing at all any more":           {old: role("", "get core pods"), now: role("")},
-		"paths, fewer":                      {old: paths("get", "post"), now: paths("get")},
-		"a verb more":                       {role("", "get core pods"), role("", "get,delete core pods"), false, v1alpha1.ReasonRoleGrew, more + "delete on pods"},
-		"a rule more":                       {role("", "get core pods"), role("", "get core pods", "list,get core secrets"), false, v1alpha1.ReasonRoleGrew, more + "get, list on secrets"},
-		"from nothing":                      {role(""), role("", "get core pods"), false, v1alpha1.ReasonRoleGrew, more + "get on pods"},
-		"another group":                     {role("", "get apps deployments"), role("", "get apps,batch deployments"), false, v1alpha1.ReasonRoleGrew, more + "get on deployments.batch"},
-		"not confined to a name any more":   {role("", "get core secrets a"), role("", "get core secrets"), false, v1alpha1.ReasonRoleGrew, more + "get on secrets"},
-		"another name":                      {role("", "get core secrets a"), role("", "get core secrets a,b"), false, v1alpha1.ReasonRoleGrew, more + `get on secrets (only "b")`},
-		"a subresource":                     {role("", "get core pods"), role("", "get core pods,pods/log"), false, v1alpha1.ReasonRoleGrew, more + "get on pods/log"},
-		"every verb":                        {role("", "get core pods"), role("", "* core pods"), false, v1alpha1.ReasonRoleGrew, more + "* on pods"},
-		"every resource":                    {role("", "get core pods"), role("", "get core *"), false, v1alpha1.ReasonRoleGrew, more + "get on *"},
-		"more here and less there":          {role("", "get core pods"), role("", "get core services"), false, v1alpha1.ReasonRoleGrew, more + "get on services"},
-		"a path":                            {paths("get"), paths("get", "post"), false, v1alpha1.ReasonRoleGrew, more + "post on /logs/*; post on /metrics"},
-		"dangers and risks come first":      {role("", "get core pods"), role("", "get core a,b,secrets", "bind core zz"), false, v1alpha1.ReasonRoleGrew, more + "bind on zz; get on secrets; get on a; get on b"},
-		"a word that breaks the lines":      {role(""), role("", "get core a\u202eb"), false, v1alpha1.ReasonRoleGrew, more + `get on a\u202eb`},
-		"deleted":                           {role("", "get core pods"), Role{}, true, v1alpha1.ReasonRoleDeleted, `ClusterRole "r" was deleted: access gives nothing until there is one of that name, and then what that allows`},
-		"created again, the same":           {role("", "get core pods"), role("2", "get core pods"), false, v1alpha1.ReasonRoleReplaced, `ClusterRole "r" was deleted and created again: it allows nothing that it did not allow when access was given`},
-		"created again, with less":          {role("", "get core pods"), role("2"), false, v1alpha1.ReasonRoleReplaced, `ClusterRole "r" was deleted and created again: it allows nothing that it did not allow when access was given`},
-		"created again, with more":          {role("", "get core pods"), role("2", "get,list core pods"), false, v1alpha1.ReasonRoleReplaced, `ClusterRole "r" was deleted and created again: it allows more than when access was given: list on pods`},
+		"the same": {old: role("", "get core pods"), now: role("", "get core pods")},
+		"other order of rules": {
+			old: role("", "get core pods", "list apps deployments"), now: role("", "list apps deployments", "get core pods"),
+		},
+		"other order of words": {
+			old: role("", "get,list core,apps pods,jobs a,b"), now: role("", "list,get apps,core jobs,pods b,a"),
+		},
+		"a word twice":                    {old: role("", "get core pods"), now: role("", "get,get core pods", "get core pods")},
+		"said in two rules":               {old: role("", "get,list core pods"), now: role("", "get core pods", "list core pods")},
+		"said in one rule":                {old: role("", "get core pods", "list core pods"), now: role("", "get,list core pods")},
+		"a rule without verbs":            {old: role("", "get core pods"), now: role("", "get core pods", "- core secrets")},
+		"a rule less":                     {old: role("", "get core pods", "get core secrets"), now: role("", "get core pods")},
+		"a verb less":                     {old: role("", "get,list core pods"), now: role("", "get core pods")},
+		"confined to a name":              {old: role("", "get core secrets"), now: role("", "get core secrets a")},
+		"what a wildcard allowed":         {old: role("", "* * *"), now: role("", "get core secrets", "create core pods/exec")},
+		"a subresource of all, spelt out": {old: role("", "get core */exec"), now: role("", "get core pods/exec")},
+		"nothing at all any more":         {old: role("", "get core pods"), now: role("")},
+		"paths, fewer":                    {old: paths("get", "post"), now: paths("get")},
+		"a verb more": {
+			role("", "get core pods"), role("", "get,delete core pods"), false, v1alpha1.ReasonRoleGrew, more + "delete on pods",
+		},
+		"a rule more": {
+			role("", "get core pods"), role("", "get core pods", "list,get core secrets"), false,
+			v1alpha1.ReasonRoleGrew, more + "get, list on secrets",
+		},
+		"from nothing": {role(""), role("", "get core pods"), false, v1alpha1.ReasonRoleGrew, more + "get on pods"},
+		"another group": {
+			role("", "get apps deployments"), role("", "get apps,batch deployments"), false,
+			v1alpha1.ReasonRoleGrew, more + "get on deployments.batch",
+		},
+		"not confined to a name any more": {
+			role("", "get core secrets a"), role("", "get core secrets"), false, v1alpha1.ReasonRoleGrew, more + "get on secrets",
+		},
+		"another name": {
+			role("", "get core secrets a"), role("", "get core secrets a,b"), false, v1alpha1.ReasonRoleGrew, more + `get on secrets (only "b")`,
+		},
+		"a subresource": {
+			role("", "get core pods"), role("", "get core pods,pods/log"), false, v1alpha1.ReasonRoleGrew, more + "get on pods/log",
+		},
+		"every verb": {
+			role("", "get core pods"), role("", "* core pods"), false, v1alpha1.ReasonRoleGrew, more + "* on pods",
+		},
+		"every resource": {
+			role("", "get core pods"), role("", "get core *"), false, v1alpha1.ReasonRoleGrew, more + "get on *",
+		},
+		"more here and less there": {
+			role("", "get core pods"), role("", "get core services"), false, v1alpha1.ReasonRoleGrew, more + "get on services",
+		},
+		"a path": {
+			paths("get"), paths("get", "post"), false, v1alpha1.ReasonRoleGrew, more + "post on /logs/*; post on /metrics",
+		},
+		"dangers and risks come first": {
+			role("", "get core pods"), role("", "get core a,b,secrets", "bind core zz"), false,
+			v1alpha1.ReasonRoleGrew, more + "bind on zz; get on secrets; get on a; get on b",
+		},
+		"a word that breaks the lines": {role(""), role("", "get core a\u202eb"), false, v1alpha1.ReasonRoleGrew, more + `get on a\u202eb`},
+		"deleted": {
+			role("", "get core pods"),
+			Role{},
+			true, v1alpha1.ReasonRoleDeleted,
+			`ClusterRole "r" was deleted: access gives nothing until there is one of that name, and then what that allows`,
+		},
+		"created again, the same": {
+			role("", "get core pods"), role("2", "get core pods"), false, v1alpha1.ReasonRoleReplaced,
+			`ClusterRole "r" was deleted and created again: it allows nothing that it did not allow when access was given`,
+		},
+		"created again, with less": {
+			role("", "get core pods"), role("2"), false, v1alpha1.ReasonRoleReplaced,
+			`ClusterRole "r" was deleted and created again: it allows nothing that it did not allow when access was given`,
+		},
+		"created again, with more": {
+			role("", "get core pods"), role("2", "get,list core pods"), false, v1alpha1.ReasonRoleReplaced,
+			`ClusterRole "r" was deleted and created again: it allows more than when access was given: list on pods`,
+		},
 		"what was never valid is no change": {old: role("", "get - pods"), now: role("", "get - pods,secrets")},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,7 +142,8 @@ func TestDigestIsThatOfTheRulesAndNotOfTheirOrder(t *testing.T) {
 func BenchmarkRecord(b *testing.B) {
 	lines := make([]string, 0, 60)
 	for _, word := range numbered(60) {
-		lines = append(lines, "create,delete,deletecollection,get,list,patch,update,watch "+word+".example.com "+word+"s,"+word+"s/status,"+word+"s/scale")
+		lines = append(lines, "create,delete,deletecollection,get,list,patch,update,watch "+word+".example.com "+word+"s,"+word+"s/status,"+word+
+			"s/scale")
 	}
 	r := role("", lines...)
 	b.ReportAllocs()
@@ -114,7 +158,8 @@ func TestNewRulesAreNamedWithinBounds(t *testing.T) {
 		many = append(many, fmt.Sprintf("get core r%03d", i))
 	}
 	got := CompareRole(clusterRole("r"), role("").Record(), role("", append(many, "create core pods/exec")...), true).Message
-	if !strings.HasPrefix(got, `ClusterRole "r" changed: it allows more than when access was given: create on pods/exec; get on r000; `) || !strings.HasSuffix(got, "; and 85 more") {
+	if !strings.HasPrefix(got, `ClusterRole "r" changed: it allows more than when access was given: create on pods/exec; get on r000; `) ||
+		!strings.HasSuffix(got, "; and 85 more") {
 		t.Errorf("message = %q", got)
 	}
 	long := role("", "get core "+strings.Repeat("x", 100_000))
@@ -142,7 +187,9 @@ func TestRulesThatCannotBeComparedCountAsMore(t *testing.T) {
 	forged.Digest = role("", "get core secrets").Digest()
 	broken := small.Record()
 	broken.Rules = broken.Rules[:10]
-	costly := Role{UID: "uid-", Rules: []rbacv1.PolicyRule{{Verbs: numbered(3000), APIGroups: numbered(3000), Resources: numbered(3000), ResourceNames: numbered(3000)}}}
+	costly := Role{UID: "uid-", Rules: []rbacv1.PolicyRule{
+		{Verbs: numbered(3000), APIGroups: numbered(3000), Resources: numbered(3000), ResourceNames: numbered(3000)},
+	}}
 	paths := Role{UID: "uid-", Rules: []rbacv1.PolicyRule{{Verbs: numbered(3000), NonResourceURLs: numbered(3000)}}}
 	for name, tc := range map[string]struct {
 		granted *v1alpha1.GrantedRole
@@ -189,7 +236,8 @@ func TestARecordHasRoomForTheRolesOfKubernetes(t *testing.T) {
 	// More than admin of Kubernetes 1.37.2, which has 29 rules of 251 words.
 	lines := make([]string, 0, 60)
 	for i, word := range numbered(60) {
-		lines = append(lines, fmt.Sprintf("create,delete,deletecollection,get,list,patch,update,watch %s.example.com %ss,%ss/status,%ss/scale%d", word, word, word, word, i))
+		lines = append(lines, fmt.Sprintf("create,delete,deletecollection,get,list,patch,update,watch %s.example.com %ss,%ss/status,%ss/scale%d",
+			word, word, word, word, i))
 	}
 	record := role("", lines...).Record()
 	if n := len(record.Rules); n == 0 || n > maxStoredRules {

@@ -62,7 +62,8 @@ func after(d time.Duration) func(context.Context, client.Object) error {
 // mayOnlyUnpin is what is left to an operator that may not bind the role.
 func mayOnlyUnpin(_ context.Context, obj client.Object) error {
 	if len(obj.(*rbacv1.RoleBinding).Subjects) == 0 {
-		return apierrors.NewForbidden(rbacv1.Resource("rolebindings"), obj.GetName(), errors.New("attempting to grant RBAC permissions not currently held"))
+		return apierrors.NewForbidden(rbacv1.Resource("rolebindings"), obj.GetName(),
+			errors.New("attempting to grant RBAC permissions not currently held"))
 	}
 	return nil
 }

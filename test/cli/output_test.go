@@ -85,7 +85,8 @@ var _ = Describe("Output", Ordered, func() {
 	}, SpecTimeout(10*time.Second))
 
 	It("of version names the plugin, the operator and Kubernetes", func(ctx SpecContext) {
-		Expect(root.must(ctx, "version")).To(MatchRegexp(`^Client: \S+\nCommit: [0-9a-f]{40}(-dirty)?\nOperator: ghcr.io/lapse-dev/lapse:\S+\nKubernetes: v1\.\d+\.\d+\n$`))
+		Expect(root.must(ctx, "version")).
+			To(MatchRegexp(`^Client: \S+\nCommit: [0-9a-f]{40}(-dirty)?\nOperator: ghcr.io/lapse-dev/lapse:\S+\nKubernetes: v1\.\d+\.\d+\n$`))
 		Expect(alice.must(ctx, "version", "--client")).To(MatchRegexp(`^Client: \S+\nCommit: [0-9a-f]{40}(-dirty)?\n$`))
 		Expect(alice.must(ctx, "version", "-o", "json")).To(ContainSubstring(`"kubernetesVersion": "v1.`))
 		Expect(alice.lapse(ctx, "version").stderr).To(ContainSubstring("you (alice) may not get deployments.apps in namespace lapse-system"))

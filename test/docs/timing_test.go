@@ -59,8 +59,9 @@ type timing struct {
 func timingTable(t *testing.T) string {
 	t.Helper()
 	found, err := packages.Load(&packages.Config{
-		Mode: packages.NeedName | packages.NeedFiles | packages.NeedSyntax | packages.NeedTypes | packages.NeedTypesInfo | packages.NeedImports | packages.NeedExportFile,
-		Dir:  root,
+		Mode: packages.NeedName | packages.NeedFiles | packages.NeedSyntax | packages.NeedTypes |
+			packages.NeedTypesInfo | packages.NeedImports | packages.NeedExportFile,
+		Dir: root,
 	}, ".", "./controllers/...", "./internal/...")
 	if err != nil {
 		t.Fatal(err)

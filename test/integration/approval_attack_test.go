@@ -56,7 +56,10 @@ func newCourt(ctx SpecContext) *court {
 func mayDecide(ctx SpecContext, ns string) {
 	GinkgoHelper()
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "deciders"}, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{"lapse.dev"}, Resources: []string{"accessdecisions", "accessrequests", "accessrequests/status"}, Verbs: []string{"*"}},
+		{
+			APIGroups: []string{"lapse.dev"}, Resources: []string{"accessdecisions", "accessrequests", "accessrequests/status"},
+			Verbs: []string{"*"},
+		},
 	}}
 	if err := admin.Create(ctx, role); !apierrors.IsAlreadyExists(err) {
 		Expect(err).NotTo(HaveOccurred())
@@ -109,7 +112,8 @@ func (c *court) frozen(ctx SpecContext, as client.Client, d *v1alpha1.AccessDeci
 	GinkgoHelper()
 	changed := d.DeepCopy()
 	change(changed)
-	immutable := MatchError(Or(ContainSubstring("spec is immutable; create a new AccessDecision"), ContainSubstring("never changes; create a new AccessDecision")))
+	immutable := MatchError(Or(ContainSubstring("spec is immutable; create a new AccessDecision"),
+		ContainSubstring("never changes; create a new AccessDecision")))
 	Expect(as.Update(ctx, changed.DeepCopy())).To(immutable)
 	Expect(as.Patch(ctx, changed.DeepCopy(), client.MergeFrom(d))).To(immutable)
 	Expect(as.Patch(ctx, d.DeepCopy(), client.RawPatch(types.JSONPatchType, []byte(patch)))).To(immutable)
@@ -117,7 +121,8 @@ func (c *court) frozen(ctx SpecContext, as client.Client, d *v1alpha1.AccessDeci
 	applied.ManagedFields, applied.ResourceVersion = nil, ""
 	applied.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AccessDecision"))
 	// What an apply leaves out stays.
-	Expect(as.Patch(ctx, applied, client.Apply, client.FieldOwner("attack"), client.ForceOwnership)).To(Or(Succeed(), immutable)) //nolint:staticcheck // as kubectl does
+	Expect(as.Patch(ctx, applied, client.Apply, client.FieldOwner("attack"), client.ForceOwnership)). //nolint:staticcheck // as kubectl does
+														To(Or(Succeed(), immutable))
 	now := &v1alpha1.AccessDecision{}
 	Expect(admin.Get(ctx, client.ObjectKeyFromObject(d), now)).To(Succeed())
 	Expect(now.Spec).To(Equal(d.Spec))
@@ -139,15 +144,18 @@ var attacks = map[string]func(SpecContext, *court){
 
 	"forged reviewer": func(ctx SpecContext, c *court) {
 		c.approve(ctx, c.dave, "a")
-		c.refused(ctx, c.eve, `spec.reviewer must be left out or name you ("eve"), not "bob"`, func(d *v1alpha1.AccessDecision) { d.Spec.Reviewer = &other })
+		c.refused(ctx, c.eve, `spec.reviewer must be left out or name you ("eve"), not "bob"`,
+			func(d *v1alpha1.AccessDecision) { d.Spec.Reviewer = &other })
 	},
 	"forged reviewer, by system:masters": func(ctx SpecContext, c *court) {
 		c.approve(ctx, c.dave, "a")
-		c.refused(ctx, admin, `spec.reviewer must be left out or name you ("admin"), not "bob"`, func(d *v1alpha1.AccessDecision) { d.Spec.Reviewer = &other })
+		c.refused(ctx, admin, `spec.reviewer must be left out or name you ("admin"), not "bob"`,
+			func(d *v1alpha1.AccessDecision) { d.Spec.Reviewer = &other })
 	},
 	"forged reviewer, by the operator": func(ctx SpecContext, c *court) {
 		c.approve(ctx, c.dave, "a")
-		c.refused(ctx, c.operator, `spec.reviewer must be left out or name you ("system:serviceaccount:lapse-system:lapse-manager"), not "bob"`, func(d *v1alpha1.AccessDecision) { d.Spec.Reviewer = &other })
+		c.refused(ctx, c.operator, `spec.reviewer must be left out or name you ("system:serviceaccount:lapse-system:lapse-manager"), not "bob"`,
+			func(d *v1alpha1.AccessDecision) { d.Spec.Reviewer = &other })
 	},
 	"forged groups": func(ctx SpecContext, c *court) {
 		c.approve(ctx, c.dave, "a")
@@ -171,7 +179,8 @@ var attacks = map[string]func(SpecContext, *court){
 		d := builders.Decision("applied", c.req, v1alpha1.VerdictApprove)
 		d.Spec.Reviewer = &other
 		d.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AccessDecision"))
-		Expect(c.eve.Patch(ctx, d, client.Apply, client.FieldOwner("attack"))).To(MatchError(ContainSubstring("spec.reviewer must be left out or name you"))) //nolint:staticcheck // as kubectl does
+		Expect(c.eve.Patch(ctx, d, client.Apply, client.FieldOwner("attack"))). //nolint:staticcheck // as kubectl does
+											To(MatchError(ContainSubstring("spec.reviewer must be left out or name you")))
 	},
 	"forged reviewer by updating what is not there": func(ctx SpecContext, c *court) {
 		c.approve(ctx, c.dave, "a")
@@ -192,27 +201,32 @@ var attacks = map[string]func(SpecContext, *court){
 	"edited reviewer": func(ctx SpecContext, c *court) {
 		c.approve(ctx, c.dave, "a")
 		d := c.approve(ctx, c.eve, "b")
-		c.frozen(ctx, c.eve, d, func(d *v1alpha1.AccessDecision) { d.Spec.Reviewer = &other }, `[{"op":"replace","path":"/spec/reviewer/username","value":"bob"}]`)
+		c.frozen(ctx, c.eve, d, func(d *v1alpha1.AccessDecision) { d.Spec.Reviewer = &other },
+			`[{"op":"replace","path":"/spec/reviewer/username","value":"bob"}]`)
 	},
 	"edited verdict": func(ctx SpecContext, c *court) {
 		c.approve(ctx, c.dave, "a")
 		d := c.vote(ctx, c.carol, "b", v1alpha1.VerdictDeny)
-		c.frozen(ctx, c.eve, d, func(d *v1alpha1.AccessDecision) { d.Spec.Verdict = v1alpha1.VerdictApprove }, `[{"op":"replace","path":"/spec/verdict","value":"Approve"}]`)
+		c.frozen(ctx, c.eve, d, func(d *v1alpha1.AccessDecision) { d.Spec.Verdict = v1alpha1.VerdictApprove },
+			`[{"op":"replace","path":"/spec/verdict","value":"Approve"}]`)
 	},
 	"edited request": func(ctx SpecContext, c *court) {
 		otherReq := c.ask(ctx, c.alice, builders.Request("other").In(c.ns).ForClusterRole("reader").Build())
 		d := builders.Decision("b", otherReq, v1alpha1.VerdictApprove)
 		Expect(c.bob.Create(ctx, d)).To(Succeed())
 		c.approve(ctx, c.dave, "a")
-		c.frozen(ctx, c.bob, d, func(d *v1alpha1.AccessDecision) { d.Spec.RequestRef.UID = c.req.UID }, fmt.Sprintf(`[{"op":"replace","path":"/spec/requestRef/uid","value":%q}]`, c.req.UID))
+		c.frozen(ctx, c.bob, d, func(d *v1alpha1.AccessDecision) { d.Spec.RequestRef.UID = c.req.UID },
+			fmt.Sprintf(`[{"op":"replace","path":"/spec/requestRef/uid","value":%q}]`, c.req.UID))
 	},
 	"edited comment": func(ctx SpecContext, c *court) {
 		d := c.approve(ctx, c.bob, "a")
-		c.frozen(ctx, c.eve, d, func(d *v1alpha1.AccessDecision) { d.Spec.Comment = "added later" }, `[{"op":"add","path":"/spec/comment","value":"added later"}]`)
+		c.frozen(ctx, c.eve, d, func(d *v1alpha1.AccessDecision) { d.Spec.Comment = "added later" },
+			`[{"op":"add","path":"/spec/comment","value":"added later"}]`)
 	},
 	"edited owner": func(ctx SpecContext, c *court) {
 		d := c.approve(ctx, c.bob, "a")
-		c.frozen(ctx, c.eve, d, func(d *v1alpha1.AccessDecision) { d.OwnerReferences = nil }, `[{"op":"remove","path":"/metadata/ownerReferences"}]`)
+		c.frozen(ctx, c.eve, d, func(d *v1alpha1.AccessDecision) { d.OwnerReferences = nil },
+			`[{"op":"remove","path":"/metadata/ownerReferences"}]`)
 	},
 
 	"another request's uid": func(ctx SpecContext, c *court) {
@@ -245,10 +259,12 @@ var attacks = map[string]func(SpecContext, *court){
 		c.refused(ctx, c.bob, `Unsupported value: "approve"`, func(d *v1alpha1.AccessDecision) { d.Spec.Verdict = "approve" })
 	},
 	"an owner that is not the request": func(ctx SpecContext, c *court) {
-		c.refused(ctx, c.bob, fmt.Sprintf(`metadata.ownerReferences must be left out or name the request of spec.requestRef alone; where the API server does not fill it in, `+
-			`write: ownerReferences: [{apiVersion: lapse.dev/v1alpha1, kind: AccessRequest, name: "%s", uid: "%s"}]`, c.req.Name, c.req.UID), func(d *v1alpha1.AccessDecision) {
-			d.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "x", UID: "x"}}
-		})
+		c.refused(ctx, c.bob, fmt.Sprintf(`metadata.ownerReferences must be left out or name the request of spec.requestRef alone; `+
+			`where the API server does not fill it in, `+
+			`write: ownerReferences: [{apiVersion: lapse.dev/v1alpha1, kind: AccessRequest, name: "%s", uid: "%s"}]`, c.req.Name, c.req.UID),
+			func(d *v1alpha1.AccessDecision) {
+				d.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "x", UID: "x"}}
+			})
 	},
 	"the owner and another one": func(ctx SpecContext, c *court) {
 		c.refused(ctx, c.bob, "metadata.ownerReferences must be left out", func(d *v1alpha1.AccessDecision) {
@@ -328,18 +344,21 @@ var attacks = map[string]func(SpecContext, *court){
 		c.approve(ctx, c.dave, "b")
 	},
 	"the grantee": func(ctx SpecContext, c *court) {
-		c.req = c.ask(ctx, user("gitops"), builders.Request("for-bob").In(c.ns).ForClusterRole("reader").To(builders.User("bob")).NotAfter(soon()).Build())
+		c.req = c.ask(ctx, user("gitops"),
+			builders.Request("for-bob").In(c.ns).ForClusterRole("reader").To(builders.User("bob")).NotAfter(soon()).Build())
 		c.approve(ctx, c.bob, "a")
 		c.approve(ctx, c.dave, "b")
 	},
 	"the requester for somebody else": func(ctx SpecContext, c *court) {
 		gitops := user("gitops", "leads")
-		c.req = c.ask(ctx, gitops, builders.Request("for-bob").In(c.ns).ForClusterRole("reader").To(builders.User("bob")).NotAfter(soon()).Build())
+		c.req = c.ask(ctx, gitops,
+			builders.Request("for-bob").In(c.ns).ForClusterRole("reader").To(builders.User("bob")).NotAfter(soon()).Build())
 		c.approve(ctx, gitops, "a")
 		c.approve(ctx, c.dave, "b")
 	},
 	"a member of the group that gets it": func(ctx SpecContext, c *court) {
-		c.req = c.ask(ctx, user("gitops"), builders.Request("for-leads").In(c.ns).ForClusterRole("reader").To(builders.Group("leads")).NotAfter(soon()).Build())
+		c.req = c.ask(ctx, user("gitops"),
+			builders.Request("for-leads").In(c.ns).ForClusterRole("reader").To(builders.Group("leads")).NotAfter(soon()).Build())
 		c.approve(ctx, c.bob, "a")
 		c.approve(ctx, c.dave, "b")
 	},
@@ -395,7 +414,8 @@ var attacks = map[string]func(SpecContext, *court){
 	},
 	"an approval that is being deleted": func(ctx SpecContext, c *court) {
 		d := c.approve(ctx, c.bob, "a")
-		Expect(admin.Patch(ctx, d, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":["example.com/pin"]}}`)))).To(Succeed())
+		Expect(admin.Patch(ctx, d, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":["example.com/pin"]}}`)))).
+			To(Succeed())
 		Expect(c.bob.Delete(ctx, d)).To(Succeed())
 		c.approve(ctx, c.dave, "b")
 	},

@@ -117,7 +117,8 @@ var _ = Describe("A request that needs two people", func() {
 
 	It("has decisions that it owns, and that can be selected by its uid", func(ctx SpecContext) {
 		d := c.approve(ctx, c.bob, "a")
-		Expect(d.OwnerReferences).To(HaveExactElements(metav1.OwnerReference{APIVersion: "lapse.dev/v1alpha1", Kind: "AccessRequest", Name: c.req.Name, UID: c.req.UID}))
+		Expect(d.OwnerReferences).
+			To(HaveExactElements(metav1.OwnerReference{APIVersion: "lapse.dev/v1alpha1", Kind: "AccessRequest", Name: c.req.Name, UID: c.req.UID}))
 		Expect(d.Spec.Reviewer.Username).To(Equal("bob"))
 		list := &v1alpha1.AccessDecisionList{}
 		Expect(c.bob.List(ctx, list, client.MatchingFields{"spec.requestRef.uid": string(c.req.UID)})).To(Succeed())
@@ -238,7 +239,8 @@ var _ = Describe("Access that needed no approval", func() {
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "lapse-approver"},
 			Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "owner"}},
 		})).To(Succeed())
-		Eventually(func() error { return owner.Create(ctx, builders.Decision("end", req, v1alpha1.VerdictRevoke)) }).WithContext(ctx).Should(Succeed())
+		Eventually(func() error { return owner.Create(ctx, builders.Decision("end", req, v1alpha1.VerdictRevoke)) }).WithContext(ctx).
+			Should(Succeed())
 		h.settle(ctx, req)
 		Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
 

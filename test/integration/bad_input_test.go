@@ -47,47 +47,60 @@ var _ = Describe("A request that cannot be granted", func() {
 	}
 
 	DescribeTable("is told what would have been allowed",
-		func(ctx SpecContext, change func(builders.PolicyBuilder, builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder), reason string, messages ...string) {
+		func(ctx SpecContext, change func(builders.PolicyBuilder, builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder),
+			reason string, messages ...string,
+		) {
 			p, req := change(policyFor(ns), builders.Request("bad").In(ns).ForClusterRole("reader"))
 			r := refused(ctx, p, req, reason)
 			for _, m := range messages {
 				Expect(message(r)).To(ContainSubstring(m))
 			}
 		},
-		Entry("longer than the policy allows", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
-			return p.AtMost(time.Hour), r.Lasting(2 * time.Hour)
-		}, v1alpha1.ReasonDenied, "duration 2h", "maxDuration 1h"),
-		Entry("a condition that is false", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
-			return p.If("request.spec.reason.startsWith('TICKET-')", "the reason must begin with a ticket"), r
-		}, v1alpha1.ReasonDenied, "the reason must begin with a ticket"),
-		Entry("a condition that does not compile", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
-			return p.If("request.spec.", "x"), r
-		}, v1alpha1.ReasonDenied, "not in force"),
-		Entry("a condition that runs too long", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
-			digits := "[1,2,3,4,5,6,7,8,9,0]"
-			return p.If(digits+".all(a, "+digits+".all(b, "+digits+".all(c, "+digits+".all(d, "+digits+".all(e, "+digits+".all(f, a+b+c+d+e+f >= 0))))))", "x"), r
-		}, v1alpha1.ReasonDenied, "cost"),
-		Entry("a role that the policy does not offer", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
-			return p, r.ForClusterRole("writer")
-		}, v1alpha1.ReasonNoMatchingPolicy, "writer", "reader"),
-		Entry("a role that does not exist", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
-			return p.Allowing("nowhere"), r.ForClusterRole("nowhere")
-		}, v1alpha1.ReasonRoleNotFound, "nowhere", "does not exist"),
+		Entry("longer than the policy allows",
+			func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+				return p.AtMost(time.Hour), r.Lasting(2 * time.Hour)
+			}, v1alpha1.ReasonDenied, "duration 2h", "maxDuration 1h"),
+		Entry("a condition that is false",
+			func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+				return p.If("request.spec.reason.startsWith('TICKET-')", "the reason must begin with a ticket"), r
+			}, v1alpha1.ReasonDenied, "the reason must begin with a ticket"),
+		Entry("a condition that does not compile",
+			func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+				return p.If("request.spec.", "x"), r
+			}, v1alpha1.ReasonDenied, "not in force"),
+		Entry("a condition that runs too long",
+			func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+				digits := "[1,2,3,4,5,6,7,8,9,0]"
+				return p.If(digits+".all(a, "+digits+".all(b, "+digits+".all(c, "+digits+".all(d, "+digits+".all(e, "+digits+
+					".all(f, a+b+c+d+e+f >= 0))))))", "x"), r
+			}, v1alpha1.ReasonDenied, "cost"),
+		Entry("a role that the policy does not offer",
+			func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+				return p, r.ForClusterRole("writer")
+			}, v1alpha1.ReasonNoMatchingPolicy, "writer", "reader"),
+		Entry("a role that does not exist",
+			func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+				return p.Allowing("nowhere"), r.ForClusterRole("nowhere")
+			}, v1alpha1.ReasonRoleNotFound, "nowhere", "does not exist"),
 		Entry("a dangerous role", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
 			return p.Allowing("cluster-admin"), r.ForClusterRole("cluster-admin")
 		}, v1alpha1.ReasonDenied, "cluster-admin", "allowDangerousRoles"),
-		Entry("a homoglyph of the requester", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
-			return p.From(builders.User("аlice")), r // Cyrillic а
-		}, v1alpha1.ReasonNoMatchingPolicy, `requester "alice"`),
-		Entry("somebody who is no grantee", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
-			return p.To(builders.User("bob")), r.To(builders.User("eve")).NotAfter(time.Now().Add(time.Hour).Truncate(time.Second))
-		}, v1alpha1.ReasonDenied, `"eve"`, `"bob"`),
-		Entry("another policy by name", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
-			return p, r.UnderPolicy("other")
-		}, v1alpha1.ReasonNoMatchingPolicy, "other", "does not exist"),
-		Entry("notAfter in the past", func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
-			return p, r.NotAfter(time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC))
-		}, v1alpha1.ReasonDenied, "notAfter 2025-01-01T00:00:00Z is in the past"),
+		Entry("a homoglyph of the requester",
+			func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+				return p.From(builders.User("аlice")), r // Cyrillic а
+			}, v1alpha1.ReasonNoMatchingPolicy, `requester "alice"`),
+		Entry("somebody who is no grantee",
+			func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+				return p.To(builders.User("bob")), r.To(builders.User("eve")).NotAfter(time.Now().Add(time.Hour).Truncate(time.Second))
+			}, v1alpha1.ReasonDenied, `"eve"`, `"bob"`),
+		Entry("another policy by name",
+			func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+				return p, r.UnderPolicy("other")
+			}, v1alpha1.ReasonNoMatchingPolicy, "other", "does not exist"),
+		Entry("notAfter in the past",
+			func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+				return p, r.NotAfter(time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC))
+			}, v1alpha1.ReasonDenied, "notAfter 2025-01-01T00:00:00Z is in the past"),
 	)
 
 	It("is told that its namespace is reserved", func(ctx SpecContext) {
@@ -126,14 +139,19 @@ var _ = Describe("A request that cannot be granted", func() {
 			"at most 32 labels":                func(r *v1alpha1.AccessRequest) { r.Labels = many(33, 10) },
 			"at most 32 annotations":           func(r *v1alpha1.AccessRequest) { r.Annotations = many(33, 10) },
 			"at most 8192 characters together": func(r *v1alpha1.AccessRequest) { r.Annotations = many(2, 4097) },
-			"metadata.finalizers must be left out when an AccessRequest is created": func(r *v1alpha1.AccessRequest) { r.Finalizers = []string{"example.com/pin"} },
-			"an apiVersion of at most 317 characters":                               owner(func(o *metav1.OwnerReference) { o.APIVersion = strings.Repeat("a", 316) + "/v1" }),
+			"metadata.finalizers must be left out when an AccessRequest is created": func(r *v1alpha1.AccessRequest) {
+				r.Finalizers = []string{"example.com/pin"}
+			},
+			"an apiVersion of at most 317 characters": owner(func(o *metav1.OwnerReference) {
+				o.APIVersion = strings.Repeat("a", 316) + "/v1"
+			}),
 			"a kind of 63":     owner(func(o *metav1.OwnerReference) { o.Kind = strings.Repeat("K", 64) }),
 			"a name of 253":    owner(func(o *metav1.OwnerReference) { o.Name = strings.Repeat("n", 1400000) }),
 			"and a uid of 128": owner(func(o *metav1.OwnerReference) { o.UID = types.UID(strings.Repeat("u", 129)) }),
 			"may hold at most 8 owners": func(r *v1alpha1.AccessRequest) {
 				for i := range 9 {
-					r.OwnerReferences = append(r.OwnerReferences, metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: "p", UID: types.UID(strconv.Itoa(i))})
+					r.OwnerReferences = append(r.OwnerReferences,
+						metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: "p", UID: types.UID(strconv.Itoa(i))})
 				}
 			},
 		} {
@@ -147,7 +165,8 @@ var _ = Describe("A request that cannot be granted", func() {
 		r.GenerateName = strings.Repeat("g", 254)
 		Expect(admin.Update(ctx, r)).To(MatchError(ContainSubstring("metadata.generateName may have at most 253 characters")))
 		r.GenerateName, r.Finalizers = "", []string{"example.com/pin"}
-		Expect(admin.Update(ctx, r)).To(MatchError(ContainSubstring("metadata.finalizers may only be removed; one would keep the access when the request is deleted while no operator runs")))
+		Expect(admin.Update(ctx, r)).To(MatchError(ContainSubstring("metadata.finalizers may only be removed; " +
+			"one would keep the access when the request is deleted while no operator runs")))
 	})
 
 	It("says what the API server said when it refuses the binding for another reason", func(ctx SpecContext) {
@@ -174,7 +193,10 @@ var _ = Describe("A request that cannot be granted", func() {
 // forbidBindings installs an admission policy of somebody else's.
 func forbidBindings(ctx SpecContext, ns string) {
 	GinkgoHelper()
-	bindings := operator.Foreign{Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings", Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create}}
+	bindings := operator.Foreign{
+		Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings",
+		Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
+	}
 	remove, err := bindings.Refuse(ctx, admin, "no bindings here, says the platform team")
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func(ctx SpecContext) { Expect(remove(ctx)).To(Succeed()) })

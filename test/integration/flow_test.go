@@ -40,7 +40,8 @@ var _ = Describe("Flow control", func() {
 	}
 
 	It("answers what ends access at a level of its own, and the lease with those of Kubernetes", func(ctx SpecContext) {
-		const binding, lease = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings/none", "/apis/coordination.k8s.io/v1/namespaces/lapse-system/leases/none"
+		const binding, lease = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings/none",
+			"/apis/coordination.k8s.io/v1/namespaces/lapse-system/leases/none"
 		is := func(account, verb, path, schema, level string) {
 			GinkgoHelper()
 			Eventually(func() []string {
@@ -62,7 +63,9 @@ var _ = Describe("Flow control", func() {
 			g.Expect(admin.List(ctx, schemas, client.MatchingLabels{"app.kubernetes.io/part-of": "lapse"})).To(Succeed())
 			g.Expect(schemas.Items).To(HaveLen(2))
 			for _, s := range schemas.Items {
-				g.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", flowcontrolv1.FlowSchemaConditionType(flowcontrolv1.FlowSchemaConditionDangling)), HaveField("Status", flowcontrolv1.ConditionFalse))), s.Name)
+				g.Expect(s.Status.Conditions).
+					To(ContainElement(And(HaveField("Type", flowcontrolv1.FlowSchemaConditionType(flowcontrolv1.FlowSchemaConditionDangling)),
+						HaveField("Status", flowcontrolv1.ConditionFalse))), s.Name)
 			}
 		}).WithContext(ctx).Should(Succeed())
 	})

@@ -125,7 +125,8 @@ var _ = Describe("The guard of the admission policies", Ordered, func() {
 	refusesMeanwhile := func(ctx context.Context, what string) {
 		GinkgoHelper()
 		begun := time.Now()
-		Eventually(func() error { return guard.Ready(nil) }).WithContext(ctx).WithPolling(time.Millisecond).Should(MatchError(ContainSubstring(what)))
+		Eventually(func() error { return guard.Ready(nil) }).WithContext(ctx).WithPolling(time.Millisecond).
+			Should(MatchError(ContainSubstring(what)))
 		slowest = max(slowest, time.Since(begun))
 		req := ask(ctx, time.Minute)
 		becomes(ctx, req, metav1.ConditionFalse, v1alpha1.ReasonAdmissionGap)
@@ -173,7 +174,8 @@ var _ = Describe("The guard of the admission policies", Ordered, func() {
 		altered, added := objects[0].DeepCopy(), objects[1].DeepCopy()
 		weaken(altered)
 		put(ctx, altered)
-		Expect(unstructured.SetNestedSlice(added.Object, []any{map[string]any{"name": "some", "expression": "request.name != 'x'"}}, "spec", "matchConditions")).To(Succeed())
+		conditions := []any{map[string]any{"name": "some", "expression": "request.name != 'x'"}}
+		Expect(unstructured.SetNestedSlice(added.Object, conditions, "spec", "matchConditions")).To(Succeed())
 		put(ctx, added)
 		Expect(admin.Delete(ctx, objects[2].DeepCopy())).To(Succeed())
 		refusesMeanwhile(ctx, "spec.matchConditions")

@@ -70,7 +70,8 @@ var _ = Describe("The requester", func() {
 			spec["subject"] = subject
 		}
 		manifest, err := json.Marshal(map[string]any{
-			"apiVersion": "lapse.dev/v1alpha1", "kind": "AccessRequest", "metadata": map[string]any{"name": "request", "namespace": ns}, "spec": spec,
+			"apiVersion": "lapse.dev/v1alpha1", "kind": "AccessRequest", "metadata": map[string]any{"name": "request", "namespace": ns},
+			"spec": spec,
 		})
 		Expect(err).NotTo(HaveOccurred())
 		return client.RawPatch(types.ApplyPatchType, manifest)
@@ -130,7 +131,8 @@ var _ = Describe("The requester", func() {
 			merge := fmt.Appendf(nil, `{"spec":{"requester":%s}}`, raw)
 			Expect(mallory.Patch(ctx, before.DeepCopy(), client.RawPatch(types.MergePatchType, merge))).To(refusedOrNothing)
 			Expect(mallory.Patch(ctx, requestIn(ns), applied(identity), client.FieldOwner("spoof"), client.ForceOwnership)).To(refusedOrNothing)
-			Expect(mallory.Patch(ctx, before.DeepCopy(), client.RawPatch(types.StrategicMergePatchType, []byte(`{}`)))).NotTo(Succeed(), "a CRD takes no strategic merge patch")
+			Expect(mallory.Patch(ctx, before.DeepCopy(), client.RawPatch(types.StrategicMergePatchType, []byte(`{}`)))).
+				NotTo(Succeed(), "a CRD takes no strategic merge patch")
 			after := &v1alpha1.AccessRequest{}
 			Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), after)).To(Succeed())
 			Expect(after.Spec).To(Equal(before.Spec))
@@ -178,10 +180,12 @@ var _ = Describe("The spec of a request", func() {
 			for _, patch := range []client.Patch{
 				client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{%q:%s}}`, field, value)),
 			} {
-				Expect(mallory.Patch(ctx, req.DeepCopy(), patch)).To(MatchError(ContainSubstring("spec is immutable; create a new AccessRequest")), field)
+				Expect(mallory.Patch(ctx, req.DeepCopy(), patch)).
+					To(MatchError(ContainSubstring("spec is immutable; create a new AccessRequest")), field)
 			}
 		}
-		Expect(mallory.Patch(ctx, req.DeepCopy(), client.RawPatch(types.JSONPatchType, []byte(`[{"op":"remove","path":"/spec"}]`)))).NotTo(Succeed())
+		Expect(mallory.Patch(ctx, req.DeepCopy(), client.RawPatch(types.JSONPatchType, []byte(`[{"op":"remove","path":"/spec"}]`)))).
+			NotTo(Succeed())
 	})
 })
 
@@ -196,8 +200,10 @@ var _ = Describe("Status", func() {
 		for who, c := range map[string]client.Client{"mallory": mallory, "system:masters": admin} {
 			Expect(c.Status().Update(ctx, forged.DeepCopy())).To(refused, who)
 			Expect(c.Status().Patch(ctx, forged.DeepCopy(), client.MergeFrom(req))).To(refused, who)
-			Expect(c.Status().Patch(ctx, req.DeepCopy(), client.RawPatch(types.JSONPatchType, []byte(`[{"op":"add","path":"/status/state","value":"Active"}]`)))).To(refused, who)
-			applied := fmt.Appendf(nil, `{"apiVersion":"lapse.dev/v1alpha1","kind":"AccessRequest","metadata":{"name":%q,"namespace":%q},"status":{"state":"Active"}}`, req.Name, ns)
+			Expect(c.Status().Patch(ctx, req.DeepCopy(),
+				client.RawPatch(types.JSONPatchType, []byte(`[{"op":"add","path":"/status/state","value":"Active"}]`)))).To(refused, who)
+			applied := fmt.Appendf(nil, `{"apiVersion":"lapse.dev/v1alpha1","kind":"AccessRequest","metadata":{"name":%q,"namespace":%q},`+
+				`"status":{"state":"Active"}}`, req.Name, ns)
 			Expect(c.Status().Patch(ctx, req.DeepCopy(), client.RawPatch(types.ApplyPatchType, applied), client.FieldOwner("x"))).To(refused, who)
 		}
 		p := newPolicy(ctx, policyFor(ns))

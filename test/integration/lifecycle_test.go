@@ -70,7 +70,8 @@ var _ = Describe("A request that a policy allows", func() {
 	It("waits for its notBefore and ends at its notAfter", func(ctx SpecContext) {
 		// Not so far ahead that the API server would not believe create-by.
 		start := h.clock.Now().Add(40 * time.Second).Truncate(time.Second)
-		req := builders.Request("window").In(ns).ForClusterRole("reader").Lasting(time.Hour).NotBefore(start).NotAfter(start.Add(time.Minute)).Build()
+		req := builders.Request("window").In(ns).ForClusterRole("reader").Lasting(time.Hour).NotBefore(start).NotAfter(start.Add(time.Minute)).
+			Build()
 		Expect(alice.Create(ctx, req)).To(Succeed())
 		h.settle(ctx, req)
 		Expect(req).To(beReady(metav1.ConditionUnknown, v1alpha1.ReasonScheduled))
@@ -282,7 +283,8 @@ var _ = Describe("A binding that nothing guards", Ordered, func() {
 		Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
 		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonTampered))
 		Expect(h.drainEvents()).To(ConsistOf(
-			"Warning BindingPinned nobody holds the role by RoleBinding "+b.Name+" any more, but finalizers keep the object: example.com/pin. Find out who set them; "+
+			"Warning BindingPinned nobody holds the role by RoleBinding "+b.Name+
+				" any more, but finalizers keep the object: example.com/pin. Find out who set them; "+
 				"to remove it: kubectl -n "+ns+" patch rolebinding "+b.Name+` --type=merge -p '{"metadata":{"finalizers":null}}'`,
 			HavePrefix("Warning Tampered"),
 		))
@@ -306,7 +308,8 @@ var _ = Describe("A binding that nothing guards", Ordered, func() {
 			{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"list"}},
 		}})).To(Succeed())
 		newPolicy(ctx, builders.Policy("w-"+ns).Allowing("withdrawn-"+ns).In(ns))
-		allowBind(ctx, "withdrawn-"+ns, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: "lapse-system", Name: "lapse-manager"}, "withdrawn-"+ns)
+		allowBind(ctx, "withdrawn-"+ns, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: "lapse-system", Name: "lapse-manager"},
+			"withdrawn-"+ns)
 		req := builders.Request("withdrawn").In(ns).ForClusterRole("withdrawn-" + ns).Build()
 		Expect(alice.Create(ctx, req)).To(Succeed())
 		Eventually(func(g Gomega) {

@@ -54,7 +54,8 @@ var _ = Describe("A manager with a clock of its own", func() {
 
 		alice := user("alice")
 		inParallel(workers, grants, func(i int) {
-			req := builders.Request(fmt.Sprintf("idle-%04d", i)).In(namespaces[i%len(namespaces)]).ForClusterRole("reader").Lasting(4 * time.Hour).Build()
+			req := builders.Request(fmt.Sprintf("idle-%04d", i)).In(namespaces[i%len(namespaces)]).ForClusterRole("reader").Lasting(4 * time.Hour).
+				Build()
 			Expect(alice.Create(ctx, req)).To(Succeed())
 		})
 		active := func() (n int) {

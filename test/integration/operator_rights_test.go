@@ -49,10 +49,12 @@ var _ = Describe("What the operator may do", func() {
 			printed, after, found := strings.Cut(rest, "\n```\n")
 			Expect(found).To(BeTrue())
 			if os.Getenv("UPDATE_DOCS") != "" {
-				Expect(os.WriteFile(file, []byte(before+begin+rightsAsShipped[ns]+"\n```\n"+after), 0o644)).To(Succeed()) //nolint:gosec // documentation
+				page := before + begin + rightsAsShipped[ns] + "\n```\n" + after
+				Expect(os.WriteFile(file, []byte(page), 0o644)).To(Succeed()) //nolint:gosec // documentation
 				return
 			}
-			Expect(rights(printed)).To(ConsistOf(rights(rightsAsShipped[ns])), "the shipped RBAC differs from what docs/security-model.md prints; run make docs and review what changed")
+			Expect(rights(printed)).To(ConsistOf(rights(rightsAsShipped[ns])),
+				"the shipped RBAC differs from what docs/security-model.md prints; run make docs and review what changed")
 		})
 	}
 })

@@ -29,7 +29,8 @@ var _ = Describe("The guard against persistence", Ordered, func() {
 			{APIGroups: []string{""}, Resources: []string{"serviceaccounts"}, Verbs: []string{"create"}},
 			{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings"}, Verbs: []string{"create", "update", "delete"}},
 		}})).To(Succeed())
-		allowBind(ctx, "makers", rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: operator.Namespace, Name: operator.ServiceAccount}, "maker")
+		allowBind(ctx, "makers", rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: operator.Namespace, Name: operator.ServiceAccount},
+			"maker")
 		probe := forged(newNamespace(ctx))
 		probe.RoleRef.Name = "maker"
 		Eventually(func() error { return asOperator.Create(ctx, probe.DeepCopy(), client.DryRunAll) }).WithContext(ctx).Should(Succeed())
@@ -44,7 +45,8 @@ var _ = Describe("The guard against persistence", Ordered, func() {
 			for range clients {
 				go func() { first <- firstAnswer(ctx, alice, ns) }()
 			}
-			Expect(asOperator.Create(ctx, grantTo(ns, 0, rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "alice"}))).To(Succeed())
+			Expect(asOperator.Create(ctx, grantTo(ns, 0, rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "alice"}))).
+				To(Succeed())
 			for range clients {
 				var err error
 				Eventually(first).WithContext(ctx).Should(Receive(&err))
@@ -58,7 +60,8 @@ var _ = Describe("The guard against persistence", Ordered, func() {
 		Expect(err).NotTo(HaveOccurred())
 		watches := map[string]bool{}
 		for _, e := range events {
-			if e.User.Username == "system:apiserver" && strings.HasPrefix(e.RequestURI, "/apis/rbac.authorization.k8s.io/v1/rolebindings?") && e.Verb == "list" {
+			if e.User.Username == "system:apiserver" && strings.HasPrefix(e.RequestURI, "/apis/rbac.authorization.k8s.io/v1/rolebindings?") &&
+				e.Verb == "list" {
 				watches[string(e.AuditID)] = true
 			}
 		}
@@ -76,9 +79,11 @@ var _ = Describe("The guard against persistence", Ordered, func() {
 		bindCluster(ctx, "zoe-"+ns, "maker", rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "zoe"})
 		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "mine"}}
 		for i := range grants {
-			Expect(asOperator.Create(ctx, grantTo(ns, i, rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: fmt.Sprint("other-", i)}))).To(Succeed())
+			Expect(asOperator.Create(ctx,
+				grantTo(ns, i, rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: fmt.Sprint("other-", i)}))).To(Succeed())
 		}
-		Eventually(func() error { return zoe.Create(ctx, account.DeepCopy(), client.DryRunAll) }).WithContext(ctx).Should(Succeed(), "none of them is hers")
+		Eventually(func() error { return zoe.Create(ctx, account.DeepCopy(), client.DryRunAll) }).WithContext(ctx).
+			Should(Succeed(), "none of them is hers")
 
 		last := grantTo(ns, grants, rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: names[groups-1]})
 		Expect(asOperator.Create(ctx, last)).To(Succeed())
@@ -88,12 +93,16 @@ var _ = Describe("The guard against persistence", Ordered, func() {
 
 	It("lets a RoleBinding of 500 subjects be written again, and take no more", func(ctx SpecContext) {
 		ns := newNamespace(ctx)
-		big := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "big"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "maker"}}
+		big := &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "big"},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "maker"},
+		}
 		for i := range 500 {
 			big.Subjects = append(big.Subjects, rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: fmt.Sprint("member-", i)})
 		}
 		Expect(admin.Create(ctx, big)).To(Succeed())
-		Expect(asOperator.Create(ctx, grantTo(ns, 0, rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "alice"}))).To(Succeed())
+		Expect(asOperator.Create(ctx, grantTo(ns, 0, rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "alice"}))).
+			To(Succeed())
 		alice := user("alice")
 		Eventually(func() error { return alice.Update(ctx, big) }).WithContext(ctx).Should(Succeed())
 		big.Subjects = big.Subjects[1:]

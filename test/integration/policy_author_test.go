@@ -66,11 +66,13 @@ var _ = Describe("The author of a policy", Ordered, func() {
 		wider.Spec.Roles[0].Name = "cluster-admin"
 		Expect(author.Update(ctx, wider.DeepCopy())).To(refused)
 		Expect(author.Patch(ctx, wider.DeepCopy(), client.MergeFrom(p))).To(refused)
-		Expect(author.Patch(ctx, p.DeepCopy(), client.RawPatch(types.JSONPatchType, []byte(`[{"op":"replace","path":"/spec/roles/0/name","value":"cluster-admin"}]`)))).To(refused)
+		Expect(author.Patch(ctx, p.DeepCopy(),
+			client.RawPatch(types.JSONPatchType, []byte(`[{"op":"replace","path":"/spec/roles/0/name","value":"cluster-admin"}]`)))).To(refused)
 		applied := wider.DeepCopy()
 		applied.ManagedFields, applied.ResourceVersion = nil, ""
 		applied.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AccessPolicy"))
-		Expect(author.Patch(ctx, applied, client.Apply, client.FieldOwner("x"), client.ForceOwnership)).To(refused) //nolint:staticcheck // as kubectl does
+		Expect(author.Patch(ctx, applied, client.Apply, client.FieldOwner("x"), client.ForceOwnership)). //nolint:staticcheck // as kubectl does
+															To(refused)
 
 		labelled := p.DeepCopy()
 		labelled.Labels = map[string]string{"team": "payments"}

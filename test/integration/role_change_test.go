@@ -97,7 +97,8 @@ var _ = Describe("A role that changes while it is held", func() {
 		Expect(admin.Update(ctx, p)).To(Succeed())
 		h.settle(ctx, req)
 		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonRoleChanged))
-		Expect(message(req)).To(Equal(`ClusterRole "` + role.Name + `" changed: it allows more than when access was given: get on secrets; policy ` + p.Name + " says onRoleChange: Revoke"))
+		Expect(message(req)).To(Equal(`ClusterRole "` + role.Name +
+			`" changed: it allows more than when access was given: get on secrets; policy ` + p.Name + " says onRoleChange: Revoke"))
 		Expect(req.Status.State).To(Equal(v1alpha1.StateRevoked))
 		Expect(bindingOf(ctx, req)).To(BeNil())
 		expectAccess(ctx, alice, ns, false)
@@ -138,7 +139,8 @@ var _ = Describe("A role that changes while it is held", func() {
 		Expect(admin.Create(ctx, local())).To(Succeed())
 		h.settle(ctx, req)
 		Expect(req).To(haveCondition(v1alpha1.ConditionRoleChanged, metav1.ConditionTrue, v1alpha1.ReasonRoleReplaced))
-		Expect(roleMessage(req)).To(Equal(`Role "` + role.Name + `" was deleted and created again: it allows nothing that it did not allow when access was given`))
+		Expect(roleMessage(req)).
+			To(Equal(`Role "` + role.Name + `" was deleted and created again: it allows nothing that it did not allow when access was given`))
 		expectAccess(ctx, alice, ns, true)
 
 		p.Spec.OnRoleChange = v1alpha1.RoleChangeRevoke
@@ -149,7 +151,8 @@ var _ = Describe("A role that changes while it is held", func() {
 	})
 
 	It("that cannot be read ends nothing, and delays no end", func(ctx SpecContext) {
-		Expect(admin.Create(ctx, &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: role.Name}, Rules: []rbacv1.PolicyRule{readConfigMaps}})).To(Succeed())
+		Expect(admin.Create(ctx,
+			&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: role.Name}, Rules: []rbacv1.PolicyRule{readConfigMaps}})).To(Succeed())
 		p.Spec.OnRoleChange = v1alpha1.RoleChangeRevoke
 		Expect(admin.Update(ctx, p)).To(Succeed())
 		req := held(ctx, builders.Request("unread").ForRole(role.Name))
@@ -171,7 +174,8 @@ func letBind(ctx context.Context, resource, name string) {
 		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{resource}, ResourceNames: []string{name}, Verbs: []string{"bind"}},
 	}}
 	Expect(admin.Create(ctx, role)).To(Succeed())
-	bindCluster(ctx, role.Name, role.Name, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: operator.Namespace, Name: operator.ServiceAccount})
+	bindCluster(ctx, role.Name, role.Name,
+		rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: operator.Namespace, Name: operator.ServiceAccount})
 }
 
 // withoutRoles cannot read Roles.

@@ -85,7 +85,8 @@ var _ = Describe("The schema", func() {
 			set(u, path, value)
 			Expect(user("alice").Create(ctx, u, client.DryRunAll)).To(MatchError(says(message)))
 		},
-		Entry("duration in words", "duration", "1 day", `spec.duration: Invalid value: "1 day": duration must be between 10s and 24h, `+durationRule),
+		Entry("duration in words", "duration", "1 day",
+			`spec.duration: Invalid value: "1 day": duration must be between 10s and 24h, `+durationRule),
 		Entry("duration of days, which a Go client cannot read", "duration", "1d", "spec.duration"),
 		Entry("duration negative", "duration", "-5m", `spec.duration: Invalid value: "-5m": duration must be between 10s and 24h, `+durationRule),
 		Entry("duration of a second less than the least", "duration", "9s", "duration must be between 10s and 24h"),
@@ -98,7 +99,8 @@ var _ = Describe("The schema", func() {
 		Entry("notAfter in a leap second, which a Go client cannot read", "notAfter", "2026-12-31T23:59:60Z", "spec.notAfter"),
 		Entry("notAfter in lower case, which a Go client cannot read", "notAfter", "2026-12-01t18:00:00z", "spec.notAfter"),
 		Entry("notAfter in the year 1, which a Go client takes for none", "notAfter", "0001-01-01T00:00:00Z", "spec.notAfter"),
-		Entry("notAfter before notBefore", "notBefore", "2099-01-01T00:00:01Z", "spec.notAfter: Invalid value: notAfter must be later than notBefore"),
+		Entry("notAfter before notBefore", "notBefore", "2099-01-01T00:00:01Z",
+			"spec.notAfter: Invalid value: notAfter must be later than notBefore"),
 		Entry("notAfter equal to notBefore", "notBefore", "2099-01-01T00:00:00Z", "notAfter must be later than notBefore"),
 		Entry("subject system:masters", "subject", subject("Group", "system:masters"), "spec.subject.name: Invalid value: "+systemNames),
 		Entry("subject system:authenticated", "subject", subject("Group", "system:authenticated"), systemNames),
@@ -107,9 +109,11 @@ var _ = Describe("The schema", func() {
 		Entry("subject with a newline", "subject", subject("User", "a\nb"), printable),
 		Entry("subject with a zero-width space", "subject", subject("User", "alice\u200b"), printable),
 		Entry("subject with a right-to-left override", "subject", subject("User", "alice\u202e"), printable),
-		Entry("subject of another kind", "subject", subject("Robot", "r2"), `Unsupported value: "Robot": supported values: "User", "Group", "ServiceAccount"`),
+		Entry("subject of another kind", "subject", subject("Robot", "r2"),
+			`Unsupported value: "Robot": supported values: "User", "Group", "ServiceAccount"`),
 		Entry("ServiceAccount without a namespace", "subject", subject("ServiceAccount", "ci"), "a ServiceAccount needs a namespace"),
-		Entry("ServiceAccount that is none", "subject", map[string]any{"kind": "ServiceAccount", "namespace": "x", "name": "a:b"}, "name must be the name of a ServiceAccount"),
+		Entry("ServiceAccount that is none", "subject", map[string]any{"kind": "ServiceAccount", "namespace": "x", "name": "a:b"},
+			"name must be the name of a ServiceAccount"),
 		Entry("role without a name", "roleRef", map[string]any{"kind": "ClusterRole", "name": ""}, "spec.roleRef.name"),
 		Entry("role with a slash", "roleRef", map[string]any{"kind": "ClusterRole", "name": "a/b"}, "name must be the name of a role"),
 		Entry("reason empty", "reason", "", "spec.reason"),
@@ -123,7 +127,8 @@ var _ = Describe("The schema", func() {
 	It("refuses a grant to somebody else without notAfter", func(ctx SpecContext) {
 		u := object("AccessRequest", "default")
 		set(u, "subject", subject("User", "bob"))
-		Expect(user("alice").Create(ctx, u, client.DryRunAll)).To(MatchError(ContainSubstring("notAfter is required when the subject is not the requester")))
+		Expect(user("alice").Create(ctx, u, client.DryRunAll)).
+			To(MatchError(ContainSubstring("notAfter is required when the subject is not the requester")))
 		set(u, "subject", subject("User", "alice"))
 		Expect(user("alice").Create(ctx, u, client.DryRunAll)).To(Succeed())
 	})
@@ -144,10 +149,13 @@ var _ = Describe("The schema", func() {
 			return out
 		}(), "spec.roles: Too many: 17: must have at most 16 items"),
 		Entry("no roles", "roles", []any{}, "spec.roles"),
-		Entry("maxDuration too short", "maxDuration", "9s", `spec.maxDuration: Invalid value: "9s": maxDuration must be between 10s and 24h, `+durationRule),
-		Entry("maxDuration too long", "maxDuration", "25h", `spec.maxDuration: Invalid value: "25h": maxDuration must be between 10s and 24h, `+durationRule),
+		Entry("maxDuration too short", "maxDuration", "9s",
+			`spec.maxDuration: Invalid value: "9s": maxDuration must be between 10s and 24h, `+durationRule),
+		Entry("maxDuration too long", "maxDuration", "25h",
+			`spec.maxDuration: Invalid value: "25h": maxDuration must be between 10s and 24h, `+durationRule),
 		Entry("maxDuration in words", "maxDuration", "1 week", "maxDuration must be between 10s and 24h"),
-		Entry("defaultDuration longer than maxDuration", "defaultDuration", "1h1s", "spec.defaultDuration: Invalid value: defaultDuration must not be longer than maxDuration"),
+		Entry("defaultDuration longer than maxDuration", "defaultDuration", "1h1s",
+			"spec.defaultDuration: Invalid value: defaultDuration must not be longer than maxDuration"),
 		Entry("approvalTimeout too long", "approvalTimeout", "168h1s", "approvalTimeout must be between 10s and 168h, "+durationRule),
 		Entry("empty selector", "namespaces.selector", map[string]any{}, "selector must not be empty; leave it out, or name the labels"),
 		Entry("empty expression", "conditions", []any{map[string]any{"expression": ""}}, "spec.conditions[0].expression"),
@@ -158,7 +166,8 @@ var _ = Describe("The schema", func() {
 			return out
 		}(), "spec.conditions: Too many: 17: must have at most 16 items"),
 		Entry("approval by nobody", "approvals", []any{map[string]any{"from": []any{}, "count": int64(1)}}, "spec.approvals[0].from"),
-		Entry("approval count 0", "approvals", []any{map[string]any{"from": []any{subject("User", "bob")}, "count": int64(0)}}, "spec.approvals[0].count"),
+		Entry("approval count 0", "approvals", []any{map[string]any{"from": []any{subject("User", "bob")}, "count": int64(0)}},
+			"spec.approvals[0].count"),
 	)
 
 	It("fills in what a policy leaves out", func(ctx SpecContext) {
@@ -183,15 +192,18 @@ var _ = Describe("The schema", func() {
 			}
 		}
 		for _, value := range []string{
-			"1h", "90m", "86400s", "1h30m", "1h0m0s", "24h", "10s", "0h10s", "00h00010m", "1h 30m", " 1h", "1h ", "1H", "1.5h", "1e1s", "１h", "1h1h", "1m1h",
-			"1hour", "1 hour", "2 days", "1w", "1h30", "+1h", "--1h", "1µs", "10000ms", "999h", "1d2h", "P1D", "PT1H", "null", "h", "1", "10", "∞", "10s\n", "010s",
+			"1h", "90m", "86400s", "1h30m", "1h0m0s", "24h", "10s", "0h10s", "00h00010m", "1h 30m", " 1h", "1h ", "1H", "1.5h",
+			"1e1s", "１h", "1h1h", "1m1h", "1hour", "1 hour", "2 days", "1w", "1h30", "+1h", "--1h", "1µs", "10000ms", "999h",
+			"1d2h", "P1D", "PT1H", "null", "h", "1", "10", "∞", "10s\n", "010s",
 		} {
 			try("duration", value, func(s string) error { _, err := time.ParseDuration(s); return err })
 		}
 		for _, value := range []string{
-			"2026-12-01T18:00:00Z", "2026-12-01T18:00:00z", "2026-12-01t18:00:00Z", "2026-12-01T18:00:00", "2026-12-01", "2026-12-01T18:00:00+01:00", "2026-12-01T18:00:00.5Z",
-			"2026-12-01T24:00:00Z", "2026-12-01T18:60:00Z", "2026-12-31T23:59:60Z", "2026-02-29T00:00:00Z", "2028-02-29T00:00:00Z", "2026-00-01T00:00:00Z", "2026-12-00T00:00:00Z",
-			"2026-12-01T18:00:00ZZ", "2026-12-01T18:00:00Z\n", "20261201T180000Z", "12026-12-01T18:00:00Z", "-2026-12-01T18:00:00Z", "2026-12-01 18:00:00Z", "2999-12-31T23:59:59Z", "",
+			"2026-12-01T18:00:00Z", "2026-12-01T18:00:00z", "2026-12-01t18:00:00Z", "2026-12-01T18:00:00", "2026-12-01",
+			"2026-12-01T18:00:00+01:00", "2026-12-01T18:00:00.5Z", "2026-12-01T24:00:00Z", "2026-12-01T18:60:00Z",
+			"2026-12-31T23:59:60Z", "2026-02-29T00:00:00Z", "2028-02-29T00:00:00Z", "2026-00-01T00:00:00Z",
+			"2026-12-00T00:00:00Z", "2026-12-01T18:00:00ZZ", "2026-12-01T18:00:00Z\n", "20261201T180000Z",
+			"12026-12-01T18:00:00Z", "-2026-12-01T18:00:00Z", "2026-12-01 18:00:00Z", "2999-12-31T23:59:59Z", "",
 		} {
 			try("notAfter", value, func(s string) error { _, err := time.Parse(time.RFC3339, s); return err })
 		}
@@ -228,7 +240,8 @@ var _ = Describe("A request", func() {
 		Expect(err).NotTo(HaveOccurred(), stderr)
 		lines := strings.Split(strings.TrimSpace(stdout), "\n")
 		Expect(strings.Fields(lines[0])).To(Equal(strings.Fields("NAME SUBJECT ROLE READY REASON EXPIRES AGE POLICY APPROVED-BY BINDING")))
-		Expect(strings.Fields(lines[1])).To(ContainElements("alice", "reader", "True", "Granted", req.Status.Grant.ExpiresAt.UTC().Format(time.RFC3339), req.Status.Policy.Name, req.Status.Grant.Binding))
+		Expect(strings.Fields(lines[1])).To(ContainElements("alice", "reader", "True", "Granted",
+			req.Status.Grant.ExpiresAt.UTC().Format(time.RFC3339), req.Status.Policy.Name, req.Status.Grant.Binding))
 		stdout, stderr, err = plane.Kubectl(ctx, config, "get", "lapse", "-n", ns)
 		Expect(err).NotTo(HaveOccurred(), stderr)
 		Expect(stdout).To(ContainSubstring(req.Name))

@@ -41,7 +41,9 @@ func forged(ns string) *rbacv1.RoleBinding {
 				v1alpha1.CreateByAnnotation:  now.Add(10 * time.Second).Format(time.RFC3339),
 				v1alpha1.RequestAnnotation:   "forged", v1alpha1.PolicyAnnotation: "none",
 			},
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: "forged", UID: stolenUID}},
+			OwnerReferences: []metav1.OwnerReference{
+				{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: "forged", UID: stolenUID},
+			},
 		},
 		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "reader"},
 		Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "eve"}},
@@ -89,7 +91,8 @@ var _ = Describe("A stolen token of the operator", func() {
 		ownName      = "the operator of Lapse may write only RoleBindings whose name begins with lapse-"
 		uidInName    = "the name must end with - and the first eight characters of label lapse.dev/request-uid"
 	)
-	const wholeName = "the name must be lapse-, the name of the AccessRequest in annotation lapse.dev/request, cut to 48 characters, and -, the first eight characters of label lapse.dev/request-uid"
+	const wholeName = "the name must be lapse-, the name of the AccessRequest in annotation lapse.dev/request, cut to 48 characters, and -, " +
+		"the first eight characters of label lapse.dev/request-uid"
 	account := func(ns, name string) rbacv1.Subject {
 		return rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: name}
 	}
@@ -127,12 +130,16 @@ var _ = Describe("A stolen token of the operator", func() {
 			"metadata.finalizers must be empty, since a finalizer keeps the access"),
 		Entry("for nobody", func(b *rbacv1.RoleBinding) { b.Subjects = nil }, oneSubject),
 		Entry("for two", func(b *rbacv1.RoleBinding) { b.Subjects = append(b.Subjects, account("default", "default")) }, oneSubject),
-		Entry("for system:masters", subject(rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "system:masters"}), noSystem),
-		Entry("for everybody", subject(rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "system:authenticated"}), noSystem),
-		Entry("for itself as a User", subject(rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: operator.Username}), noSystem),
+		Entry("for system:masters", subject(rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "system:masters"}),
+			noSystem),
+		Entry("for everybody", subject(rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "system:authenticated"}),
+			noSystem),
+		Entry("for itself as a User", subject(rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: operator.Username}),
+			noSystem),
 		Entry("for itself", subject(account(operator.Namespace, operator.ServiceAccount)), noOperator),
 		Entry("for a neighbour in its namespace", subject(account(operator.Namespace, "default")), noOperator),
-		Entry("in its own namespace", func(b *rbacv1.RoleBinding) { b.Namespace = operator.Namespace }, "nothing is granted in lapse-system, the namespace of the operator"),
+		Entry("in its own namespace", func(b *rbacv1.RoleBinding) { b.Namespace = operator.Namespace },
+			"nothing is granted in lapse-system, the namespace of the operator"),
 		Entry("of its own role", func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "lapse-manager" }, ownRoles),
 		Entry("of its own right to bind", func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "lapse-bindable" }, ownRoles),
 	)
@@ -142,7 +149,10 @@ var _ = Describe("A stolen token of the operator", func() {
 		newPolicy(ctx, policyFor(ns))
 		req := h.granted(ctx, alice, builders.Request(strings.Repeat("a", 60)).In(ns).ForClusterRole("reader").Lasting(time.Hour).Build())
 		second := bindingOf(ctx, req)
-		second.ObjectMeta = metav1.ObjectMeta{Namespace: ns, Name: "lapse-aaa-" + string(req.UID[:8]), Labels: second.Labels, Annotations: second.Annotations, OwnerReferences: second.OwnerReferences}
+		second.ObjectMeta = metav1.ObjectMeta{
+			Namespace: ns, Name: "lapse-aaa-" + string(req.UID[:8]),
+			Labels: second.Labels, Annotations: second.Annotations, OwnerReferences: second.OwnerReferences,
+		}
 		second.Annotations[v1alpha1.CreateByAnnotation] = inUTC(10 * time.Second)
 		second.Subjects[0].Name = "eve"
 		Expect(asOperator.Create(ctx, second)).To(Succeed())
@@ -169,10 +179,12 @@ var _ = Describe("A stolen token of the operator", func() {
 		b := forged(ns)
 		b.Annotations[v1alpha1.CreateByAnnotation] = inUTC(-2 * time.Second)
 		Expect(asOperator.Create(ctx, b.DeepCopy())).To(MatchError(ContainSubstring(
-			"denied request: decided too long ago: annotation lapse.dev/create-by " + b.Annotations[v1alpha1.CreateByAnnotation] + " is before now, ")))
+			"denied request: decided too long ago: annotation lapse.dev/create-by " + b.Annotations[v1alpha1.CreateByAnnotation] +
+				" is before now, ")))
 		b.Annotations[v1alpha1.CreateByAnnotation] = inUTC(70 * time.Second)
 		Expect(asOperator.Create(ctx, b.DeepCopy())).To(MatchError(ContainSubstring(
-			"denied request: annotation lapse.dev/create-by " + b.Annotations[v1alpha1.CreateByAnnotation] + " is more than 60 seconds after now, ")))
+			"denied request: annotation lapse.dev/create-by " + b.Annotations[v1alpha1.CreateByAnnotation] +
+				" is more than 60 seconds after now, ")))
 		b.Annotations[v1alpha1.CreateByAnnotation] = inUTC(50 * time.Second)
 		Expect(asOperator.Create(ctx, b)).To(Succeed())
 	})
@@ -181,7 +193,8 @@ var _ = Describe("A stolen token of the operator", func() {
 		b := forged(newNamespace(ctx))
 		b.RoleRef.Name = "forbidden"
 		Expect(asOperator.Create(ctx, b)).To(MatchError(ContainSubstring(
-			`user "system:serviceaccount:lapse-system:lapse-manager" (groups=["system:serviceaccounts" "system:serviceaccounts:lapse-system" "system:authenticated"]) ` +
+			`user "system:serviceaccount:lapse-system:lapse-manager" (groups=["system:serviceaccounts" "system:serviceaccounts:lapse-system" ` +
+				`"system:authenticated"]) ` +
 				"is attempting to grant RBAC permissions not currently held")))
 	})
 
@@ -201,7 +214,8 @@ var _ = Describe("A stolen token of the operator", func() {
 
 		b := forged(ns)
 		Expect(asOperator.Create(ctx, b)).To(Succeed())
-		refused := MatchError(ContainSubstring(`denied request: RoleBinding "lapse-forged-12345678" belongs to Lapse and may only lose subjects and finalizers; ` +
+		refused := MatchError(ContainSubstring(`denied request: ` +
+			`RoleBinding "lapse-forged-12345678" belongs to Lapse and may only lose subjects and finalizers; ` +
 			`to end the access, delete it or its AccessRequest "forged"`))
 		put := func(change func(*rbacv1.RoleBinding)) error {
 			changed := b.DeepCopy()
@@ -213,12 +227,15 @@ var _ = Describe("A stolen token of the operator", func() {
 		Expect(put(subject(account("default", "default")))).To(refused)
 		Expect(put(func(b *rbacv1.RoleBinding) { b.OwnerReferences = nil })).To(refused)
 		Expect(put(func(b *rbacv1.RoleBinding) { b.Finalizers = []string{"example.com/pin"} })).To(refused)
-		Expect(put(func(b *rbacv1.RoleBinding) { b.Subjects, b.Finalizers = nil, []string{"example.com/pin"} })).To(refused, "not even while it empties it")
+		Expect(put(func(b *rbacv1.RoleBinding) { b.Subjects, b.Finalizers = nil, []string{"example.com/pin"} })).
+			To(refused, "not even while it empties it")
 
 		By("emptying it with a copy that is old")
 		Expect(put(func(b *rbacv1.RoleBinding) { b.Subjects, b.Labels, b.Annotations = nil, nil, nil })).To(Succeed())
-		Expect(put(func(*rbacv1.RoleBinding) {})).To(MatchError(ContainSubstring("may only lose subjects and finalizers")), "never to be filled again")
-		Expect(put(func(b *rbacv1.RoleBinding) { b.Subjects = nil })).To(MatchError(ContainSubstring("may only lose subjects and finalizers")), "nor to be told otherwise")
+		Expect(put(func(*rbacv1.RoleBinding) {})).
+			To(MatchError(ContainSubstring("may only lose subjects and finalizers")), "never to be filled again")
+		Expect(put(func(b *rbacv1.RoleBinding) { b.Subjects = nil })).
+			To(MatchError(ContainSubstring("may only lose subjects and finalizers")), "nor to be told otherwise")
 	})
 
 	It("may take off what pins a binding, and the collector its owner, and neither more", func(ctx SpecContext) {
@@ -250,7 +267,8 @@ var _ = Describe("A stolen token of the operator", func() {
 			Expect(attempt(ctx)).To(MatchError(ContainSubstring(`User "`+operator.Username+`" cannot `+what)), what)
 		}
 		// Kubernetes 1.36 says which kind of impersonation it is.
-		Expect(actAsAdmin(ctx, ns)).To(MatchError(MatchRegexp(`User "` + operator.Username + `" cannot (impersonate resource "users"|impersonate-on:user-info:list resource "configmaps")`)))
+		Expect(actAsAdmin(ctx, ns)).To(MatchError(MatchRegexp(`User "` + operator.Username +
+			`" cannot (impersonate resource "users"|impersonate-on:user-info:list resource "configmaps")`)))
 	})
 
 	It("asks for nothing that it decides itself", func(ctx SpecContext) {
@@ -260,8 +278,10 @@ var _ = Describe("A stolen token of the operator", func() {
 		Expect(user("alice").Create(ctx, req)).To(Succeed())
 		changed := req.DeepCopy()
 		changed.Spec.Reason = "INC-2: another"
-		Expect(asOperator.Update(ctx, changed)).To(MatchError(ContainSubstring(`cannot update resource "accessrequests" in API group "lapse.dev"`)))
-		Expect(asOperator.Create(ctx, builders.Decision("yes", req, v1alpha1.VerdictApprove))).To(MatchError(ContainSubstring(`cannot create resource "accessdecisions" in API group "lapse.dev"`)))
+		Expect(asOperator.Update(ctx, changed)).
+			To(MatchError(ContainSubstring(`cannot update resource "accessrequests" in API group "lapse.dev"`)))
+		Expect(asOperator.Create(ctx, builders.Decision("yes", req, v1alpha1.VerdictApprove))).
+			To(MatchError(ContainSubstring(`cannot create resource "accessdecisions" in API group "lapse.dev"`)))
 	})
 })
 
@@ -279,11 +299,15 @@ func otherAttempts(ns string) map[string]func(context.Context) error {
 		return func(ctx context.Context) error { return asOperator.Delete(ctx, obj) }
 	}
 	attempts := map[string]func(context.Context) error{
-		`update resource "roles"`:               update(&rbacv1.Role{ObjectMeta: within}),
-		`create resource "roles"`:               create(&rbacv1.Role{ObjectMeta: within}),
-		`update resource "clusterroles"`:        update(&rbacv1.ClusterRole{ObjectMeta: named("reader")}),
-		`create resource "clusterroles"`:        create(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "more", Labels: map[string]string{v1alpha1.BindableLabel: "true"}}}),
-		`create resource "clusterrolebindings"`: create(&rbacv1.ClusterRoleBinding{ObjectMeta: named("x"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "reader"}}),
+		`update resource "roles"`:        update(&rbacv1.Role{ObjectMeta: within}),
+		`create resource "roles"`:        create(&rbacv1.Role{ObjectMeta: within}),
+		`update resource "clusterroles"`: update(&rbacv1.ClusterRole{ObjectMeta: named("reader")}),
+		`create resource "clusterroles"`: create(&rbacv1.ClusterRole{
+			ObjectMeta: metav1.ObjectMeta{Name: "more", Labels: map[string]string{v1alpha1.BindableLabel: "true"}},
+		}),
+		`create resource "clusterrolebindings"`: create(&rbacv1.ClusterRoleBinding{
+			ObjectMeta: named("x"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "reader"},
+		}),
 		`patch resource "rolebindings"`: func(ctx context.Context) error {
 			return asOperator.Patch(ctx, forged(ns), client.RawPatch(types.MergePatchType, []byte(`{}`)))
 		},
@@ -296,21 +320,32 @@ func otherAttempts(ns string) map[string]func(context.Context) error {
 		`list resource "secrets"`:   func(ctx context.Context) error { return asOperator.List(ctx, &corev1.SecretList{}) },
 		`create resource "secrets"`: create(&corev1.Secret{ObjectMeta: within}),
 		`create resource "serviceaccounts/token"`: func(ctx context.Context) error {
-			return asOperator.SubResource("token").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: operator.ServiceAccount}}, &authenticationv1.TokenRequest{})
+			own := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: operator.ServiceAccount}}
+			return asOperator.SubResource("token").Create(ctx, own, &authenticationv1.TokenRequest{})
 		},
-		`create resource "serviceaccounts"`:                   create(&corev1.ServiceAccount{ObjectMeta: within}),
-		`create resource "pods"`:                              create(&corev1.Pod{ObjectMeta: within}),
-		`create resource "deployments"`:                       create(&appsv1.Deployment{ObjectMeta: within}),
-		`update resource "deployments"`:                       update(&appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: operator.ServiceAccount}}),
-		`update resource "namespaces"`:                        update(&corev1.Namespace{ObjectMeta: named(ns)}),
-		`create resource "accesspolicies"`:                    create(builders.Policy("mine").Build()),
-		`update resource "accesspolicies"`:                    update(builders.Policy("mine").Build()),
-		`delete resource "accesspolicies"`:                    remove(builders.Policy("mine").Build()),
-		`create resource "validatingadmissionpolicies"`:       create(&admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: named("x")}),
-		`delete resource "validatingadmissionpolicies"`:       remove(&admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: named(operator.ManagedBindingGuard)}),
-		`update resource "validatingadmissionpolicies"`:       update(&admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: named(operator.ManagedBindingGuard)}),
-		`delete resource "validatingadmissionpolicybindings"`: remove(&admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: named(operator.ManagedBindingGuard)}),
-		`create resource "validatingwebhookconfigurations"`:   create(&admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: named("x")}),
+		`create resource "serviceaccounts"`: create(&corev1.ServiceAccount{ObjectMeta: within}),
+		`create resource "pods"`:            create(&corev1.Pod{ObjectMeta: within}),
+		`create resource "deployments"`:     create(&appsv1.Deployment{ObjectMeta: within}),
+		`update resource "deployments"`: update(&appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: operator.ServiceAccount},
+		}),
+		`update resource "namespaces"`:                  update(&corev1.Namespace{ObjectMeta: named(ns)}),
+		`create resource "accesspolicies"`:              create(builders.Policy("mine").Build()),
+		`update resource "accesspolicies"`:              update(builders.Policy("mine").Build()),
+		`delete resource "accesspolicies"`:              remove(builders.Policy("mine").Build()),
+		`create resource "validatingadmissionpolicies"`: create(&admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: named("x")}),
+		`delete resource "validatingadmissionpolicies"`: remove(&admissionregistrationv1.ValidatingAdmissionPolicy{
+			ObjectMeta: named(operator.ManagedBindingGuard),
+		}),
+		`update resource "validatingadmissionpolicies"`: update(&admissionregistrationv1.ValidatingAdmissionPolicy{
+			ObjectMeta: named(operator.ManagedBindingGuard),
+		}),
+		`delete resource "validatingadmissionpolicybindings"`: remove(&admissionregistrationv1.ValidatingAdmissionPolicyBinding{
+			ObjectMeta: named(operator.ManagedBindingGuard),
+		}),
+		`create resource "validatingwebhookconfigurations"`: create(&admissionregistrationv1.ValidatingWebhookConfiguration{
+			ObjectMeta: named("x"),
+		}),
 	}
 	if stamps {
 		attempts[`create resource "mutatingadmissionpolicies"`] = create(&admissionregistrationv1.MutatingAdmissionPolicy{ObjectMeta: named("x")})

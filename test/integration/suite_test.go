@@ -88,7 +88,8 @@ func createRoles(ctx context.Context) {
 			{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: verbs},
 		}})).To(Succeed())
 	}
-	allowBind(ctx, operator.ServiceAccount, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: operator.Namespace, Name: operator.ServiceAccount}, "reader", "writer")
+	allowBind(ctx, operator.ServiceAccount,
+		rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: operator.Namespace, Name: operator.ServiceAccount}, "reader", "writer")
 	bindCluster(ctx, "askers", "lapse-requester", rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "askers"})
 }
 

@@ -32,7 +32,10 @@ var _ = Describe("Access whose end somebody undoes", func() {
 	// undo keeps the subjects of the RoleBindings in the namespace as they are.
 	undo := func(ctx context.Context) (stop func()) {
 		GinkgoHelper()
-		updates := operator.Foreign{Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings", Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update}}
+		updates := operator.Foreign{
+			Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings",
+			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update},
+		}
 		remove, err := updates.PutSubjectsBack(ctx, admin)
 		Expect(err).NotTo(HaveOccurred())
 		stop = func() { Expect(remove(ctx)).To(Succeed()) }
@@ -48,7 +51,10 @@ var _ = Describe("Access whose end somebody undoes", func() {
 	}
 
 	It("by putting the subjects back is not said to have ended while it goes on", func(ctx SpecContext) {
-		deletions := operator.Foreign{Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings", Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Delete}}
+		deletions := operator.Foreign{
+			Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings",
+			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Delete},
+		}
 		remove, err := deletions.Refuse(ctx, admin, "nothing is deleted here")
 		Expect(err).NotTo(HaveOccurred())
 		DeferCleanup(func(ctx SpecContext) { Expect(remove(ctx)).To(Succeed()) })
@@ -59,7 +65,8 @@ var _ = Describe("Access whose end somebody undoes", func() {
 		Eventually(func() error { return admin.Delete(ctx, bindingOf(ctx, req), client.DryRunAll) }).WithContext(ctx).ShouldNot(Succeed())
 
 		h.clock.SetTime(req.Status.Grant.ExpiresAt.Time)
-		Expect(h.step(ctx, req)).To(MatchError(And(ContainSubstring("its subjects were put back by a mutating webhook"), ContainSubstring("nothing is deleted here"))))
+		Expect(h.step(ctx, req)).
+			To(MatchError(And(ContainSubstring("its subjects were put back by a mutating webhook"), ContainSubstring("nothing is deleted here"))))
 		_, err = h.requests.Reconcile(ctx, requestFor(req))
 		Expect(err).To(HaveOccurred())
 		Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())

@@ -20,7 +20,10 @@ import (
 // pass when it has not answered for so long.
 func answerNothing(ctx context.Context, c client.Client, namespace string, timeout time.Duration) {
 	GinkgoHelper()
-	deletions := operator.Foreign{Namespace: namespace, Group: rbacv1.GroupName, Resource: "rolebindings", Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Delete}}
+	deletions := operator.Foreign{
+		Namespace: namespace, Group: rbacv1.GroupName, Resource: "rolebindings",
+		Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Delete},
+	}
 	remove, err := deletions.Swallow(ctx, c, timeout)
 	DeferCleanup(func(ctx SpecContext) { Expect(remove(ctx)).To(Succeed()) }, NodeTimeout(20*time.Second))
 	Expect(err).NotTo(HaveOccurred())

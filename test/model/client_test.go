@@ -134,7 +134,9 @@ func (a apiClient) Create(_ context.Context, obj client.Object, _ ...client.Crea
 }
 
 func (a apiClient) Update(_ context.Context, obj client.Object, _ ...client.UpdateOption) error {
-	return failure(a.ask(call{verb: update, kind: bindings, slot: slotOf(obj.GetName()), payload: a.put(obj.(*rbacv1.RoleBinding).DeepCopy())}))
+	return failure(a.ask(call{
+		verb: update, kind: bindings, slot: slotOf(obj.GetName()), payload: a.put(obj.(*rbacv1.RoleBinding).DeepCopy()),
+	}))
 }
 
 func (a apiClient) Delete(_ context.Context, obj client.Object, opts ...client.DeleteOption) error {

@@ -20,7 +20,8 @@ var (
 	tampering = []edit{addSubject, pin, putOff, putOffFar, strip, deleteBinding, occupyName}
 	deleting  = []edit{deleteRequest, deleteRequestInForeground, createAgain}
 	deciding  = []edit{
-		narrowPolicy, deletePolicy, decide(v1alpha1.VerdictRevoke, requester), decide(v1alpha1.VerdictRevoke, approver), decide(v1alpha1.VerdictDeny, approver),
+		narrowPolicy, deletePolicy, decide(v1alpha1.VerdictRevoke, requester), decide(v1alpha1.VerdictRevoke, approver),
+		decide(v1alpha1.VerdictDeny, approver),
 	}
 	approving = []edit{
 		decide(v1alpha1.VerdictApprove, approver), decide(v1alpha1.VerdictApprove, requester), withdraw,
@@ -39,9 +40,15 @@ var scenarios = []struct {
 	{scenario{name: "the binding is tampered with", budget: budget{ticks: 4, edits: 2}, edits: tampering}, 13, 16},
 	{scenario{name: "tampered with, killed and lost", budget: budget{ticks: 3, edits: 1, crashes: 1, faults: 1}, edits: tampering}, 13, 16},
 	{scenario{name: "the request is deleted and created again", budget: budget{ticks: 3, edits: 2, faults: 1}, edits: deleting}, 13, 16},
-	{scenario{name: "people and policies end it", budget: budget{ticks: 3, edits: 2, crashes: 1}, edits: slices.Concat(deciding, deleting)}, 9, 12},
+	{
+		scenario{name: "people and policies end it", budget: budget{ticks: 3, edits: 2, crashes: 1}, edits: slices.Concat(deciding, deleting)},
+		9, 12,
+	},
 	{scenario{name: "approvals", budget: budget{ticks: 2, edits: 2}, edits: slices.Concat(approving, deciding), approval: true}, 10, 12},
-	{scenario{name: "what is over is forgotten", budget: budget{ticks: 4, edits: 1}, edits: slices.Concat(deleting, deciding), retention: tick}, 13, 16},
+	{scenario{
+		name: "what is over is forgotten", budget: budget{ticks: 4, edits: 1}, edits: slices.Concat(deleting, deciding),
+		retention: tick,
+	}, 13, 16},
 }
 
 func TestNoOrderOfEventsBreaksAPromise(t *testing.T) {

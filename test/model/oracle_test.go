@@ -60,7 +60,8 @@ func (m *machine) judge(before, after *server, c call, r *replica) string {
 	case c.verb == patch:
 		return m.judgeRecord(before, after)
 	case c.kind == bindings && (c.verb == remove || c.verb == update):
-		after.seen[c.slot].untraced = after.seen[c.slot].untraced || after.bindings[c.slot] == 0 && !m.recorded(before, c.slot) && r.remembered[c.slot] != 0
+		after.seen[c.slot].untraced = after.seen[c.slot].untraced || after.bindings[c.slot] == 0 && !m.recorded(before, c.slot) &&
+			r.remembered[c.slot] != 0
 		return m.judgeEnd(before, after, c.slot)
 	}
 	return ""
@@ -136,7 +137,10 @@ func (m *machine) judgeRecord(before, after *server) string {
 		made |= w.said
 	}
 	return first([]rule{
-		{old.Status.State.Final() && old.Status.State != now.Status.State, fmt.Sprintf("I3: the final state %s was written over with %s", old.Status.State, now.Status.State)},
+		{
+			old.Status.State.Final() && old.Status.State != now.Status.State,
+			fmt.Sprintf("I3: the final state %s was written over with %s", old.Status.State, now.Status.State),
+		},
 		{was != nil && (is == nil || !was.ExpiresAt.Equal(&is.ExpiresAt)), "I2: the recorded expiry changed"},
 		{is != nil && made&(1<<expiryBit(is)) == 0, "I2: a grant is recorded that the operator never made"},
 		{now.Status.State == v1alpha1.StateActive && is == nil, "I1: active without a grant"},

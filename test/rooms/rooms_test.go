@@ -36,10 +36,12 @@ var forbidden = map[string][]string{
 	},
 	// The reaper works without the operator, and the plugin links it.
 	"internal/reap": {
-		module + "internal/policy", module + "internal/grant", module + "internal/admission", module + "controllers", celGo, controllerRuntime, clientGo,
+		module + "internal/policy", module + "internal/grant", module + "internal/admission", module + "controllers", celGo, controllerRuntime,
+		clientGo,
 	},
 	"internal/binding": {
-		module + "internal/policy", module + "internal/grant", module + "internal/admission", module + "controllers", celGo, controllerRuntime, clientGo,
+		module + "internal/policy", module + "internal/grant", module + "internal/admission", module + "controllers", celGo, controllerRuntime,
+		clientGo,
 	},
 	"internal/unbind":     {module + "internal", module + "controllers", module + "api", celGo},
 	"internal/seats":      {anyOfLapse, celGo},
