@@ -150,11 +150,14 @@ bench-cli: build controlplane ## Measure the start of kubectl lapse get next to 
 	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench PluginStart -benchtime 1x
 
 FUZZTIME ?= 200000x
+FUZZ := -test.run '^$$' -test.fuzztime $(FUZZTIME) -test.fuzzminimizetime 10x
+# A package is built once; go test would do so for each of its fuzz tests.
 .PHONY: fuzz
 fuzz: ## Fuzz every parser and what leads from input to a decision, FUZZTIME each: a quarter of an hour
-	@grep -rlE '^func Fuzz' --include=*_test.go . | while read -r file; do \
-		grep -oE '^func Fuzz[A-Za-z]+' $$file | sed 's/func //' | while read -r name; do \
-			go test "$$(dirname $$file)" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x || exit 1; done || exit 1; done
+	@grep -rlE '^func Fuzz' --include=*_test.go . | xargs -n 1 dirname | sort -u | while read -r dir; do \
+		go test -c -fuzz . -o bin/fuzz.test $$dir && cache=$$(go env GOCACHE)/fuzz/$$(go list $$dir) || exit 1; \
+		grep -ohE '^func Fuzz[A-Za-z]+' $$dir/*_test.go | sed 's/func //' | while read -r name; do \
+			(cd $$dir && $(CURDIR)/bin/fuzz.test $(FUZZ) -test.fuzzcachedir $$cache -test.fuzz "^$$name\$$" < /dev/null) || exit 1; done || exit 1; done
 
 # A number of inputs, and not a time: Go's fuzzer fails when its time ends while it is
 # busy (https://go.dev/issue/75804).
