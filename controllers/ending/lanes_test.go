@@ -56,7 +56,8 @@ func TestAccessEndsAtItsDeadlineAndByAStandby2SecondsLater(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			owner := binding.Owner{Key: types.NamespacedName{Namespace: "payments", Name: "debug"}, UID: "6f1c2d3e-0000"}
-			b := binding.New(binding.Terms{Owner: owner}, v1alpha1.Grant{ExpiresAt: metav1.NewTime(noon), GrantedAt: metav1.NewTime(noon.Add(-time.Hour))})
+			given := v1alpha1.Grant{GrantedAt: metav1.NewTime(noon.Add(-time.Hour)), ExpiresAt: metav1.NewTime(noon)}
+			b := binding.New(binding.Terms{Owner: owner}, given)
 			b.UID, b.CreationTimestamp = "b1", metav1.NewTime(noon.Add(-time.Hour))
 			b.Name = binding.Name(&metav1.ObjectMeta{Name: owner.Key.Name, UID: owner.UID})
 			server, here := &oneBinding{binding: b}, clocktesting.NewFakeClock(noon.Add(tc.late-time.Second))
