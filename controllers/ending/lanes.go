@@ -116,7 +116,7 @@ func (l lane) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, err
 	}
 }
 
-// elsewhere is the lane that a binding belongs into, whose access is over; nil is this one.
+// elsewhere is the lane of a binding whose access has to end; nil is this one.
 func (l lane) elsewhere(b *rbacv1.RoleBinding) chan<- event.GenericEvent {
 	switch {
 	case len(b.Subjects) == 0:

@@ -22,9 +22,9 @@ import (
 // spareRetry is when a spare deletion that had to wait is tried again.
 const spareRetry = 5 * time.Second
 
-// errSpareWaits is of a deletion that controllers/ending sees to as well: the time of the
-// binding is over, or nobody holds a role by it. Only so many of them may wait for the API
-// server.
+// errSpareWaits says that a deletion is tried again later. controllers/ending tries it as
+// well, since the binding is past its deadline or gives nothing, so only a few deletions of
+// this kind may wait for the API server here.
 var errSpareWaits = errors.New("a deletion that nobody's access waits for has to wait")
 
 // urgent says whether access goes on by a request before its deadline that has to end, as

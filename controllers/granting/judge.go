@@ -44,66 +44,38 @@ func newJudges(c client.Client, live client.Reader, limits policy.Limits) judges
 	return judges{cached: c, live: live, authorizer: c, compiled: policy.NewCache(compiledPolicies), limits: limits, digests: lru.New(knownDigests)}
 }
 
-// byCache judges a request by what the cache says. It reads nothing from the API server
-// but Roles.
-func (j judges) byCache(ctx context.Context, now time.Time, req *v1alpha1.AccessRequest) grant.Judge {
-	return j.by(ctx, j.cached, req, func() (policy.Decision, error) {
-		return j.evaluate(ctx, j.cached, j.cached, asOf(now, req), req)
-	})
-}
-
-// byServer judges a request by what the API server says. Policies are many: what those of
-// the cache allow is allowed by one, which is confirmed before access is given. A refusal
-// is for good, so it is made by all policies as they are now.
-func (j judges) byServer(ctx context.Context, now time.Time, req *v1alpha1.AccessRequest) grant.Judge {
-	return j.by(ctx, j.live, req, func() (policy.Decision, error) {
-		d, err := j.evaluate(ctx, j.cached, j.live, asOf(now, req), req)
-		if err != nil || d.Verdict == policy.Allowed {
-			return d, err
-		}
-		return j.evaluate(ctx, j.live, j.live, asOf(now, req), req)
-	})
-}
-
-// asOf is the time as of which a request is judged: access that begins later is judged as
-// of its beginning, and again then.
-func asOf(now time.Time, req *v1alpha1.AccessRequest) time.Time {
-	if start := req.Spec.NotBefore; start != nil && start.After(now) {
-		return start.Time
-	}
-	return now
-}
-
-func (j judges) by(ctx context.Context, reader client.Reader, req *v1alpha1.AccessRequest, decide func() (policy.Decision, error)) grant.Judge {
+// of is the judge of one request, by the policies that one reader has and by the rest that
+// the other one has.
+func (j judges) of(ctx context.Context, policies, rest client.Reader, now time.Time, req *v1alpha1.AccessRequest) grant.Judge {
 	return grant.Judge{
-		Decide:     decide,
-		Objections: func(g v1alpha1.Grant) ([]string, error) { return j.objections(ctx, reader, req, g) },
-		MayEnd:     j.mayEnd(ctx, reader, req),
+		Decide: func() (policy.Decision, error) {
+			// Access that begins later is judged as of its beginning, and again then.
+			if start := req.Spec.NotBefore; start != nil && start.After(now) {
+				now = start.Time
+			}
+			in, err := j.input(ctx, rest, now, req)
+			if err != nil {
+				return policy.Decision{}, err
+			}
+			all, err := j.policies(ctx, policies)
+			if err != nil {
+				return policy.Decision{}, err
+			}
+			return policy.Evaluate(in, all)
+		},
+		Objections: func(g v1alpha1.Grant) ([]string, error) { return j.objections(ctx, policies, rest, req, g) },
+		MayEnd:     j.mayEnd(ctx, policies, req),
 		RoleChange: func(g v1alpha1.Grant) (policy.RoleChange, error) { return j.roleChange(ctx, req, g) },
 	}
 }
 
-// evaluate a request by all policies that one reader has, and by the rest that the other
-// one has.
-func (j judges) evaluate(ctx context.Context, policies, reader client.Reader, now time.Time, req *v1alpha1.AccessRequest) (policy.Decision, error) {
-	in, err := j.input(ctx, reader, now, req)
-	if err != nil {
-		return policy.Decision{}, err
-	}
-	all, err := j.policies(ctx, policies)
-	if err != nil {
-		return policy.Decision{}, err
-	}
-	return policy.Evaluate(in, all)
-}
-
 // objections of the policy that allowed a grant, if it changed since.
-func (j judges) objections(ctx context.Context, reader client.Reader, req *v1alpha1.AccessRequest, g v1alpha1.Grant) ([]string, error) {
+func (j judges) objections(ctx context.Context, policies, rest client.Reader, req *v1alpha1.AccessRequest, g v1alpha1.Grant) ([]string, error) {
 	ref := req.Status.Policy
 	if ref == nil {
 		return []string{"the request names no policy"}, nil
 	}
-	p, err := named(ctx, reader, ref.Name)
+	p, err := named(ctx, policies, ref.Name)
 	switch {
 	case err != nil:
 		return nil, err
@@ -112,7 +84,7 @@ func (j judges) objections(ctx context.Context, reader client.Reader, req *v1alp
 	case p.Generation == ref.Generation:
 		return nil, nil
 	}
-	in, err := j.input(ctx, reader, g.GrantedAt.Time, req)
+	in, err := j.input(ctx, rest, g.GrantedAt.Time, req)
 	if err != nil {
 		return nil, err
 	}
@@ -120,15 +92,15 @@ func (j judges) objections(ctx context.Context, reader client.Reader, req *v1alp
 }
 
 // mayEnd says whether somebody may deny or revoke under a policy. That he may not is
-// believed only of the API server: the policy may be newer than what the reader knows.
-func (j judges) mayEnd(ctx context.Context, reader client.Reader, req *v1alpha1.AccessRequest) func(string, *v1alpha1.Identity) (bool, error) {
+// believed only of the API server: the policy may be newer than those.
+func (j judges) mayEnd(ctx context.Context, policies client.Reader, req *v1alpha1.AccessRequest) func(string, *v1alpha1.Identity) (bool, error) {
 	type answer struct {
 		policy *v1alpha1.AccessPolicy
 		err    error
 	}
 	asked := map[string]answer{} // each once, however many decisions there are
 	return func(name string, who *v1alpha1.Identity) (bool, error) {
-		known, err := named(ctx, reader, name)
+		known, err := named(ctx, policies, name)
 		if err != nil {
 			return false, err
 		}

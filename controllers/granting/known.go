@@ -16,7 +16,8 @@ import (
 	"github.com/lapse-dev/lapse/internal/binding"
 )
 
-// Known tells what a reader knows of the request of a binding; nothing until it is synced.
+// Known tells what a cache knows of the request of a binding: Unknown until the cache has
+// caught up.
 func Known(reader client.Reader, synced func() bool) func(context.Context, binding.Owner) binding.RequestIs {
 	return func(ctx context.Context, owner binding.Owner) binding.RequestIs {
 		if !synced() {

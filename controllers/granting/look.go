@@ -19,41 +19,48 @@ import (
 )
 
 // decide says what comes next: by a view of the cache and, unless that ends access or
-// changes nothing, by a view of the API server. An end by a policy alone is looked at
-// twice, too: the cache may not have seen the policy yet by which the grant was made. If
-// the API server does not tell, access ends.
+// changes nothing, by a view of the API server.
 func (r *RequestReconciler) decide(ctx context.Context, now time.Time, req *v1alpha1.AccessRequest) (grant.Step, grant.Observed, error) {
 	seen, err := r.observe(ctx, r.client, req)
 	if err != nil {
 		return grant.Step{}, seen, err
 	}
-	step, err := grant.Next(now, req, r.judges.byCache(ctx, now, req), seen, r.settings)
-	switch {
-	case err != nil, step.Ends() && !step.Withdraws(), settled(now, req, step):
-		return step, seen, err
-	case step.Withdraws():
-		again := req.DeepCopy()
-		ctx, cancel := context.WithTimeout(ctx, liveTimeout)
-		defer cancel()
-		confirmed, seenAgain, err := r.decideByServer(ctx, again)
-		if err != nil {
-			return step, seen, nil
-		}
-		*req = *again
-		return confirmed, seenAgain, nil
-	default:
-		return r.decideByServer(ctx, req)
+	step, err := grant.Next(now, req, r.judges.of(ctx, r.client, r.client, now, req), seen, r.settings)
+	if err == nil && step.Withdraws() {
+		step = r.confirmWithdrawal(ctx, now, req, seen, step)
 	}
+	if err != nil || step.Ends() || settled(now, req, step) {
+		return step, seen, err
+	}
+	return r.decideByServer(ctx, req)
 }
 
-// decideByServer reads everything from the API server, the request into req.
+// confirmWithdrawal judges a grant again that its policy is said to allow no more: the
+// cache may not have seen that policy yet, by which the grant was made. If the API server
+// does not answer, access ends.
+func (r *RequestReconciler) confirmWithdrawal(ctx context.Context, now time.Time, req *v1alpha1.AccessRequest, seen grant.Observed, step grant.Step) grant.Step {
+	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
+	defer cancel()
+	if again, err := grant.Next(now, req, r.judges.of(ctx, r.live, r.live, now, req), seen, r.settings); err == nil {
+		return again
+	}
+	return step
+}
+
+// decideByServer reads everything from the API server, the request into req. Policies are
+// many, and those of the cache do to allow something: that is allowed by one policy, which
+// is confirmed before access is given. What is for good is decided by all policies as they
+// are now.
 func (r *RequestReconciler) decideByServer(ctx context.Context, req *v1alpha1.AccessRequest) (grant.Step, grant.Observed, error) {
 	seen, gone, err := r.observeServer(ctx, req)
 	if err != nil || gone {
 		return grant.Step{}, seen, err
 	}
 	now := r.clock.Now() // by the clock that those answers showed
-	step, err := grant.Next(now, req, r.judges.byServer(ctx, now, req), seen, r.settings)
+	step, err := grant.Next(now, req, r.judges.of(ctx, r.client, r.live, now, req), seen, r.settings)
+	if err == nil && step.Rejects() {
+		step, err = grant.Next(now, req, r.judges.of(ctx, r.live, r.live, now, req), seen, r.settings)
+	}
 	return step, seen, err
 }
 

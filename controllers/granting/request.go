@@ -43,7 +43,7 @@ type RequestReconciler struct {
 	settings grant.Settings
 	// spares bounds how many deletions there are at once that nobody's access waits for.
 	spares chan struct{}
-	// pinned are the bindings that were told to be.
+	// pinned are the bindings of which it was told that finalizers keep them.
 	pinned *binding.UIDs
 }
 

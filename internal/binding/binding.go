@@ -106,7 +106,7 @@ func Differences(got, want *rbacv1.RoleBinding) []string {
 }
 
 // MadeBy says whether a binding is what the operator makes by such terms, whatever its
-// times, its policy and its finalizers; or that with its subjects taken off. Anything else
+// times, its policy and its finalizers. Its subjects may have been taken off. Anything else
 // is a stranger's.
 func MadeBy(b *rbacv1.RoleBinding, t Terms) bool {
 	if !OwnedBy(b, t.Owner.UID) {

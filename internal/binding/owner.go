@@ -61,10 +61,10 @@ type RequestIs int
 const (
 	// Unknown: it cannot be told.
 	Unknown RequestIs = iota
-	// Missing: there is no such request.
+	// Missing: the cache shows no such request. Ask the API server before you believe it.
 	Missing
-	// Unaware: there is, and its status does not know of the grant.
+	// Unaware: it is there, and its status does not know of the grant.
 	Unaware
-	// Aware: there is, and its status knows of the grant or is final.
+	// Aware: it is there, and its status knows of the grant or is final.
 	Aware
 )

@@ -53,6 +53,12 @@ func (s Step) Withdraws() bool {
 	return s.Ends() && s.Outcome != nil && s.Outcome.Reason == v1alpha1.ReasonPolicyWithdrawn
 }
 
+// Rejects says whether the step refuses a request or takes access away because of a
+// policy. Either is for good.
+func (s Step) Rejects() bool {
+	return s.Withdraws() || s.Outcome != nil && s.Outcome.State == v1alpha1.StateDenied
+}
+
 // Outcome is what becomes of a request, in the words of its status.
 type Outcome struct {
 	State   v1alpha1.RequestState

@@ -41,7 +41,7 @@ var _ = Describe("The end of access", func() {
 		var earliest, latest time.Duration
 		for i := range grants {
 			var at time.Time
-			Eventually(deleted).WithContext(ctx).Should(Receive(&at))
+			Eventually(deleted, time.Until(end)+20*time.Second).WithContext(ctx).Should(Receive(&at))
 			late := at.Sub(end)
 			if i == 0 || late < earliest {
 				earliest = late

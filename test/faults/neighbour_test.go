@@ -32,7 +32,7 @@ var _ = Describe("Beside namespaces in which the operator gets no", func() {
 	} {
 		It(what+", access ends soon", func(ctx SpecContext) {
 			m := run(ctx)
-			n, beside := sized(1000, 150), 20
+			n, beside := sized(1000, 110), 20
 			s, slow := newScene(ctx, 3*time.Second, false), newScene(ctx, sized(60*time.Second, 15*time.Second), false)
 			end := time.Now().Add(setup(n + beside)).Truncate(time.Second)
 			s.expiring(ctx, beside, end.Add(time.Second), end.Add(11*time.Second))

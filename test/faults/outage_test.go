@@ -37,7 +37,7 @@ func (s *scene) expiring(ctx context.Context, n int, first, last time.Time) {
 
 // setup is how long it may take to grant so many, in one namespace and beside another
 // suite.
-func setup(n int) time.Duration { return 5*time.Second + time.Duration(n)*70*time.Millisecond }
+func setup(n int) time.Duration { return 8*time.Second + time.Duration(n)*100*time.Millisecond }
 
 var _ = Describe("Access ends", func() {
 	grants := sized(1000, 30)

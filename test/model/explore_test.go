@@ -116,7 +116,7 @@ func (o *operator) moves(w *world, who uint8, found visit) {
 		next.left.crashes--
 		dead := &next.replicas[who]
 		dead.unsynced, dead.granting, dead.ending, dead.unjust, dead.late = true, 0, 0, false, false
-		dead.remembered = [slots]id{}
+		dead.remembered, dead.knew = [slots]id{}, [slots]bool{}
 		found(action{what: dies, who: who}, &next, "")
 	}
 }
@@ -173,6 +173,7 @@ func (o *operator) calls(w *world, a action, found visit) {
 		next.left.faults--
 		answer = lost
 	}
+	r.makes(c, answer)
 	*at = o.goOn(*at, answer, r)
 	if next.replicas[a.who].granting == 0 {
 		r.unjust, r.late = false, false
@@ -203,6 +204,7 @@ func (m *machine) catchUp(s *server, r *replica, what int) {
 				r.bindings[slot] = 0
 			}
 			if made && r.bindings[slot] != 0 {
+				r.knew[slot] = true
 				m.remember(r, r.bindings[slot])
 			}
 		}
@@ -210,6 +212,13 @@ func (m *machine) catchUp(s *server, r *replica, what int) {
 		r.decisions = s.decisions
 	case ofPolicies:
 		r.policy = s.policy
+	}
+}
+
+// makes notes that a replica knows a binding that it made.
+func (r *replica) makes(c call, answer id) {
+	if c.verb == create && c.kind == bindings && answer == accepted {
+		r.knew[c.slot] = true
 	}
 }
 
@@ -353,7 +362,8 @@ func (e *explorer) trace() string {
 	var out strings.Builder
 	for i, a := range path {
 		fmt.Fprintf(&out, "%3d. %s\n", i+1, o.tell(&w, a, names))
-		o.successors(&w, func(other action, next *world, _ string) {
+		from := w
+		o.successors(&from, func(other action, next *world, _ string) {
 			if other == a {
 				w = *next
 			}

@@ -96,6 +96,9 @@ func TestTheModelFindsMistakes(t *testing.T) {
 		"forgetting a grant of which memory is the only trace": {
 			scenario{bug: forgets, budget: budget{ticks: 3, faults: 1}}, "^I3",
 		},
+		"not remembering what was made": {
+			scenario{bug: remembersNothing, budget: budget{ticks: 3, faults: 1}}, "^I3",
+		},
 		"taking a binding that exists for one's own": {
 			scenario{bug: existsIsSuccess, budget: budget{edits: 1}, edits: []edit{occupyName}}, "^I2",
 		},

@@ -61,7 +61,7 @@ func (m *machine) judge(before, after *server, c call, r *replica) string {
 		return m.judgeRecord(before, after)
 	case c.kind == bindings && (c.verb == remove || c.verb == update):
 		after.seen[c.slot].untraced = after.seen[c.slot].untraced || after.bindings[c.slot] == 0 && !m.recorded(before, c.slot) &&
-			r.remembered[c.slot] != 0
+			r.knew[c.slot]
 		return m.judgeEnd(before, after, c.slot)
 	}
 	return ""
@@ -77,8 +77,8 @@ func (m *machine) judgeGrant(before, after *server, slot int8, r *replica) strin
 	w.expiries |= 1 << expires
 	w.granted, w.due, w.stranger, w.edited, w.stripped = true, expires, false, false, false
 	late := twice && m.excuse(r.late)
-	twice = twice && !late && !m.excuse(w.untraced && r.remembered[slot] == 0)
-	w.late = late
+	twice = twice && !late && !m.excuse(w.untraced && !r.knew[slot])
+	w.late, w.untraced = late, false
 	return first([]rule{
 		{len(b.Subjects) != 1 || b.Subjects[0] != subject || b.RoleRef.Name != "view", "I1: somebody is given what he did not ask for"},
 		{string(uidOf(uint8(slot))) != b.Labels[v1alpha1.RequestUIDLabel], "I1: the binding is not the request's"},
@@ -113,8 +113,9 @@ func first(rules []rule) string {
 // know. This late binding has the end that it was decided with, and goes with the next look
 // at it: that is held against every state that follows.
 //
-// A binding that went before status knew of it is untraced: only those replicas remember
-// the grant that have seen it and were not killed since; see ADR 1.
+// A binding that went before status knew of it is untraced: only those replicas can
+// remember the grant that made it, or had it in a cache, and were not killed since; see
+// ADR 1.
 func (m *machine) excuse(limit bool) bool {
 	if !limit || m.strict {
 		return false
@@ -131,6 +132,7 @@ func (m *machine) judgeRecord(before, after *server) string {
 	old, now := m.request(before), m.request(after)
 	w := &after.seen[after.incarnation]
 	w.over = w.over || now.Status.State.Final()
+	w.untraced = w.untraced && !m.recorded(after, int8(after.incarnation))
 	was, is := old.Status.Grant, now.Status.Grant
 	made := w.expiries
 	if now.Status.State.Final() {

@@ -127,11 +127,11 @@ func newOperator(m *machine) *operator {
 	o.granting = granting.NewRequestReconciler(granting.Options{
 		Client: api, Live: reader{operator: o, cached: m.bug == staleView}, Clock: now, Recorder: &events.FakeRecorder{},
 		Admission: func() admission.State { return admission.State{Enforced: true} }, Busy: func() bool { return false },
-		Memory: memory{o, m.bug == forgets}, Limits: policy.Limits{MaxDuration: ceiling * tick}, Retention: m.retention,
+		Memory: memory{o, m.bug}, Limits: policy.Limits{MaxDuration: ceiling * tick}, Retention: m.retention,
 	})
 	synced := func() bool { return o.ask(call{verb: isSynced, cached: true}) == accepted }
 	o.ending = ending.NewLanes(ending.Options{
-		Client: api, Live: reader{operator: o}, Clock: now, MaxDuration: ceiling * tick, Memory: memory{o, false},
+		Client: api, Live: reader{operator: o}, Clock: now, MaxDuration: ceiling * tick, Memory: memory{operator: o},
 		RequestOf: granting.Known(api, synced), Leading: func() bool { return true },
 	})
 	return o

@@ -9,43 +9,53 @@ import (
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
 
-// resting is what a state is judged by: what is stored, and what either replica remembers.
+// mind is what a replica knows that no cache shows it.
+type mind struct {
+	remembered [slots]id
+	knew       [slots]bool
+}
+
+// resting is what a state is judged by: what is stored, and what one replica knows.
 type resting struct {
 	server
-	remembered [slots]id
+	mind
 }
 
 // judgeState asks of a state: does one undisturbed turn end what is over, and does all
-// come right once nothing disturbs it? It says what is wrong.
+// come right once nothing disturbs it, whichever replica goes on? It says what is wrong.
 func (o *operator) judgeState(w *world) string {
-	memory := w.replicas[0].remembered
-	for slot, known := range w.replicas[1].remembered {
-		memory[slot] = max(memory[slot], known)
-	}
-	return o.verdict.get(resting{w.server, memory}, func() string {
-		if problem := o.judgeTurn(w.server, memory); problem != "" {
+	for _, r := range w.replicas {
+		m := mind{r.remembered, r.knew}
+		if problem := o.verdict.get(resting{w.server, m}, func() string { return o.judgeResting(w.server, m) }); problem != "" {
 			return problem
 		}
-		settled, problem := o.settle(w.server, memory)
-		if problem == "" {
-			problem = o.judgeSettled(&settled)
-		}
-		if problem != "" {
-			problem += ", once nothing disturbs it any more"
-		}
+	}
+	return ""
+}
+
+func (o *operator) judgeResting(s server, m mind) string {
+	if problem := o.judgeTurn(s, m); problem != "" {
 		return problem
-	})
+	}
+	settled, problem := o.settle(s, m)
+	if problem == "" {
+		problem = o.judgeSettled(&settled)
+	}
+	if problem != "" {
+		problem += ", once nothing disturbs it any more"
+	}
+	return problem
 }
 
 // judgeTurn is I2: whatever else is wrong, the next turn of any replica ends what is
 // over, whether it knows of the request or not.
-func (o *operator) judgeTurn(s server, remembered [slots]id) string {
+func (o *operator) judgeTurn(s server, m mind) string {
 	for slot := range int8(slots) {
 		if s.bindings[slot] == 0 || s.now < s.seen[slot].due {
 			continue
 		}
 		for _, unsynced := range []bool{false, true} {
-			turned, r := s, o.knowing(&s, remembered)
+			turned, r := s, o.knowing(&s, m)
 			r.unsynced = unsynced
 			if problem := o.finish(&turned, &r, toEnd+job(slot)); problem != "" {
 				return problem
@@ -58,9 +68,9 @@ func (o *operator) judgeTurn(s server, remembered [slots]id) string {
 	return ""
 }
 
-// knowing is a replica whose caches have caught up, and what it remembers.
-func (m *machine) knowing(s *server, remembered [slots]id) replica {
-	r := replica{remembered: remembered}
+// knowing is a replica whose caches have caught up.
+func (m *machine) knowing(s *server, knows mind) replica {
+	r := replica{remembered: knows.remembered, knew: knows.knew}
 	for what := range caches {
 		m.catchUp(s, &r, what)
 	}
@@ -76,21 +86,22 @@ func (o *operator) finish(s *server, r *replica, j job) string {
 		if problem := o.judge(&before, s, c, r); problem != "" {
 			return problem
 		}
+		r.makes(c, answer)
 		t = o.goOn(t, answer, r)
 	}
 	return ""
 }
 
 // settle lets one replica and the garbage collector do all that there is to do.
-func (o *operator) settle(s server, remembered [slots]id) (server, string) {
+func (o *operator) settle(s server, m mind) (server, string) {
 	for range 12 {
 		before := s
 		for _, j := range []job{toGrant, toEnd, toEnd + 1} {
-			r := o.knowing(&s, remembered)
+			r := o.knowing(&s, m)
 			if problem := o.finish(&s, &r, j); problem != "" {
 				return s, problem
 			}
-			remembered = r.remembered
+			m = mind{r.remembered, r.knew}
 		}
 		for slot := range int8(slots) {
 			o.collect(&s, slot)

@@ -57,6 +57,8 @@ type replica struct {
 	policy    id
 	// remembered are the grants in its memory.
 	remembered [slots]id
+	// knew says of which it made the binding, or had it in a cache, since it was started.
+	knew [slots]bool
 
 	granting, ending trail
 	// unjust: when granting last read the request, there was a reason against it.
@@ -99,8 +101,10 @@ const (
 	deleteUnrecorded
 	// existsIsSuccess: a binding that exists already is taken for the one created.
 	existsIsSuccess
-	// forgets: what grants remembers no grant.
+	// forgets: what grants asks its memory for nothing.
 	forgets
+	// remembersNothing: what grants does not tell its memory what it made.
+	remembersNothing
 )
 
 const (
@@ -178,7 +182,7 @@ func (r *replica) before(o *replica) bool {
 
 func (r *replica) key() [10]id {
 	var flags id
-	for i, set := range []bool{r.unsynced, r.unjust, r.late} {
+	for i, set := range []bool{r.unsynced, r.unjust, r.late, r.knew[0], r.knew[1]} {
 		if set {
 			flags |= 1 << i
 		}
