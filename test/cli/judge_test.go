@@ -135,7 +135,10 @@ var _ = Describe("doctor", func() {
 				To(MatchRegexp(`(?m)^ok    stamps      v1\.\S+ has no MutatingAdmissionPolicy in v1: this plugin fills in who asks and who decides`))
 			return
 		}
-		DeferCleanup(func(ctx SpecContext) { Expect(operator.Install(ctx, plane)).To(Succeed()) })
+		DeferCleanup(func(ctx SpecContext) {
+			Expect(operator.Install(ctx, plane)).To(Succeed())
+			admissionSettles(ctx)
+		})
 		Expect(root.must(ctx, "doctor")).To(ContainSubstring("ok    stamps      4 stamps and bindings are what this version ships\n"))
 		Expect(root.kubectl(ctx, "patch", "mutatingadmissionpolicy", "lapse-reviewer", "--type=merge",
 			"-p", `{"spec":{"reinvocationPolicy":"Never"}}`).code).To(Equal(codeOK))

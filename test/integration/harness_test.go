@@ -43,10 +43,10 @@ type harness struct {
 // newHarness runs as the operator. Its clock begins at the real time: the API
 // server stamps objects with its own.
 func newHarness() *harness {
-	return newHarnessWith(asOperator)
+	return newHarnessWith(asOperator, asOperator)
 }
 
-func newHarnessWith(c client.Client) *harness {
+func newHarnessWith(c client.Client, live client.Reader) *harness {
 	h := &harness{
 		clock: clocktesting.NewFakeClock(time.Now()), events: events.NewFakeRecorder(1000),
 		admission: admission.State{Enforced: true},
@@ -55,13 +55,13 @@ func newHarnessWith(c client.Client) *harness {
 	limits := policy.Limits{MaxDuration: 24 * time.Hour, ReservedNamespaces: []string{"lapse-system", "kube-*"}}
 	memory := binding.NewMemory(limits.MaxDuration)
 	o := granting.Options{
-		Client: c, Live: c, Clock: h.serverTime, Recorder: h.events, Memory: memory,
+		Client: c, Live: live, Clock: h.serverTime, Recorder: h.events, Memory: memory,
 		Admission: func() admission.State { return h.admission }, Busy: func() bool { return false },
 		Limits: limits, Retention: 30 * 24 * time.Hour,
 	}
 	h.requests, h.policies = granting.NewRequestReconciler(o), granting.NewPolicyReconciler(o)
 	h.lanes = ending.NewLanes(ending.Options{
-		Client: c, Live: c, Clock: h.serverTime, MaxDuration: limits.MaxDuration, Memory: memory,
+		Client: c, Live: live, Clock: h.serverTime, MaxDuration: limits.MaxDuration, Memory: memory,
 		RequestOf: granting.Known(c, func() bool { return true }), Leading: func() bool { return true },
 	})
 	return h

@@ -156,7 +156,7 @@ var _ = Describe("A role that changes while it is held", func() {
 		p.Spec.OnRoleChange = v1alpha1.RoleChangeRevoke
 		Expect(admin.Update(ctx, p)).To(Succeed())
 		req := held(ctx, builders.Request("unread").ForRole(role.Name))
-		blind := newHarnessWith(withoutRoles{asOperator})
+		blind := newHarnessWith(withoutRoles{asOperator}, withoutRoles{asOperator})
 		blind.clock.SetTime(h.clock.Now())
 		Expect(blind.step(ctx, req)).To(MatchError(ContainSubstring("reading Role " + role.Name)))
 		expectAccess(ctx, alice, ns, true)
