@@ -15,6 +15,8 @@ ASSETS := $(or $(KUBEBUILDER_ASSETS),$(abspath $(CONTROLPLANE)))
 CONTROLLER_GEN := bin/controller-gen
 GOLANGCI_LINT := bin/golangci-lint
 CRD_REF_DOCS := bin/crd-ref-docs
+# The jq of the examples in docs/.
+GOJQ := bin/gojq
 # Ginkgo colours also what goes into a file.
 export GINKGO_NO_COLOR := 1
 IMG ?= ghcr.io/lapse-dev/lapse:v0.1.0
@@ -112,7 +114,7 @@ test-unit: ## Run all tests that need no control plane (half a minute; next time
 # Two packages at a time: they wait for deadlines most of the time. test/upgrade takes
 # control planes of several versions.
 .PHONY: test
-test: build controlplane ## Run all tests, on a real API server, and fuzz for a few seconds each
+test: build controlplane $(GOJQ) ## Run all tests, on a real API server, and fuzz for a few seconds each
 	@KUBEBUILDER_ASSETS=$(ASSETS) go test $$(go list ./... | grep -v /test/upgrade) -v -count=1 -p 2 -timeout 20m | $(RESULTS) | tee bin/test.log || \
 		{ printf '\nWhat failed (all of it: bin/test.log):\n'; grep -av '^ *{"' bin/test.log | grep -aE -B3 -A6 '$(FAILURES)' | cut -c1-300; exit 1; }
 	@$(MAKE) --no-print-directory fuzz-short
@@ -173,6 +175,9 @@ $(CONTROLLER_GEN): hack/tools/go.mod
 
 $(CRD_REF_DOCS): hack/tools/go.mod
 	cd hack/tools && go build -o ../../$@ github.com/elastic/crd-ref-docs
+
+$(GOJQ): hack/tools/go.mod
+	cd hack/tools && go build -o ../../$@ github.com/itchyny/gojq/cmd/gojq
 
 # golangci-lint with kube-api-linter inside.
 $(GOLANGCI_LINT): hack/tools/go.mod

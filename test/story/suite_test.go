@@ -6,11 +6,7 @@
 package story
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,8 +26,6 @@ const (
 	soonPolling = 500 * time.Millisecond
 	// lookPolling is how often somebody looks whether access is gone.
 	lookPolling = 200 * time.Millisecond
-	// pipeDelay is how long what a killed shell has started may hold its output open.
-	pipeDelay = 5 * time.Second
 )
 
 var (
@@ -85,83 +79,64 @@ func enrol(name string, groups ...string) *person {
 	GinkgoHelper()
 	config, err := plane.User(name, groups...)
 	Expect(err).NotTo(HaveOccurred())
-	home := GinkgoT().TempDir()
-	kubeconfig := filepath.Join(home, "kubeconfig")
-	Expect(controlplane.WriteKubeconfig(kubeconfig, config)).To(Succeed())
-	kubectl, err := filepath.Abs(plane.KubectlPath())
+	env, err := operator.Home(plane, GinkgoT().TempDir(), config)
 	Expect(err).NotTo(HaveOccurred())
-	bin := filepath.Join(home, "bin")
-	Expect(os.Mkdir(bin, 0o700)).To(Succeed())
-	Expect(os.Symlink(kubectl, filepath.Join(bin, "kubectl"))).To(Succeed())
-	path := strings.Join([]string{bin, filepath.Join(folder, "bin"), os.Getenv("PATH")}, string(os.PathListSeparator))
-	return &person{name: name, env: []string{"HOME=" + home, "KUBECONFIG=" + kubeconfig, "PATH=" + path}}
-}
-
-// result is what a command printed, and its exit code.
-type result struct {
-	stdout, stderr string
-	code           int
+	return &person{name: name, env: env}
 }
 
 // types runs what somebody types, in bash at the root of the module, and prints it.
-func (p *person) types(ctx context.Context, line string) result {
+func (p *person) types(ctx context.Context, line string) operator.Typed {
 	GinkgoHelper()
 	r := p.runs(ctx, line)
 	p.prints(line, r)
 	return r
 }
 
-func (p *person) runs(ctx context.Context, line string) result {
+func (p *person) runs(ctx context.Context, line string) operator.Typed {
 	GinkgoHelper()
-	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", line)
-	cmd.Dir, cmd.Env, cmd.WaitDelay = folder, p.env, pipeDelay
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if _, ended := errors.AsType[*exec.ExitError](err); !ended {
-		Expect(err).NotTo(HaveOccurred())
-	}
-	return result{stdout: stdout.String(), stderr: stderr.String(), code: cmd.ProcessState.ExitCode()}
+	r, err := operator.Type(ctx, folder, p.env, line)
+	Expect(err).NotTo(HaveOccurred())
+	return r
 }
 
-func (p *person) prints(line string, r result) {
+func (p *person) prints(line string, r operator.Typed) {
 	GinkgoWriter.Printf("\n%s$ %s\n", p.name, strings.ReplaceAll(line, "\n", "\n> "))
-	for _, said := range []string{r.stdout, r.stderr} {
+	for _, said := range []string{r.Stdout, r.Stderr} {
 		if said = strings.TrimSpace(said); said != "" {
 			GinkgoWriter.Println(said)
 		}
 	}
-	GinkgoWriter.Printf("[exit %d]\n", r.code)
+	GinkgoWriter.Printf("[exit %d]\n", r.Code)
 }
 
 // does types what has to go well, and returns what it said on stdout.
 func (p *person) does(ctx context.Context, line string) string {
 	GinkgoHelper()
 	r := p.types(ctx, line)
-	Expect(r.code).To(BeZero(), "%s$ %s\n%s%s", p.name, line, r.stdout, r.stderr)
-	return strings.TrimSpace(r.stdout)
+	Expect(r.Code).To(BeZero(), "%s$ %s\n%s%s", p.name, line, r.Stdout, r.Stderr)
+	return strings.TrimSpace(r.Stdout)
 }
 
 // doesSoon types it again until it goes well. What is the same as before is not printed.
 func (p *person) doesSoon(ctx context.Context, line string) string {
 	GinkgoHelper()
-	var r result
+	var r operator.Typed
 	Eventually(func() int {
 		before := r
 		if r = p.runs(ctx, line); r != before {
 			p.prints(line, r)
 		}
-		return r.code
-	}).WithContext(ctx).WithTimeout(soonTimeout).WithPolling(soonPolling).Should(BeZero(), func() string { return r.stdout + r.stderr })
-	return strings.TrimSpace(r.stdout)
+		return r.Code
+	}).WithContext(ctx).WithTimeout(soonTimeout).WithPolling(soonPolling).Should(BeZero(), func() string { return r.Stdout + r.Stderr })
+	return strings.TrimSpace(r.Stdout)
 }
 
 // failsTo types what has to end with exit code 1, and returns what it said on stderr.
 func (p *person) failsTo(ctx context.Context, line string) string {
 	GinkgoHelper()
 	r := p.types(ctx, line)
-	Expect(r.code).To(Equal(1), "%s$ %s\n%s%s", p.name, line, r.stdout, r.stderr)
-	return r.stderr
+	Expect(r.Code).To(Equal(1), "%s$ %s\n%s%s", p.name, line, r.Stdout, r.Stderr)
+	return r.Stderr
 }
 
 func canI(what string) string { return "kubectl auth can-i " + what + " -n payments" }
@@ -173,8 +148,8 @@ func (p *person) may(ctx context.Context, what string) string {
 }
 
 // answer is without the reason that may follow, as in "no - RBAC: …".
-func answer(r result) string {
-	first, _, _ := strings.Cut(strings.TrimSpace(r.stdout), " ")
+func answer(r operator.Typed) string {
+	first, _, _ := strings.Cut(strings.TrimSpace(r.Stdout), " ")
 	return first
 }
 

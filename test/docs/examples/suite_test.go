@@ -7,11 +7,9 @@
 package examples
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -32,8 +30,6 @@ const (
 	// moment ago.
 	soonTimeout = time.Minute
 	soonPolling = 500 * time.Millisecond
-	// pipeDelay is how long what a killed shell has started may hold its output open.
-	pipeDelay = 5 * time.Second
 )
 
 // groups are those of the people on the pages.
@@ -63,8 +59,8 @@ func newReader(ctx context.Context) *reader {
 	GinkgoHelper()
 	root, err := operator.Root()
 	Expect(err).NotTo(HaveOccurred())
-	for _, built := range []string{"manager", "kubectl-lapse"} {
-		Expect(filepath.Join(root, "bin", built)).To(BeAnExistingFile(), "run make build")
+	for _, built := range []string{"manager", "kubectl-lapse", "gojq"} {
+		Expect(filepath.Join(root, "bin", built)).To(BeAnExistingFile(), "run make build bin/gojq")
 	}
 	r := &reader{folder: GinkgoT().TempDir(), homes: GinkgoT().TempDir(), environments: map[string][]string{}}
 	Expect(os.CopyFS(filepath.Join(r.folder, "config"), os.DirFS(filepath.Join(root, "config")))).To(Succeed())
@@ -103,40 +99,31 @@ func (r *reader) config(ctx context.Context, who string) *rest.Config {
 }
 
 // environment has a home with a kubeconfig in it, and a PATH with the kubectl of the
-// control plane and the plugin. The one of nobody has no kubeconfig.
+// control plane, the plugin and jq. The one of nobody has no kubeconfig.
 func (r *reader) environment(ctx context.Context, who string) []string {
 	GinkgoHelper()
 	if env := r.environments[who]; env != nil {
 		return env
 	}
 	home := filepath.Join(r.homes, strings.ReplaceAll(who, "/", "-"))
-	kubeconfig := filepath.Join(home, "kubeconfig")
-	bin := filepath.Join(home, "bin")
-	Expect(os.MkdirAll(bin, 0o700)).To(Succeed())
+	var config *rest.Config
 	if who != "nobody" {
-		Expect(controlplane.WriteKubeconfig(kubeconfig, r.config(ctx, who))).To(Succeed())
+		config = r.config(ctx, who)
 	}
+	env, err := operator.Home(r.plane, home, config)
+	Expect(err).NotTo(HaveOccurred())
 	root, err := operator.Root()
 	Expect(err).NotTo(HaveOccurred())
-	kubectl, err := filepath.Abs(r.plane.KubectlPath())
-	Expect(err).NotTo(HaveOccurred())
-	Expect(os.Symlink(kubectl, filepath.Join(bin, "kubectl"))).To(Succeed())
-	path := strings.Join([]string{bin, filepath.Join(root, "bin"), os.Getenv("PATH")}, string(os.PathListSeparator))
-	r.environments[who] = []string{"HOME=" + home, "KUBECONFIG=" + kubeconfig, "PATH=" + path}
-	return r.environments[who]
+	Expect(os.Symlink(filepath.Join(root, "bin", "gojq"), filepath.Join(home, "bin", "jq"))).To(Succeed())
+	r.environments[who] = env
+	return env
 }
 
 // types has somebody type commands in bash, and returns what they print and their exit code.
 func (r *reader) types(ctx context.Context, who, commands string) (printed string, code int) {
 	GinkgoHelper()
-	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", commands)
-	cmd.Dir, cmd.Env, cmd.WaitDelay = r.folder, r.environment(ctx, who), pipeDelay
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
-	if _, ended := errors.AsType[*exec.ExitError](err); !ended {
-		Expect(err).NotTo(HaveOccurred())
-	}
-	GinkgoWriter.Printf("\n%s$ %s%s[exit %d]\n", who, commands, out.String(), cmd.ProcessState.ExitCode())
-	return out.String(), cmd.ProcessState.ExitCode()
+	said, err := operator.Type(ctx, r.folder, r.environment(ctx, who), "exec 2>&1\n"+commands)
+	Expect(err).NotTo(HaveOccurred())
+	GinkgoWriter.Printf("\n%s$ %s%s[exit %d]\n", who, commands, said.Stdout, said.Code)
+	return said.Stdout, said.Code
 }

@@ -58,8 +58,6 @@ type Example struct {
 	Exit int
 	// Prints is a part of what they print.
 	Prints string
-	// Needs is a program that may not be there.
-	Needs string
 	// Manager is "starts" or "stops": what happens to it after the commands.
 	Manager string
 }
@@ -178,8 +176,6 @@ func (e *Example) readOption(option string) (err error) {
 		e.InAnHour = true
 	case option == "then the manager starts", option == "then the manager stops":
 		e.Manager = rest[len("the manager "):]
-	case verb == "with":
-		e.Needs = rest
 	case verb == "exits":
 		e.Exit, err = strconv.Atoi(rest)
 	default:
