@@ -80,7 +80,9 @@ func (r *Record) settle(now time.Time, look Look) {
 	if r.broken == "" && !first {
 		r.broken = "the admission policies were changed"
 	}
-	settled := r.settlingSince.Add(r.Settle)
+	// Creation is told in whole seconds: a request of the second in which they count must
+	// not be taken for one from before.
+	now, settled := now.Truncate(time.Second), r.settlingSince.Add(r.Settle+time.Second-1).Truncate(time.Second)
 	if now.Before(settled) {
 		r.problem, r.remedy = "the admission policies were put in place a moment ago", "they are counted on from "+text.Time(settled)+" on"
 		return

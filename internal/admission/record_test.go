@@ -104,6 +104,17 @@ func TestAdmissionRecord(t *testing.T) {
 		l.at(time.Minute, good)
 		want(t, l.at(time.Minute+SettleAfter, good), true, Gap{Until: noon.Add(time.Minute + SettleAfter), Cause: "a is missing"})
 	})
+	t.Run("who asks as soon as they count is not refused, though creation is told in whole seconds", func(t *testing.T) {
+		l, late := newLooks(), 300*time.Millisecond
+		l.at(0, missing)
+		l.at(late, good)
+		want(t, l.at(late+SettleAfter, good), false, Gap{Cause: "a is missing"}) // others were made in that second
+		a := l.at(late+SettleAfter+time.Second, good)
+		want(t, a, true, Gap{Until: noon.Add(SettleAfter + time.Second), Cause: "a is missing"})
+		if gap := a.Gap(metav1.NewTime(l.now.Truncate(time.Second))); gap != nil {
+			t.Errorf("a request of now is refused: %v", gap)
+		}
+	})
 	t.Run("an old look does not count", func(t *testing.T) {
 		l := newLooks()
 		l.at(0, good)
