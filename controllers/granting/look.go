@@ -5,6 +5,7 @@ package granting
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -96,6 +97,10 @@ func settled(now time.Time, req *v1alpha1.AccessRequest, step grant.Step) bool {
 	return equality.Semantic.DeepEqual(req.Status, after.Status)
 }
 
+// errMadeMeanwhile says that a binding was seen while it was looked for, and was not found:
+// it may be there, or be gone again.
+var errMadeMeanwhile = errors.New("the RoleBinding was made while it was looked for; it is looked for again")
+
 // observe looks at what there is. That a binding is missing is believed only of
 // the API server: the cache may not have seen it yet, or may not see it any more
 // because somebody took its labels off.
@@ -113,6 +118,8 @@ func (r *RequestReconciler) observe(ctx context.Context, reader client.Reader, r
 		seen.Binding = b
 	case !apierrors.IsNotFound(err):
 		return seen, fmt.Errorf("reading RoleBinding %s: %w", key, err)
+	case lost == nil && r.memory.Of(req.UID) != nil:
+		return seen, errMadeMeanwhile
 	default:
 		seen.Lost = lost
 	}
