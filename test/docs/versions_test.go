@@ -20,8 +20,9 @@ func TestTheTableOfVersionsHasThoseThatAreBuilt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var named []string
-	for _, row := range regexp.MustCompile("(?m)^\\| (1\\.[0-9.]+) \\| `([^`]+)` \\| (.*) \\|$").FindAllStringSubmatch(string(page), -1) {
+	rows := regexp.MustCompile("(?m)^\\| (1\\.[0-9.]+) \\| `([^`]+)` \\| (.*) \\|$").FindAllStringSubmatch(string(page), -1)
+	named := make([]string, 0, len(rows))
+	for _, row := range rows {
 		named = append(named, row[1])
 		if want := kubernetes.Overlay(row[1]); row[2] != want {
 			t.Errorf("%s is installed with %s in the table, and with %s by the plugin", row[1], row[2], want)
