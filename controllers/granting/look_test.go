@@ -1,0 +1,57 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package granting
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/admission"
+	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/servertime"
+)
+
+// noBinding is an API server without bindings, at which an informer shows one while it is
+// asked.
+type noBinding struct {
+	client.Reader
+	asked func()
+}
+
+func (s noBinding) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
+	s.asked()
+	return apierrors.NewNotFound(rbacv1.Resource("rolebindings"), "gone")
+}
+
+func (s noBinding) List(context.Context, client.ObjectList, ...client.ListOption) error { return nil }
+
+func TestABindingThatIsSeenWhileItIsNotFoundIsLookedForAgain(t *testing.T) {
+	now := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	req := &v1alpha1.AccessRequest{ObjectMeta: metav1.ObjectMeta{Namespace: "payments", Name: "debug", UID: "6f1c2d3e-0000"}}
+	made := binding.New(binding.Terms{Owner: binding.Owner{Key: types.NamespacedName{Namespace: "payments", Name: "debug"}, UID: req.UID}},
+		v1alpha1.Grant{GrantedAt: metav1.NewTime(now), ExpiresAt: metav1.NewTime(now.Add(time.Hour))})
+	made.Name, made.CreationTimestamp = binding.Name(req), metav1.NewTime(now)
+	r := &RequestReconciler{
+		clock: servertime.New(clocktesting.NewFakeClock(now)), admission: func() admission.State { return admission.State{} },
+		memory: binding.NewMemory(24 * time.Hour),
+	}
+	meanwhile := noBinding{asked: func() { r.memory.Add(made) }}
+	if _, err := r.observe(t.Context(), meanwhile, req); !errors.Is(err, errMadeMeanwhile) {
+		t.Errorf("err = %v; the request would be granted a second time", err)
+	}
+	seen, err := r.observe(t.Context(), meanwhile, req)
+	if err != nil || seen.Lost == nil {
+		t.Errorf("the next time: lost = %v, err = %v; the grant is known", seen.Lost, err)
+	}
+}
