@@ -27,10 +27,10 @@ func returned(req v1alpha1.Request, decisions []v1alpha1.AccessDecision) *v1alph
 	return nil
 }
 
-// stopped is the first decision by which somebody who may do that under one of the
+// firstNo is the first decision by which somebody who may do that under one of the
 // policies denied or revoked the access; nil if there is none. With an error there may
 // be one. Each person is asked about once, however many decisions he made.
-func stopped(req v1alpha1.Request, judge Judge, decisions []v1alpha1.AccessDecision, policies ...string) (*v1alpha1.AccessDecision, error) {
+func firstNo(req v1alpha1.Request, judge Judge, decisions []v1alpha1.AccessDecision, policies ...string) (*v1alpha1.AccessDecision, error) {
 	var failed error
 	asked := sets.New[string]()
 	for _, d := range noes(req, decisions) {
@@ -88,11 +88,11 @@ func endedBy(now time.Time, req v1alpha1.Request, g v1alpha1.Grant, reason strin
 		verb = "given back"
 	}
 	g.EndedBy = d.Spec.Reviewer.Username
-	return ended(now, req, g, reason, verb+" by "+said(d))
+	return endedGrant(now, req, g, reason, verb+" by "+said(d))
 }
 
-// withdrawn is the outcome when a request was taken back before access was given.
-func withdrawn(d *v1alpha1.AccessDecision) *Outcome {
+// takenBack is the outcome when a request was taken back before access was given.
+func takenBack(d *v1alpha1.AccessDecision) *Outcome {
 	return &Outcome{
 		State: v1alpha1.StateReturned, Reason: v1alpha1.ReasonReturned,
 		Message: "taken back, before access was given, by " + said(d),

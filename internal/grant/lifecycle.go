@@ -77,7 +77,7 @@ func undecided(now time.Time, req v1alpha1.Request, judge Judge, seen Observed) 
 		return Step{Action: Nothing}, nil
 	}
 	if back := returned(req, seen.Decisions); back != nil {
-		return Step{Action: Nothing, Outcome: withdrawn(back)}, nil
+		return Step{Action: Nothing, Outcome: takenBack(back)}, nil
 	}
 	if gap := seen.Admission.Gap(req.GetCreationTimestamp()); gap != nil {
 		return unproven(gap), nil
@@ -88,7 +88,7 @@ func undecided(now time.Time, req v1alpha1.Request, judge Judge, seen Observed) 
 	}
 	if d.Policy != nil {
 		// Also by those who could deny it under the policy that it waited for before.
-		no, err := stopped(req, judge, seen.Decisions, d.Policy.Name, policyName(req))
+		no, err := firstNo(req, judge, seen.Decisions, d.Policy.Name, policyName(req))
 		if err != nil {
 			return Step{}, err
 		}

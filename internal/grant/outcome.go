@@ -91,7 +91,7 @@ func granted(d policy.Decision, g v1alpha1.Grant, tally policy.Tally) *Outcome {
 	}
 }
 
-func ended(now time.Time, req v1alpha1.Request, g v1alpha1.Grant, reason, message string) *Outcome {
+func endedGrant(now time.Time, req v1alpha1.Request, g v1alpha1.Grant, reason, message string) *Outcome {
 	state := v1alpha1.StateRevoked
 	switch reason {
 	case v1alpha1.ReasonExpired:

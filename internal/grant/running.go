@@ -58,7 +58,7 @@ func recorded(now time.Time, req v1alpha1.Request, g v1alpha1.Grant, judge Judge
 }
 
 func (r *running) ended(reason, message string) *Outcome {
-	return ended(r.now, r.req, r.grant, reason, message)
+	return endedGrant(r.now, r.req, r.grant, reason, message)
 }
 
 // over is the outcome when a grant ends whatever policies and people say. Nobody holds the
@@ -108,7 +108,7 @@ func (r *running) withdrawn() (*Outcome, error) {
 }
 
 func (r *running) stopped() (*Outcome, error) {
-	no, err := stopped(r.req, r.judge, r.seen.Decisions, policyName(r.req))
+	no, err := firstNo(r.req, r.judge, r.seen.Decisions, policyName(r.req))
 	if no == nil {
 		return nil, err
 	}
@@ -158,7 +158,7 @@ func (r *running) deadline() time.Time {
 }
 
 func deletedByOthers(now time.Time, req v1alpha1.Request, g v1alpha1.Grant) *Outcome {
-	return ended(now, req, g, v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding))
+	return endedGrant(now, req, g, v1alpha1.ReasonRevoked, fmt.Sprintf("RoleBinding %s was deleted by somebody else", g.Binding))
 }
 
 // seenLate is how long after a deadline its end is no longer said to be on time.

@@ -29,7 +29,7 @@ func unrecorded(now time.Time, req v1alpha1.Request, judge Judge, seen Observed,
 		promise = fmt.Sprintf("access ended at the operator's ceiling of %s, at %s", set.MaxDuration, text.Time(latest))
 	}
 	end := func(reason, message string) (Step, error) {
-		return Step{Action: Empty, Outcome: ended(now, req, g, reason, message)}, nil
+		return Step{Action: Empty, Outcome: endedGrant(now, req, g, reason, message)}, nil
 	}
 	switch {
 	case req.GetDeletionTimestamp() != nil:
@@ -49,7 +49,7 @@ func unrecorded(now time.Time, req v1alpha1.Request, judge Judge, seen Observed,
 // knew of it. A request is granted once.
 func lost(now time.Time, req v1alpha1.Request, g v1alpha1.Grant) Step {
 	if !now.Before(g.ExpiresAt.Time) {
-		return Step{Action: Nothing, Outcome: ended(now, req, g, v1alpha1.ReasonExpired, promised(now, g))}
+		return Step{Action: Nothing, Outcome: endedGrant(now, req, g, v1alpha1.ReasonExpired, promised(now, g))}
 	}
 	return Step{Action: Nothing, Outcome: deletedByOthers(now, req, g)}
 }
@@ -57,7 +57,7 @@ func lost(now time.Time, req v1alpha1.Request, g v1alpha1.Grant) Step {
 // adopt records a binding that the operator created before it was killed.
 func adopt(now time.Time, req v1alpha1.Request, g v1alpha1.Grant, judge Judge, seen Observed) (Step, error) {
 	name := seen.Binding.Annotations[v1alpha1.PolicyAnnotation]
-	no, err := stopped(req, judge, seen.Decisions, name)
+	no, err := firstNo(req, judge, seen.Decisions, name)
 	if err != nil {
 		return Step{}, err
 	}
@@ -74,13 +74,13 @@ func adopt(now time.Time, req v1alpha1.Request, g v1alpha1.Grant, judge Judge, s
 	b, want := seen.Binding, step.Binding
 	if step.Action != Create || name != step.Outcome.Policy.Name {
 		message := fmt.Sprintf("policy %s does not allow this any more: %s", foreign(name), step.Outcome.Message)
-		return Step{Action: Empty, Outcome: ended(now, req, g, v1alpha1.ReasonPolicyWithdrawn, message)}, nil
+		return Step{Action: Empty, Outcome: endedGrant(now, req, g, v1alpha1.ReasonPolicyWithdrawn, message)}, nil
 	}
 	if len(b.Subjects) == 0 {
 		// Asked after what else may have ended it. A replica ends access of which it
 		// cannot tell whether the request is still there.
 		message := fmt.Sprintf("the subjects were taken off RoleBinding %s before the grant was recorded", b.Name)
-		return Step{Action: Empty, Outcome: ended(now, req, g, v1alpha1.ReasonRevoked, message)}, nil
+		return Step{Action: Empty, Outcome: endedGrant(now, req, g, v1alpha1.ReasonRevoked, message)}, nil
 	}
 	binding.CopyTimes(want, b)
 	if len(binding.Differences(b, want)) > 0 || g.ExpiresAt.After(step.Outcome.Grant.ExpiresAt.Time) {
