@@ -7,7 +7,7 @@
 //
 //	RoleBinding ─► Reconciler: past its deadline, or its request gone? ─► internal/unbind
 //	     │
-//	     ├─► lanes:   workers of their own for what hangs, and for what is left of objects
+//	     ├─► seats:   those for what hangs are not those of the others
 //	     ├─► sweeper: what timers missed, every 15 s
 //	     └─► escaped: what lost its labels or was made to last
 package ending

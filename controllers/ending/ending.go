@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 
 	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/seats"
 	"github.com/lapse-dev/lapse/internal/servertime"
 )
 
@@ -27,7 +28,7 @@ import (
 type Ending struct {
 	due    chan event.GenericEvent
 	others atomic.Pointer[Others]
-	r      *reconciler
+	seated *seats.Seated
 }
 
 // Others is what the rest of the operator tells what ends access. It may come late, or
@@ -45,11 +46,12 @@ type Others struct {
 // leader election.
 func Setup(mgr ctrl.Manager, clock *servertime.Clock, maxDuration time.Duration, memory binding.Memory) (*Ending, error) {
 	e := &Ending{due: make(chan event.GenericEvent, handOvers)}
-	e.r = newReconciler(Options{
+	r := newReconciler(Options{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock, MaxDuration: maxDuration, Memory: memory,
 		RequestOf: e.requestOf, Leading: e.leading,
 	})
-	if err := setup(mgr, e.r, e.due); err != nil {
+	e.seated = newSeated(r)
+	if err := setup(mgr, r, e.seated, e.due); err != nil {
 		return nil, fmt.Errorf("setting up what ends access: %w", err)
 	}
 	return e, nil
@@ -69,8 +71,8 @@ func (e *Ending) Look(key client.ObjectKey) {
 	}
 }
 
-// Busy says whether many grants are ending at the moment.
-func (e *Ending) Busy() bool { return e.r.recent.many(e.r.clock.Here.Now()) }
+// Busy says whether as many grants are ending at the moment as can at once.
+func (e *Ending) Busy() bool { return e.seated.Full() }
 
 // Ready says whether what grants knows what there is.
 func (e *Ending) Ready(req *http.Request) error {

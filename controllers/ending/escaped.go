@@ -30,7 +30,7 @@ const (
 	escapedDelay = time.Second
 	// escapedWorkers are few: nearly all that the informer shows no more was deleted, and
 	// ten thousand looks must not get into the way of what is due.
-	escapedWorkers = workers / 2
+	escapedWorkers = quick / 2
 )
 
 // escaped is a managed binding, as it was last seen, that the informer does not show as
@@ -61,7 +61,7 @@ func setupEscaped(mgr ctrl.Manager, r *reconciler) error {
 	return builder.TypedControllerManagedBy[escaped](mgr).Named("escaped").
 		WatchesRawSource(source.TypedKind(mgr.GetCache(), &rbacv1.RoleBinding{}, p.events())).
 		WithOptions(controller.TypedOptions[escaped]{
-			MaxConcurrentReconciles: escapedWorkers, ReconciliationTimeout: slowTimeout,
+			MaxConcurrentReconciles: escapedWorkers, ReconciliationTimeout: endTimeout,
 			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[escaped](5*time.Millisecond, endRetry),
 		}).
 		Complete(p)
@@ -106,7 +106,7 @@ func (p pursuer) Reconcile(ctx context.Context, e escaped) (ctrl.Result, error) 
 	case live.UID != e.uid, e.is(p.r, live): // an informer may have been shown an old list
 		return ctrl.Result{}, nil
 	}
-	left, err := p.r.end(ctx, live, e.owner, p.r.unbinder.Insist)
+	left, err := p.r.end(ctx, live, e.owner)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

@@ -11,8 +11,10 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/metrics"
@@ -22,6 +24,21 @@ import (
 
 // liveTimeout bounds the second look at a request that the cache has lost.
 const liveTimeout = 2 * time.Second
+
+const (
+	// standbyDelay is how long a replica that is not the leader leaves an end to the leader.
+	standbyDelay = 2 * time.Second
+	// leftRetry is when an object that something keeps is looked at again, after access by
+	// it ended.
+	leftRetry = 5 * time.Second
+)
+
+// Priorities in the queue: access that has to end is before what is left of objects by
+// which nobody holds a role any more.
+var (
+	endPriority  = 100
+	leftPriority = 50
+)
 
 // Options are what ending needs from outside.
 type Options struct {
@@ -55,16 +72,49 @@ type reconciler struct {
 	unbinder  unbind.Unbinder
 	// removed are the bindings that this replica deleted.
 	removed *binding.UIDs
-	// recent are the ends of a moment ago.
-	recent *recentEnds
 }
+
+// NewReconciler ends access by all bindings that the client reads.
+func NewReconciler(o Options) reconcile.Reconciler { return newReconciler(o) }
 
 func newReconciler(o Options) *reconciler {
 	return &reconciler{
 		client: o.Client, live: o.Live, clock: o.Clock, ceiling: o.MaxDuration, requestOf: o.RequestOf, leading: o.Leading, memory: o.Memory,
 		unbinder: unbind.Unbinder{Writer: o.Client, Live: o.Live, Clock: o.Clock.Here},
-		removed:  binding.NewUIDs(), recent: &recentEnds{},
+		removed:  binding.NewUIDs(),
 	}
+}
+
+// Reconcile looks at one binding, and ends access by it when that is due.
+func (r *reconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
+	b := &rbacv1.RoleBinding{}
+	if err := r.client.Get(ctx, key.NamespacedName, b); err != nil || !binding.Managed(b) {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	now, due := r.clock.Now(), r.deadline(b)
+	if !r.leading() {
+		due = due.Add(standbyDelay)
+	}
+	if now.Before(due) && !r.orphaned(ctx, b) {
+		return ctrl.Result{RequeueAfter: max(due.Sub(now), time.Millisecond), Priority: &endPriority}, nil
+	}
+	left, err := r.end(ctx, b, binding.OwnerOf(b))
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if len(b.Subjects) > 0 {
+		r.announce(ctx, b, left == nil)
+	}
+	if left == nil {
+		return ctrl.Result{}, nil
+	}
+	return ctrl.Result{RequeueAfter: leftRetry, Priority: &leftPriority}, nil
+}
+
+// urgent says whether access goes on by a binding.
+func (r *reconciler) urgent(ctx context.Context, key ctrl.Request) bool {
+	b := &rbacv1.RoleBinding{}
+	return r.client.Get(ctx, key.NamespacedName, b, client.UnsafeDisableDeepCopy) == nil && len(b.Subjects) > 0
 }
 
 func (r *reconciler) deadline(b metav1.Object) time.Time { return binding.Deadline(b, r.ceiling) }
@@ -73,8 +123,8 @@ func (r *reconciler) deadline(b metav1.Object) time.Time { return binding.Deadli
 // still there of it, else nil. When it is not certain that the grant is recorded, the
 // binding stays without subjects until it is: it is the only trace that the request
 // was ever granted, but for what is in memory.
-func (r *reconciler) end(ctx context.Context, b *rbacv1.RoleBinding, owner binding.Owner, remove remover) (left *rbacv1.RoleBinding, err error) {
-	if !r.recorded(ctx, owner) {
+func (r *reconciler) end(ctx context.Context, b *rbacv1.RoleBinding, owner binding.Owner) (left *rbacv1.RoleBinding, err error) {
+	if !r.mayGo(ctx, owner) {
 		err := r.unbinder.Empty(ctx, b)
 		if err == nil || !apierrors.IsForbidden(err) && r.memory.Of(owner.UID) == nil {
 			return b, err
@@ -82,19 +132,16 @@ func (r *reconciler) end(ctx context.Context, b *rbacv1.RoleBinding, owner bindi
 		// Without bind on the role, subjects cannot be taken off; and without it the
 		// request cannot be granted again. Nor can what is remembered.
 	}
-	left, err = remove(ctx, b)
+	left, err = r.unbinder.Insist(ctx, b)
 	if left == nil && err == nil {
 		r.removed.Add(b.UID)
 	}
 	return left, err
 }
 
-// remover is Remove or Insist of an unbind.Unbinder.
-type remover func(context.Context, *rbacv1.RoleBinding) (left *rbacv1.RoleBinding, err error)
-
-// recorded says whether the binding of a request may go: the request knows of the
+// mayGo says whether the binding of a request may go: the request knows of the
 // grant, or is gone for certain. If it cannot be told, the answer is no.
-func (r *reconciler) recorded(ctx context.Context, owner binding.Owner) bool {
+func (r *reconciler) mayGo(ctx context.Context, owner binding.Owner) bool {
 	switch r.requestOf(ctx, owner) {
 	case binding.Aware:
 		return true
@@ -110,14 +157,14 @@ func (r *reconciler) recorded(ctx context.Context, owner binding.Owner) bool {
 // orphaned says whether the request of a binding is gone, or has another binding. What the
 // cache has lost is looked up again; if that fails, the request counts as gone.
 func (r *reconciler) orphaned(ctx context.Context, b *rbacv1.RoleBinding) bool {
-	if !r.lost(ctx, b) {
+	if !r.requestLost(ctx, b) {
 		return false
 	}
 	return binding.Misnamed(b) || !errors.Is(r.requestGone(ctx, binding.OwnerOf(b)), errRequestExists)
 }
 
-// lost says whether the cache knows no request of which a binding could be.
-func (r *reconciler) lost(ctx context.Context, b *rbacv1.RoleBinding) bool {
+// requestLost says whether the cache knows no request of which a binding could be.
+func (r *reconciler) requestLost(ctx context.Context, b *rbacv1.RoleBinding) bool {
 	return binding.Misnamed(b) || r.requestOf(ctx, binding.OwnerOf(b)) == binding.Missing
 }
 
@@ -132,7 +179,7 @@ func (r *reconciler) requestGone(ctx context.Context, owner binding.Owner) error
 	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
 	defer cancel()
 	req := &metav1.PartialObjectMetadata{}
-	req.SetGroupVersionKind(binding.RequestKind)
+	req.SetGroupVersionKind(binding.RequestGVK)
 	switch err := r.live.Get(ctx, owner.Key, req); {
 	case apierrors.IsNotFound(err):
 		return nil
@@ -150,5 +197,4 @@ func (r *reconciler) announce(ctx context.Context, b *rbacv1.RoleBinding, gone b
 		metrics.Lateness(late)
 	}
 	log.FromContext(ctx).Info("access ended", "binding", b.Name, "request", binding.OwnerOf(b).Key.Name, "deadline", r.deadline(b), "gone", gone)
-	r.recent.add(r.clock.Here.Now())
 }

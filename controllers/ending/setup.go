@@ -11,7 +11,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -27,15 +26,20 @@ import (
 )
 
 const (
-	// workers of a lane: writes wait for the API server, not for us.
-	workers = 16
-	// slowWorkers are many: nearly all of them wait.
-	slowWorkers = 4 * workers
+	// quick seats are for all ends: writes wait for the API server, not for us.
+	quick = 16
+	// slow seats are for ends that hang. Each has two calls at the most, and with two
+	// replicas all of them fit into the priority level of config/flowcontrol.
+	slow = 32
+	// slowAfter is how long an end takes where the API server is slow.
+	slowAfter = 250 * time.Millisecond
+	// endTimeout bounds an attempt to end access: the API server gives a write 34 s, with
+	// all webhooks.
+	endTimeout = 36 * time.Second
 	// endRetry is the longest pause between attempts to end access.
 	endRetry = 5 * time.Second
-	// leftAfter is when an object is looked at first by which access has ended: the cache
-	// knows that by then.
-	leftAfter = time.Second
+	// handOvers bounds how many bindings are on their way to the queue from elsewhere.
+	handOvers = 1024
 )
 
 // CacheOptions keep foreign RoleBindings out of a cache.
@@ -46,34 +50,31 @@ func CacheOptions() cache.Options {
 	}
 }
 
-// setup adds to the manager what ends access. Bindings come to the first lane, also those
-// in due; the others have what is handed over.
-func setup(mgr ctrl.Manager, r *reconciler, due chan event.GenericEvent) error {
+// setup adds to the manager what ends access: bindings at their deadline, and those in due.
+func setup(mgr ctrl.Manager, r *reconciler, seated *seats.Seated, due chan event.GenericEvent) error {
 	if err := metrics.Gauges(r.count(anyBinding), r.count(r.overdue), r.count(r.pinned), r.clock.Ahead); err != nil {
 		return err
 	}
-	l := newLanes(r)
 	return errors.Join(
 		mgr.Add(sweeper{r: r, due: due}),
-		newQueue(mgr, "expiry", due, 0, workers, onTimeTimeout+liveTimeout).
+		ctrl.NewControllerManagedBy(mgr).Named("expiry").
 			WatchesRawSource(source.Kind(mgr.GetCache(), client.Object(&rbacv1.RoleBinding{}), r.atDeadline())).
-			Complete(l.OnTime),
-		newQueue(mgr, "expiry-slow", l.ToSlow, 0, slowWorkers, slowTimeout).Complete(l.Slow),
-		newQueue(mgr, "expiry-left", l.ToLeft, leftAfter, workers, slowTimeout).Complete(l.Left),
+			WatchesRawSource(source.Channel(due, handler.Funcs{GenericFunc: func(_ context.Context, e event.GenericEvent, q seats.Queue) { enqueue(e.Object, 0, endPriority, q) }})).
+			WithOptions(controller.Options{
+				MaxConcurrentReconciles: seated.Workers(), ReconciliationTimeout: endTimeout,
+				RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, endRetry),
+			}).
+			Complete(seated),
 		setupEscaped(mgr, r),
 	)
 }
 
-func newQueue(mgr ctrl.Manager, name string, from <-chan event.GenericEvent, after time.Duration, workers int, timeout time.Duration) *builder.Builder {
-	add := func(_ context.Context, e event.GenericEvent, q seats.Queue) {
-		seats.Enqueue(q, priorityqueue.AddOpts{After: after, Priority: &endPriority}, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(e.Object)})
-	}
-	return ctrl.NewControllerManagedBy(mgr).Named(name).
-		WatchesRawSource(source.Channel(from, handler.Funcs{GenericFunc: add})).
-		WithOptions(controller.Options{
-			MaxConcurrentReconciles: workers, ReconciliationTimeout: timeout,
-			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, endRetry),
-		})
+func newSeated(r *reconciler) *seats.Seated {
+	return seats.New(r, seats.Options{Clock: r.clock.Here, Quick: quick, Slow: slow, SlowAfter: slowAfter, Urgent: r.urgent})
+}
+
+func enqueue(obj client.Object, after time.Duration, priority int, q seats.Queue) {
+	seats.Enqueue(q, priorityqueue.AddOpts{After: after, Priority: &priority}, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(obj)})
 }
 
 // atDeadline queues a binding for its deadline, so that a restart with many healthy
@@ -81,8 +82,11 @@ func newQueue(mgr ctrl.Manager, name string, from <-chan event.GenericEvent, aft
 func (r *reconciler) atDeadline() handler.EventHandler {
 	add := func(obj client.Object, q seats.Queue) {
 		if binding.Managed(obj) {
-			o := priorityqueue.AddOpts{After: max(r.deadline(obj).Sub(r.clock.Now()), 0), Priority: &endPriority}
-			seats.Enqueue(q, o, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(obj)})
+			priority := endPriority
+			if len(obj.(*rbacv1.RoleBinding).Subjects) == 0 {
+				priority = leftPriority
+			}
+			enqueue(obj, max(r.deadline(obj).Sub(r.clock.Now()), 0), priority, q)
 		}
 	}
 	return handler.Funcs{

@@ -20,8 +20,7 @@ const sweepInterval = 15 * time.Second
 
 // sweeper finds what timers cannot: they do not run while a machine is suspended,
 // and do not notice when the clock is set. It also finds bindings whose request is
-// gone. It reads the cache and writes nothing; what it finds goes to the
-// lanes.
+// gone. It reads the cache and writes nothing; what it finds goes to the queue.
 type sweeper struct {
 	r   *reconciler
 	due chan<- event.GenericEvent
@@ -52,7 +51,7 @@ func (s sweeper) sweep(ctx context.Context) error {
 	now := s.r.clock.Now()
 	for i := range list.Items {
 		b := &list.Items[i]
-		if !binding.Managed(b) || now.Before(s.r.deadline(b)) && !s.r.lost(ctx, b) {
+		if !binding.Managed(b) || len(b.Subjects) == 0 || now.Before(s.r.deadline(b)) && !s.r.requestLost(ctx, b) {
 			continue
 		}
 		select {

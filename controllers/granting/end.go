@@ -19,13 +19,16 @@ import (
 	"github.com/lapse-dev/lapse/internal/grant"
 )
 
-// spareRetry is when a spare deletion that had to wait is tried again.
-const spareRetry = 5 * time.Second
+const (
+	// leftToEnding is how long after its deadline a binding is left to controllers/ending.
+	leftToEnding = 10 * time.Second
+	// endingRetry is when a request is looked at again whose binding is left to that, if
+	// the informer does not show before that it is gone.
+	endingRetry = 5 * time.Second
+)
 
-// errSpareWaits says that a deletion is tried again later. controllers/ending tries it as
-// well, since the binding is past its deadline or gives nothing, so only a few deletions of
-// this kind may wait for the API server here.
-var errSpareWaits = errors.New("a deletion that nobody's access waits for has to wait")
+// errEnding says that controllers/ending is about to end the access.
+var errEnding = errors.New("access is about to end by its deadline")
 
 // urgent says whether access goes on by a request before its deadline that has to end, as
 // far as the cache tells at once: the request or the binding is deleted, somebody said no,
@@ -36,7 +39,7 @@ func (r *RequestReconciler) urgent(ctx context.Context, key ctrl.Request) bool {
 		return false
 	}
 	name := client.ObjectKey{Namespace: req.Namespace, Name: binding.Name(req)}
-	if r.client.Get(ctx, name, b) != nil || r.spare(b) {
+	if r.client.Get(ctx, name, b) != nil || len(b.Subjects) == 0 || !r.clock.Now().Before(binding.Deadline(b, r.settings.MaxDuration)) {
 		return false
 	}
 	return req.DeletionTimestamp != nil || b.DeletionTimestamp != nil || req.Status.State.Final() || r.toldNo(ctx, req) || r.policyChanged(ctx, req)
@@ -57,28 +60,30 @@ func (r *RequestReconciler) policyChanged(ctx context.Context, req *v1alpha1.Acc
 	return err == nil && !isStill(p, ref)
 }
 
-// spare says whether controllers/ending sees to a binding as well.
-func (r *RequestReconciler) spare(b *rbacv1.RoleBinding) bool {
-	return len(b.Subjects) == 0 || !r.clock.Now().Before(binding.Deadline(b, r.settings.MaxDuration))
+// endsByItself says whether a binding is left to controllers/ending, on every replica, for
+// now: that may be late, or be kept from seeing it.
+func (r *RequestReconciler) endsByItself(b *rbacv1.RoleBinding, step grant.Step) bool {
+	late := r.clock.Now().Sub(binding.Deadline(b, r.settings.MaxDuration))
+	if !binding.Managed(b) || late < 0 {
+		return false
+	}
+	expired := step.Outcome != nil && step.Outcome.Reason == v1alpha1.ReasonExpired
+	return len(b.Subjects) == 0 || expired && late < leftToEnding
 }
 
-// end deletes the binding. Status is told once nobody holds the role by it; what
-// is left of the object is seen to afterwards.
+// end deletes the binding, unless that is left to controllers/ending. Status is told once
+// nobody holds the role by it; what is left of the object is seen to afterwards.
 func (r *RequestReconciler) end(ctx context.Context, req *v1alpha1.AccessRequest, seen grant.Observed, step grant.Step) (*grant.Outcome, error) {
-	if seen.Binding == nil {
-		return step.Outcome, nil
-	}
-	if r.spare(seen.Binding) {
-		select {
-		case r.spares <- struct{}{}:
-			defer func() { <-r.spares }()
-		default:
-			return nil, errSpareWaits
+	left := seen.Binding
+	byItself := left != nil && r.endsByItself(left, step)
+	switch {
+	case byItself && len(left.Subjects) > 0:
+		return nil, errEnding
+	case left != nil && !byItself:
+		var err error
+		if left, err = r.unbinder.Insist(ctx, left); err != nil {
+			return nil, err
 		}
-	}
-	left, err := r.unbinder.Insist(ctx, seen.Binding)
-	if err != nil {
-		return nil, err
 	}
 	if left == nil {
 		return step.Outcome, nil
@@ -86,7 +91,7 @@ func (r *RequestReconciler) end(ctx context.Context, req *v1alpha1.AccessRequest
 	if len(left.Finalizers) > 0 {
 		r.announcePinned(req, left)
 	}
-	if step.Outcome == nil {
+	if step.Outcome == nil && !byItself {
 		return nil, fmt.Errorf("RoleBinding %s/%s has no subjects any more, but stays: %s", left.Namespace, left.Name, howToDelete(left))
 	}
 	return step.Outcome, nil

@@ -121,7 +121,7 @@ func requestsOfBinding(_ context.Context, obj client.Object) []reconcile.Request
 		names[name] = struct{}{}
 	}
 	for _, owner := range obj.GetOwnerReferences() {
-		if owner.Kind == "AccessRequest" {
+		if owner.Kind == binding.RequestGVK.Kind {
 			names[owner.Name] = struct{}{}
 		}
 	}

@@ -41,8 +41,6 @@ type RequestReconciler struct {
 	judges   judges
 	unbinder unbind.Unbinder
 	settings grant.Settings
-	// spares bounds how many deletions there are at once that nobody's access waits for.
-	spares chan struct{}
 	// pinned are the bindings of which it was told that finalizers keep them.
 	pinned *binding.UIDs
 }
@@ -54,7 +52,7 @@ func NewRequestReconciler(o Options) *RequestReconciler {
 		judges:   newJudges(o.Client, o.Live, o.Limits),
 		unbinder: unbind.Unbinder{Writer: o.Client, Live: o.Live, Clock: o.Clock.Here},
 		settings: grant.Settings{MaxDuration: o.Limits.MaxDuration, Retention: o.Retention},
-		spares:   make(chan struct{}, workers/4), pinned: binding.NewUIDs(),
+		pinned:   binding.NewUIDs(),
 	}
 }
 
@@ -92,8 +90,8 @@ func again(now time.Time, req *v1alpha1.AccessRequest, after time.Time, outcome 
 		after = now.Add(grant.RetryAfter)
 	}
 	switch {
-	case errors.Is(actErr, errSpareWaits):
-		return ctrl.Result{RequeueAfter: wait.Jitter(spareRetry, 1), Priority: &endLast}, nil
+	case errors.Is(actErr, errEnding):
+		return ctrl.Result{RequeueAfter: wait.Jitter(endingRetry, 1), Priority: &endLast}, nil
 	case actErr != nil || after.IsZero():
 		return ctrl.Result{}, actErr
 	}

@@ -34,11 +34,15 @@ import (
 )
 
 const (
-	// workers of each controller: writes wait for the API server, not for us.
-	workers = 16
-	// actTimeout bounds a look at a request before its status is written: the API server
-	// gives a write 34 s, with all webhooks.
-	actTimeout = 36 * time.Second
+	// quick and slow are the seats of attempts at requests, see internal/seats.
+	quick = 16
+	slow  = 16
+	// slowAfter is how long an attempt at a request takes where the API server is slow. It
+	// leaves time for a second look, and the end that follows it.
+	slowAfter = liveTimeout + time.Second
+	// lookTimeout bounds an attempt at a request: the API server gives a write 34 s, with all
+	// webhooks, and status is written after that.
+	lookTimeout = 36*time.Second + recordTimeout
 	// recordTimeout bounds the writing of status, which nobody's access waits for: a webhook
 	// has 10 s by default.
 	recordTimeout = 12 * time.Second
@@ -135,6 +139,7 @@ func index(mgr ctrl.Manager) error {
 }
 
 func setupRequests(mgr ctrl.Manager, r *RequestReconciler, inForce <-chan event.GenericEvent) error {
+	seated := seats.New(r, seats.Options{Clock: r.clock.Here, Quick: quick, Slow: slow, SlowAfter: slowAfter, Urgent: r.urgent})
 	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	return ctrl.NewControllerManagedBy(mgr).Named("accessrequest").
 		Watches(&v1alpha1.AccessRequest{}, ahead(ifHeld, itself)).
@@ -147,10 +152,10 @@ func setupRequests(mgr ctrl.Manager, r *RequestReconciler, inForce <-chan event.
 		Watches(&rbacv1.Role{}, ahead(always, r.holdersOf(v1alpha1.RoleKind)), builder.OnlyMetadata).
 		WatchesRawSource(source.Channel(inForce, handler.EnqueueRequestsFromMapFunc(r.undecidedRequests))).
 		WithOptions(controller.Options{
-			MaxConcurrentReconciles: workers, ReconciliationTimeout: actTimeout + recordTimeout,
+			MaxConcurrentReconciles: seated.Workers(), ReconciliationTimeout: lookTimeout,
 			RateLimiter: retries{workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, 30*time.Second), r.client},
 		}).
-		Complete(seats.Share(r, r.clock.Here, seats.NewSlow(r.clock.Here), workers, r.urgent))
+		Complete(seated)
 }
 
 func setupPolicies(mgr ctrl.Manager, r *PolicyReconciler) error {

@@ -14,8 +14,8 @@ import (
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
 
-// RequestKind is the kind of the requests that RoleBindings belong to.
-var RequestKind = v1alpha1.GroupVersion.WithKind("AccessRequest")
+// RequestGVK is the kind of the requests that RoleBindings belong to.
+var RequestGVK = v1alpha1.GroupVersion.WithKind("AccessRequest")
 
 // Owner is one request, and not another one of its name.
 type Owner struct {

@@ -1,8 +1,8 @@
 // Copyright The Lapse Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package seats shares the workers of a controller between namespaces, so that nothing
-// waits for calls that hang in another namespace.
+// Package seats bounds how many attempts are under way, so that those that hang in one
+// namespace, as where a webhook swallows calls, keep none waiting in another.
 package seats
 
 import (
@@ -14,128 +14,179 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
 const (
-	// SlowAfter is how long an attempt takes where the API server is slow, as where a
-	// webhook swallows calls or holds them up.
-	SlowAfter = 2 * time.Second
-	// slowFor is how long a namespace counts as slow.
-	slowFor = time.Minute
-	// urgentRetry is when what is urgent and found no worker is looked at again, at the
+	// fullFor is how long a namespace in which an attempt found no slow seat counts as slow.
+	fullFor = 5 * time.Second
+	// urgentRetry is when what is urgent and found no seat is looked at again, at the
 	// earliest; at the latest after ten times that.
 	urgentRetry = 100 * time.Millisecond
-	// otherRetry is when what is not urgent and found no worker is looked at again, at the
+	// otherRetry is when what is not urgent and found no seat is looked at again, at the
 	// earliest; at the latest after ten times that.
 	otherRetry  = time.Second
 	retrySpread = 9
 )
 
-// Slow are the namespaces in which the API server was slow lately. It is safe for
-// concurrent use.
-type Slow struct{ namespaces *utilcache.Expiring }
-
-// anywhere is among them while one is.
-const anywhere = ""
-
-// NewSlow knows of none yet.
-func NewSlow(c clock.Clock) Slow { return Slow{utilcache.NewExpiringWithClock(c)} }
-
-// In says whether a namespace is one of them.
-func (s Slow) In(namespace string) bool {
-	_, ok := s.namespaces.Get(namespace)
-	return ok
+// Options are what seats there are, and who gets them.
+type Options struct {
+	Clock clock.WithDelayedExecution
+	// Quick seats are for all attempts. Slow ones are for those that took longer than
+	// SlowAfter, which go on there, and for what else begins in their namespaces meanwhile.
+	Quick, Slow int
+	SlowAfter   time.Duration
+	// Urgent says whether access goes on until an object is looked at.
+	Urgent func(context.Context, ctrl.Request) bool
 }
 
-// Anywhere says whether there is one.
-func (s Slow) Anywhere() bool { return s.In(anywhere) }
+// Workers are as many as there are seats.
+func (o Options) Workers() int { return o.Quick + o.Slow }
 
-// Add remembers a namespace for a minute.
-func (s Slow) Add(namespace string) {
-	s.namespaces.Set(namespace, nil, slowFor)
-	s.namespaces.Set(anywhere, nil, slowFor)
-}
-
-// Shared is a reconciler whose workers slow namespaces share.
-type Shared struct {
+// Seated is a reconciler each of whose attempts has a seat.
+type Seated struct {
+	Options
 	reconciler reconcile.Reconciler
-	clock      clock.PassiveClock
-	slow       Slow
-	workers    int
-	urgent     func(context.Context, ctrl.Request) bool
+	quick      chan struct{}
 
 	mu   sync.Mutex
-	busy map[share]int
+	slow map[share]int
+	// full are namespaces in which an attempt found no slow seat.
+	full *utilcache.Expiring
 }
 
-// share is what has a share of the workers.
+// share is what has a share of the slow seats: a namespace, and in it what is urgent.
 type share struct {
 	namespace string
 	urgent    bool
 }
 
-// Share gives slow namespaces a share each of the workers of a reconciler. What is urgent
-// in a namespace has a share of its own: access goes on until it is looked at.
-func Share(r reconcile.Reconciler, c clock.PassiveClock, slow Slow, workers int, urgent func(context.Context, ctrl.Request) bool) *Shared {
-	return &Shared{reconciler: r, clock: c, slow: slow, workers: workers, urgent: urgent, busy: map[share]int{}}
+// New gives a reconciler its seats.
+func New(r reconcile.Reconciler, o Options) *Seated {
+	return &Seated{Options: o, reconciler: r, quick: make(chan struct{}, o.Quick), slow: map[share]int{}, full: utilcache.NewExpiringWithClock(o.Clock)}
 }
 
-// Always is for what is urgent at all times.
-func Always(context.Context, ctrl.Request) bool { return true }
+// Full says whether all quick seats are taken.
+func (s *Seated) Full() bool { return len(s.quick) == cap(s.quick) }
 
-// Never is for what never is.
-func Never(context.Context, ctrl.Request) bool { return false }
-
-// Reconcile has the reconciler look at an object, or says when there may be a worker.
-func (s *Shared) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
-	who := share{key.Namespace, s.slow.In(key.Namespace) && s.urgent(ctx, key)}
-	if !s.enter(who) {
-		retry := otherRetry
-		if who.urgent {
-			retry = urgentRetry
-		}
-		return ctrl.Result{RequeueAfter: wait.Jitter(retry, retrySpread)}, nil
+// Reconcile has the reconciler look at an object, or says when there may be a seat.
+func (s *Seated) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	select {
+	case s.quick <- struct{}{}:
+	case <-ctx.Done():
+		return ctrl.Result{}, ctx.Err()
 	}
-	defer s.leave(who)
-	begun := s.clock.Now()
+	a := &attempt{of: s}
+	defer a.leave()
+	if s.isSlow(key.Namespace) {
+		if who := s.shareOf(ctx, key); !a.move(who) {
+			return s.later(who), nil
+		}
+	} else {
+		moving := s.Clock.AfterFunc(s.SlowAfter, func() { s.moveOrCancel(ctx, cancel, key, a) })
+		defer moving.Stop()
+	}
 	result, err := s.reconciler.Reconcile(ctx, key)
-	if s.clock.Since(begun) >= SlowAfter {
-		s.slow.Add(key.Namespace)
+	if who := a.wasRefused(); who != nil && err != nil {
+		return s.later(*who), nil
 	}
 	return result, err
 }
 
-// enter takes a worker.
-func (s *Shared) enter(who share) bool {
+func (s *Seated) moveOrCancel(ctx context.Context, cancel context.CancelFunc, key ctrl.Request, a *attempt) {
+	moved := a.move(s.shareOf(ctx, key))
+	log.FromContext(ctx).Info("the API server is slow in this namespace; look for a webhook that does not answer", "after", s.SlowAfter.String(), "goesOn", moved)
+	if !moved {
+		cancel()
+	}
+}
+
+func (s *Seated) shareOf(ctx context.Context, key ctrl.Request) share {
+	return share{key.Namespace, s.Urgent(ctx, key)}
+}
+
+// later is for what found no slow seat.
+func (s *Seated) later(who share) ctrl.Result {
+	s.full.Set(who.namespace, nil, fullFor)
+	retry := otherRetry
+	if who.urgent {
+		retry = urgentRetry
+	}
+	return ctrl.Result{RequeueAfter: wait.Jitter(retry, retrySpread)}
+}
+
+// isSlow says whether an attempt in the namespace is on a slow seat, or found none.
+func (s *Seated) isSlow(namespace string) bool {
+	if _, full := s.full.Get(namespace); full {
+		return true
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.slow.In(who.namespace) && !s.room(who) {
+	return s.slow[share{namespace, true}]+s.slow[share{namespace, false}] > 0
+}
+
+// room says whether there is a slow seat. A share takes no more than it leaves free for
+// the others, and a quarter of all is for what is urgent.
+func (s *Seated) room(who share) bool {
+	free := s.Slow
+	if !who.urgent {
+		free -= s.Slow / 4
+	}
+	for _, n := range s.slow {
+		free -= n
+	}
+	return s.slow[who] < free
+}
+
+// attempt is one that has a seat. The mutex of the seats guards it.
+type attempt struct {
+	of *Seated
+	// slow is the share that its seat belongs to; nil if that is a quick one.
+	slow *share
+	// refused is the share that had no seat for it.
+	refused *share
+	over    bool
+}
+
+// move gives the quick seat back for a slow one, and says whether there was one.
+func (a *attempt) move(who share) bool {
+	s := a.of
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case a.over:
+		return true
+	case !s.room(who):
+		a.refused = &who
 		return false
 	}
-	s.busy[who]++
+	a.slow = &who
+	s.slow[who]++
+	<-s.quick
 	return true
 }
 
-// room says whether there is a worker where it is slow. A share has no more than would be
-// left for one more share, and a quarter of all is for where it is not slow.
-func (s *Shared) room(who share) bool {
-	shares, slow := 1, 0
-	for other, n := range s.busy {
-		if other != who {
-			shares++
-		}
-		if s.slow.In(other.namespace) {
-			slow += n
-		}
-	}
-	return s.busy[who] < max(1, s.workers/(shares+1)) && slow < s.workers-s.workers/4
+func (a *attempt) wasRefused() *share {
+	a.of.mu.Lock()
+	defer a.of.mu.Unlock()
+	return a.refused
 }
 
-func (s *Shared) leave(who share) {
+// leave gives the seat back.
+func (a *attempt) leave() {
+	s := a.of
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.busy[who]--; s.busy[who] == 0 {
-		delete(s.busy, who)
+	a.over = true
+	switch {
+	case a.slow == nil:
+		<-s.quick
+	case s.slow[*a.slow] == 1:
+		delete(s.slow, *a.slow)
+	default:
+		s.slow[*a.slow]--
 	}
 }

@@ -14,83 +14,124 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
-func TestASlowNamespaceHasItsShareOfTheWorkers(t *testing.T) {
-	clock := clocktesting.NewFakeClock(time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC))
-	takes := SlowAfter
-	started, release, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	f := Share(reconcile.Func(func(context.Context, ctrl.Request) (ctrl.Result, error) {
-		if takes > 0 {
-			clock.Step(takes)
-			return ctrl.Result{}, nil
+// room is a reconciler whose attempts last until the test lets them go.
+type room struct {
+	*testing.T
+	*Seated
+	clock          *clocktesting.FakeClock
+	started, ended chan error
+	letGo          chan struct{}
+}
+
+func newRoom(t *testing.T, quick, slow int) *room {
+	r := &room{T: t, clock: clocktesting.NewFakeClock(time.Now()), started: make(chan error), ended: make(chan error), letGo: make(chan struct{})}
+	hang := reconcile.Func(func(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
+		r.started <- nil
+		select {
+		case <-r.letGo:
+		case <-ctx.Done():
 		}
-		started <- struct{}{}
-		<-release
-		return ctrl.Result{}, nil
-	}), clock, NewSlow(clock), 4, func(_ context.Context, key ctrl.Request) bool { return key.Name == "urgent" })
-	look := func(namespace, name string) ctrl.Result {
-		result, err := f.Reconcile(t.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
-		if err != nil {
-			t.Error(err)
-		}
-		return result
-	}
-	begin := func(namespace, name string) {
-		t.Helper()
+		return ctrl.Result{}, ctx.Err()
+	})
+	r.Seated = New(hang, Options{
+		Clock: r.clock, Quick: quick, Slow: slow, SlowAfter: time.Second,
+		Urgent: func(_ context.Context, key ctrl.Request) bool { return key.Name == "urgent" },
+	})
+	return r
+}
+
+func (r *room) look(namespace, name string) (ctrl.Result, error) {
+	return r.Reconcile(r.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
+}
+
+// begin has n attempts hang in a namespace.
+func (r *room) begin(n int, namespace, name string) {
+	r.Helper()
+	for range n {
 		go func() {
-			look(namespace, name)
-			ended <- struct{}{}
+			_, err := r.look(namespace, name)
+			r.ended <- err
 		}()
 		select {
-		case <-started:
-		case <-ended:
-			t.Fatalf("there was no worker for %s %s", name, namespace)
+		case <-r.started:
+		case err := <-r.ended:
+			r.Fatalf("there was no seat in %s: %v", namespace, err)
 		}
 	}
-	none := func(namespace, name string, soon time.Duration) {
-		t.Helper()
-		if got := look(namespace, name).RequeueAfter; got < soon || got > (1+retrySpread)*soon {
-			t.Errorf("what finds no worker for %s %s is looked at after %s", name, namespace, got)
+}
+
+// none has no attempt begin, and what was looked at come again soon.
+func (r *room) none(namespace, name string, soon time.Duration) {
+	r.Helper()
+	got, err := r.look(namespace, name)
+	if err != nil || got.RequeueAfter < soon || got.RequeueAfter > (1+retrySpread)*soon {
+		r.Errorf("what finds no seat for %s in %s is looked at after %s, error %v", name, namespace, got.RequeueAfter, err)
+	}
+}
+
+// end lets attempts go.
+func (r *room) end(n int) {
+	r.Helper()
+	for range n {
+		r.letGo <- struct{}{}
+		if err := <-r.ended; err != nil {
+			r.Error(err)
 		}
 	}
-	end := func(n int) {
-		for range n {
-			release <- struct{}{}
-			<-ended
-		}
+	if len(r.slow) != 0 || len(r.quick) != 0 {
+		r.Errorf("seats that nobody gave back: slow %v, quick %d", r.slow, len(r.quick))
 	}
+}
 
-	look("slow", "a")
-	takes = SlowAfter - 1
-	look("quick", "a")
-	takes = 0
-	begin("slow", "a")
-	begin("slow", "a")
-	none("slow", "a", otherRetry)
-	begin("slow", "urgent") // has a part of its own, of one of three
-	none("slow", "urgent", urgentRetry)
-	for range 3 {
-		begin("quick", "a")
+func TestAnAttemptThatHangsGivesItsQuickSeatBack(t *testing.T) {
+	r := newRoom(t, 2, 8)
+	r.begin(2, "hangs", "urgent")
+	if !r.Full() {
+		t.Error("two of two quick seats are not all")
 	}
-	end(6)
+	r.clock.Step(time.Second)
+	if r.Full() {
+		t.Error("they are not given back")
+	}
+	r.begin(1, "hangs", "urgent") // on a slow seat
+	r.begin(2, "answers", "urgent")
+	r.end(5)
+}
 
-	begin("slow", "a") // what ended makes room
-	begin("slow", "a")
-	clock.Step(slowFor + 1)
-	begin("slow", "a") // and it is forgotten
-	end(3)
+func TestWhatIsQuickTakesNoSlowSeat(t *testing.T) {
+	r := newRoom(t, 1, 8)
+	r.begin(1, "answers", "urgent")
+	r.clock.Step(time.Second - 1)
+	if len(r.slow) != 0 {
+		t.Errorf("slow seats taken: %v", r.slow)
+	}
+	r.end(1)
+}
 
-	takes = SlowAfter
-	for _, namespace := range []string{"a", "b", "c", "d"} {
-		look(namespace, "a")
+func TestANamespaceThatHangsLeavesAsManySlowSeatsAsItTakes(t *testing.T) {
+	r := newRoom(t, 4, 8)
+	r.begin(1, "a", "urgent")
+	r.clock.Step(time.Second)
+	r.begin(3, "a", "urgent")
+	r.none("a", "urgent", urgentRetry)
+	r.begin(1, "a", "other") // which has a share of its own, but none of the last quarter
+	r.none("a", "other", otherRetry)
+	r.end(5)
+}
+
+func TestWhatFindsNoSlowSeatIsBrokenOffAndComesAgain(t *testing.T) {
+	r := newRoom(t, 4, 1)
+	r.begin(1, "a", "urgent")
+	r.begin(1, "b", "urgent")
+	r.clock.Step(time.Second)
+	if err := <-r.ended; err != nil {
+		t.Errorf("the second one ended with %v", err)
 	}
-	takes = 0
-	begin("a", "a")
-	begin("b", "a")
-	begin("c", "a")
-	none("d", "a", otherRetry) // one of four workers is for where it is not slow
-	begin("quick", "a")
-	end(4)
-	if len(f.busy) != 0 {
-		t.Errorf("still busy: %v", f.busy)
+	if len(r.quick) != 0 {
+		t.Errorf("quick seats that nobody gave back: %d", len(r.quick))
 	}
+	r.none("b", "urgent", urgentRetry) // which takes no quick seat in vain
+	r.clock.Step(fullFor + 1)
+	r.begin(1, "b", "urgent")
+	r.end(2)
 }

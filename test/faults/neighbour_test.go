@@ -11,24 +11,31 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/test/operator"
 )
 
 // As a webhook of one team does that swallows what it is sent. There are more of their
 // bindings than the operator has workers.
 var _ = Describe("Beside namespaces in which the operator gets no", func() {
 	for what, c := range map[string]struct {
-		verbs  []string
-		effect Effect
+		verbs      []string
+		effect     Effect
+		namespaces int // more than one for each hundred bindings
+		labels     Labels
 	}{
-		"answer to deletions":             {[]string{"delete"}, Effect{Hang: true}},
-		"answer to deletions and updates": {[]string{"delete", "update"}, Effect{Hang: true}},
-		"quick answer to either":          {[]string{"delete", "update"}, Effect{Delay: 1500 * time.Millisecond}},
+		"answer to deletions":             {verbs: []string{"delete"}, effect: Effect{Hang: true}},
+		"answer to deletions and updates": {verbs: []string{"delete", "update"}, effect: Effect{Hang: true}},
+		"answer to either, forty of them": {
+			verbs: []string{"delete", "update"}, effect: Effect{Hang: true}, namespaces: 40, labels: whole,
+		},
+		"quick answer to either": {verbs: []string{"delete", "update"}, effect: Effect{Delay: 1500 * time.Millisecond}},
 	} {
 		It(what+", access ends soon", func(ctx SpecContext) {
 			m := run(ctx)
@@ -36,6 +43,7 @@ var _ = Describe("Beside namespaces in which the operator gets no", func() {
 			s, slow := newScene(ctx, 3*time.Second, false), newScene(ctx, sized(60*time.Second, 15*time.Second), false)
 			end := time.Now().Add(setup(n + beside)).Truncate(time.Second)
 			s.expiring(ctx, beside, end.Add(time.Second), end.Add(11*time.Second))
+			widen(ctx, slow, c.namespaces)
 			slow.expiring(ctx, n, end, end)
 			slow.disturb(m, c.effect, "rolebindings", c.verbs...)
 			from := time.Now()
@@ -52,7 +60,7 @@ var _ = Describe("Beside namespaces in which the operator gets no", func() {
 			slow.converge(ctx)
 			s.judge(ctx, row{sweep: "beside no " + what, runs: beside})
 			slow.judge(ctx, row{sweep: "no " + what, runs: n})
-		}, SpecTimeout(5*time.Minute))
+		}, SpecTimeout(5*time.Minute), c.labels)
 	}
 
 	// As a webhook that is down makes them, with the default timeout and failurePolicy Ignore.
@@ -103,6 +111,43 @@ var _ = Describe("Beside namespaces in which the operator gets no", func() {
 			sweep: "revoked beside hanging status", runs: len(held),
 			note: fmt.Sprintf("worst %s; there %s", worst.Round(time.Millisecond), there.Round(time.Millisecond)),
 		})
+	}, SpecTimeout(5*time.Minute))
+})
+
+// The webhooks are real, since what they hold up keeps its seat in the API server's flow
+// control, and there are two replicas. test/e2e has one namespace.
+var _ = Describe("Beside six namespaces whose webhooks answer nothing", whole, func() {
+	It("access ends soon, and there when they have let go", func(ctx SpecContext) {
+		startDirect(ctx, "--leader-elect")
+		startDirect(ctx, "--leader-elect")
+		const namespaces, hung, beside = 6, 180, 20
+		s, slow := newScene(ctx, 3*time.Second, false), newScene(ctx, 2*time.Minute, false)
+		widen(ctx, slow, namespaces-1-hung/grantsInOne)
+		end := time.Now().Add(setup(hung+beside) + 20*time.Second).Truncate(time.Second)
+		s.expiring(ctx, beside, end.Add(time.Second), end.Add(11*time.Second))
+		slow.expiring(ctx, hung, end, end)
+		for _, ns := range slow.namespaces() {
+			writes := operator.Foreign{
+				Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings",
+				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Update, admissionregistrationv1.Delete},
+			}
+			remove, err := writes.Swallow(ctx, admin, 10*time.Second)
+			DeferCleanup(func(ctx SpecContext) { Expect(remove(ctx)).To(Succeed()) })
+			Expect(err).NotTo(HaveOccurred())
+			Eventually(func(ctx context.Context) error {
+				ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+				defer cancel()
+				return admin.DeleteAllOf(ctx, &rbacv1.RoleBinding{}, client.InNamespace(ns), client.DryRunAll)
+			}, 20*time.Second, 100*time.Millisecond).WithContext(ctx).Should(MatchError(context.DeadlineExceeded))
+		}
+		Expect(time.Now()).To(BeTemporally("<", end), "the set-up took too long")
+		until(ctx, end.Add(11*time.Second))
+		s.over(ctx)
+		slow.over(ctx)
+		s.converge(ctx)
+		slow.converge(ctx)
+		s.judge(ctx, row{sweep: "beside six namespaces with webhooks that hang", runs: beside})
+		slow.judge(ctx, row{sweep: "six namespaces with webhooks that hang for 10 s", runs: hung})
 	}, SpecTimeout(5*time.Minute))
 })
 

@@ -18,6 +18,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/controllers/ending"
@@ -36,7 +37,7 @@ type harness struct {
 	admission  admission.State
 	events     *events.FakeRecorder
 	requests   *granting.RequestReconciler
-	lanes      ending.Lanes
+	ending     reconcile.Reconciler
 	policies   *granting.PolicyReconciler
 }
 
@@ -60,7 +61,7 @@ func newHarnessWith(c client.Client, live client.Reader) *harness {
 		Limits: limits, Retention: 30 * 24 * time.Hour,
 	}
 	h.requests, h.policies = granting.NewRequestReconciler(o), granting.NewPolicyReconciler(o)
-	h.lanes = ending.NewLanes(ending.Options{
+	h.ending = ending.NewReconciler(ending.Options{
 		Client: c, Live: live, Clock: h.serverTime, MaxDuration: limits.MaxDuration, Memory: memory,
 		RequestOf: granting.Known(c, func() bool { return true }), Leading: func() bool { return true },
 	})
@@ -76,18 +77,7 @@ func (h *harness) setSkew(ahead time.Duration) {
 
 // end has what ends access look at a binding.
 func (h *harness) end(ctx context.Context, key client.ObjectKey) error {
-	request := ctrl.Request{NamespacedName: key}
-	_, err := h.lanes.OnTime.Reconcile(ctx, request)
-	for err == nil {
-		select {
-		case <-h.lanes.ToSlow:
-			_, err = h.lanes.Slow.Reconcile(ctx, request)
-		case <-h.lanes.ToLeft:
-			_, err = h.lanes.Left.Reconcile(ctx, request)
-		default:
-			return nil
-		}
-	}
+	_, err := h.ending.Reconcile(ctx, ctrl.Request{NamespacedName: key})
 	return err
 }
 

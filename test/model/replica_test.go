@@ -15,6 +15,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/lapse-dev/lapse/controllers/ending"
 	"github.com/lapse-dev/lapse/controllers/granting"
@@ -109,7 +110,7 @@ func (m *machine) answers(t trail) []id {
 type operator struct {
 	*machine
 	granting *granting.RequestReconciler
-	ending   ending.Lanes
+	ending   reconcile.Reconciler
 	clock    *clocktesting.FakeClock
 	ctx      context.Context
 
@@ -130,7 +131,7 @@ func newOperator(m *machine) *operator {
 		Memory: memory{o, m.bug}, Limits: policy.Limits{MaxDuration: ceiling * tick}, Retention: m.retention,
 	})
 	synced := func() bool { return o.ask(call{verb: isSynced, cached: true}) == accepted }
-	o.ending = ending.NewLanes(ending.Options{
+	o.ending = ending.NewReconciler(ending.Options{
 		Client: api, Live: reader{operator: o}, Clock: now, MaxDuration: ceiling * tick, Memory: memory{operator: o},
 		RequestOf: granting.Known(api, synced), Leading: func() bool { return true },
 	})
@@ -196,24 +197,9 @@ func (o *operator) run(t trail, r *replica) {
 		_, _ = o.granting.Reconcile(o.ctx, key)
 	} else {
 		key.Name = bindingNames[p.job-toEnd]
-		_, _ = o.ending.OnTime.Reconcile(o.ctx, key)
-		o.handedOver(key)
+		_, _ = o.ending.Reconcile(o.ctx, key)
 	}
 	o.found(call{verb: finish})
-}
-
-// handedOver runs the other lanes, if the first one has work for them.
-func (o *operator) handedOver(key ctrl.Request) {
-	for {
-		select {
-		case <-o.ending.ToSlow:
-			_, _ = o.ending.Slow.Reconcile(o.ctx, key)
-		case <-o.ending.ToLeft:
-			_, _ = o.ending.Left.Reconcile(o.ctx, key)
-		default:
-			return
-		}
-	}
 }
 
 // found notes the call that follows on the trail.

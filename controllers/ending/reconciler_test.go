@@ -61,14 +61,14 @@ func TestAccessEndsAtItsDeadlineAndByAStandby2SecondsLater(t *testing.T) {
 			b.UID, b.CreationTimestamp = "b1", metav1.NewTime(noon.Add(-time.Hour))
 			b.Name = binding.Name(&metav1.ObjectMeta{Name: owner.Key.Name, UID: owner.UID})
 			server, here := &oneBinding{binding: b}, clocktesting.NewFakeClock(noon.Add(tc.late-time.Second))
-			lanes := NewLanes(Options{
+			ending := NewReconciler(Options{
 				Client: server, Live: server, Clock: servertime.New(here), MaxDuration: 24 * time.Hour, Memory: binding.NewMemory(24 * time.Hour),
 				RequestOf: func(context.Context, binding.Owner) binding.RequestIs { return binding.Aware },
 				Leading:   func() bool { return tc.leading },
 			})
 			look := func() ctrl.Result {
 				t.Helper()
-				result, err := lanes.OnTime.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(b)})
+				result, err := ending.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(b)})
 				if err != nil {
 					t.Fatal(err)
 				}
