@@ -146,7 +146,11 @@ func (d *doctor) bind(ctx context.Context) (out []diagnosis) {
 	if err := d.c.list(ctx, "", list); err != nil {
 		return d.cannotTell(err)
 	}
-	asked := map[string]bool{}
+	type role struct {
+		namespace string
+		ref       v1alpha1.RoleRef
+	}
+	asked := map[role]bool{}
 	for i := range list.Items {
 		if !meta.IsStatusConditionTrue(list.Items[i].Status.Conditions, v1alpha1.ConditionReady) {
 			continue // it grants nothing, and its roles may not even be meant
@@ -154,8 +158,8 @@ func (d *doctor) bind(ctx context.Context) (out []diagnosis) {
 		spec := &list.Items[i].Spec
 		for _, ref := range spec.Roles {
 			for _, ns := range whereBound(ref, spec.Namespaces.Names) {
-				if key := ns + "\x00" + roleText(ref); !asked[key] {
-					asked[key] = true
+				if this := (role{ns, ref}); !asked[this] {
+					asked[this] = true
 					out = append(out, d.mayBind(ctx, ref, ns)...)
 				}
 			}

@@ -6,11 +6,9 @@ package grant
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
-	"strings"
 	"time"
-
-	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
@@ -32,14 +30,13 @@ func returned(req v1alpha1.Request, decisions []v1alpha1.AccessDecision) *v1alph
 // be one. Each person is asked about once, however many decisions he made.
 func firstNo(req v1alpha1.Request, judge Judge, decisions []v1alpha1.AccessDecision, policies ...string) (*v1alpha1.AccessDecision, error) {
 	var failed error
-	asked := sets.New[string]()
+	var asked []*v1alpha1.Identity
 	for _, d := range noes(req, decisions) {
 		who := d.Spec.Reviewer
-		if person := strings.Join(append([]string{who.Username, who.UID}, who.Groups...), "\x00"); !asked.Has(person) {
-			asked.Insert(person)
-		} else {
+		if slices.ContainsFunc(asked, func(other *v1alpha1.Identity) bool { return reflect.DeepEqual(other, who) }) {
 			continue
 		}
+		asked = append(asked, who)
 		for _, name := range policies {
 			if name == "" {
 				continue // it was under no policy before

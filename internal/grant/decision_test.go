@@ -85,6 +85,20 @@ func TestAFloodOfNoesCostsOneQuestionForEachPerson(t *testing.T) {
 	}
 }
 
+func TestANoIsNotTakenForThatOfSomebodyWhoseNameRunsIntoTheNextField(t *testing.T) {
+	req, b := active(t)
+	req.Status.Policy = &v1alpha1.PolicyReference{Name: allows.Policy.Name}
+	mallory, bob := decided("bob\x00", v1alpha1.VerdictRevoke), decided("bob", v1alpha1.VerdictRevoke)
+	mallory.Name = "asked-about-first"
+	mallory.Spec.Reviewer.UID, bob.Spec.Reviewer.Groups = "leads", []string{"leads"}
+	j := judge(allows)
+	j.MayEnd = func(_ string, who *v1alpha1.Identity) (bool, error) { return who.Username == "bob", nil }
+	step, err := Next(noon, req, j, Observed{Admission: inForce, Binding: b, Decisions: []v1alpha1.AccessDecision{mallory, bob}}, settings)
+	if err != nil || step.Action != Delete {
+		t.Errorf("step = %s, err = %v; the approver's no is not heard", step.Action, err)
+	}
+}
+
 func TestAnErrorWhileAskingWhoMayDenyIsNeverAYes(t *testing.T) {
 	j := judge(allows)
 	j.MayEnd = func(string, *v1alpha1.Identity) (bool, error) { return false, errors.New("no answer") }
