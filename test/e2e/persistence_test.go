@@ -77,6 +77,7 @@ var manifests = map[string]string{
 const (
 	bindRoles     = "bind roles"
 	makeRoles     = "create Roles or add rules to them"
+	pinRoles      = "add finalizers or owners to RoleBindings and Roles"
 	makeAccounts  = "create ServiceAccounts"
 	requestTokens = "create tokens of ServiceAccounts"
 	makeTokens    = "create token Secrets of ServiceAccounts"
@@ -100,6 +101,12 @@ var lasting = [][2]string{
 	{makeRoles, "create role mine --verb=get --resource=secrets"},
 	{makeRoles, "apply --server-side --force-conflicts -f @role"},
 	{makeRoles, `patch role app --type=json -p [{"op":"add","path":"/rules/0/verbs/-","value":"list"}]`},
+	{pinRoles, `patch rolebinding app --type=merge -p {"metadata":{"finalizers":["example.com/pin"]}}`},
+	{pinRoles, `patch role app --type=merge -p {"metadata":{"finalizers":["example.com/pin"]}}`},
+	{pinRoles, `patch rolebinding app --type=merge -p ` +
+		`{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"mine","uid":"00000000-0000"}]}}`},
+	{pinRoles, `patch role app --type=json -p ` +
+		`[{"op":"add","path":"/metadata/ownerReferences","value":[{"apiVersion":"v1","kind":"ConfigMap","name":"mine","uid":"00000000-0000"}]}]`},
 	{makeAccounts, "create serviceaccount mine"},
 	{requestTokens, "create token app --duration=24h"},
 	{requestTokens, "create token default"},
@@ -120,6 +127,14 @@ var holders = map[string]struct {
 	"a Group": {
 		func(string) v1alpha1.Subject { return builders.Group("crew") },
 		func(context.Context, string) (*rest.Config, error) { return plane.User("gina", "others", "crew") },
+	},
+	"a Group, called as if he were of Kubernetes": {
+		func(string) v1alpha1.Subject { return builders.Group("crew") },
+		func(context.Context, string) (*rest.Config, error) { return plane.User("system:ops", "crew") },
+	},
+	"a Group, called as if he were a node": {
+		func(string) v1alpha1.Subject { return builders.Group("crew") },
+		func(context.Context, string) (*rest.Config, error) { return plane.User("system:node:ops", "crew") },
 	},
 	"a ServiceAccount": {
 		func(ns string) v1alpha1.Subject { return builders.ServiceAccount(ns, "default") },

@@ -266,6 +266,12 @@ var attacks = map[string]func(SpecContext, *court){
 				d.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "x", UID: "x"}}
 			})
 	},
+	// Garbage collection would never find it gone.
+	"the owner in a version that nobody serves": func(ctx SpecContext, c *court) {
+		c.refused(ctx, c.bob, "metadata.ownerReferences must be left out", func(d *v1alpha1.AccessDecision) {
+			d.OwnerReferences = []metav1.OwnerReference{{APIVersion: "lapse.dev/v9", Kind: "AccessRequest", Name: c.req.Name, UID: c.req.UID}}
+		})
+	},
 	"the owner and another one": func(ctx SpecContext, c *court) {
 		c.refused(ctx, c.bob, "metadata.ownerReferences must be left out", func(d *v1alpha1.AccessDecision) {
 			own := metav1.OwnerReference{APIVersion: "lapse.dev/v1alpha1", Kind: "AccessRequest", Name: c.req.Name, UID: c.req.UID}

@@ -5,7 +5,6 @@ package integration
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -122,7 +121,7 @@ var _ = Describe("A request that cannot be granted", func() {
 		Expect(message(req)).To(ContainSubstring("is being deleted"))
 	})
 
-	It("cannot be made to fill the operator's memory with labels, annotations and owners", func(ctx SpecContext) {
+	It("cannot be made to fill the operator's memory with labels and annotations", func(ctx SpecContext) {
 		many := func(n, size int) map[string]string {
 			out := map[string]string{}
 			for i := range n {
@@ -130,29 +129,12 @@ var _ = Describe("A request that cannot be granted", func() {
 			}
 			return out
 		}
-		owner := func(change func(*metav1.OwnerReference)) func(*v1alpha1.AccessRequest) {
-			o := metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: "p", UID: "1"}
-			change(&o)
-			return func(r *v1alpha1.AccessRequest) { r.OwnerReferences = []metav1.OwnerReference{o} }
-		}
 		for limit, change := range map[string]func(*v1alpha1.AccessRequest){
 			"at most 32 labels":                func(r *v1alpha1.AccessRequest) { r.Labels = many(33, 10) },
 			"at most 32 annotations":           func(r *v1alpha1.AccessRequest) { r.Annotations = many(33, 10) },
 			"at most 8192 characters together": func(r *v1alpha1.AccessRequest) { r.Annotations = many(2, 4097) },
 			"metadata.finalizers must be left out when an AccessRequest is created": func(r *v1alpha1.AccessRequest) {
 				r.Finalizers = []string{"example.com/pin"}
-			},
-			"an apiVersion of at most 317 characters": owner(func(o *metav1.OwnerReference) {
-				o.APIVersion = strings.Repeat("a", 316) + "/v1"
-			}),
-			"a kind of 63":     owner(func(o *metav1.OwnerReference) { o.Kind = strings.Repeat("K", 64) }),
-			"a name of 253":    owner(func(o *metav1.OwnerReference) { o.Name = strings.Repeat("n", 1400000) }),
-			"and a uid of 128": owner(func(o *metav1.OwnerReference) { o.UID = types.UID(strings.Repeat("u", 129)) }),
-			"may hold at most 8 owners": func(r *v1alpha1.AccessRequest) {
-				for i := range 9 {
-					r.OwnerReferences = append(r.OwnerReferences,
-						metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: "p", UID: types.UID(strconv.Itoa(i))})
-				}
 			},
 		} {
 			r := requestIn(ns)
@@ -167,6 +149,28 @@ var _ = Describe("A request that cannot be granted", func() {
 		r.GenerateName, r.Finalizers = "", []string{"example.com/pin"}
 		Expect(admin.Update(ctx, r)).To(MatchError(ContainSubstring("metadata.finalizers may only be removed; " +
 			"one would keep the access when the request is deleted while no operator runs")))
+	})
+
+	It("has no owner, which somebody could delete it by", func(ctx SpecContext) {
+		owner := metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "mine", UID: "1"}
+		refused := MatchError(ContainSubstring("the record of the access"))
+		r := requestIn(ns)
+		r.OwnerReferences = []metav1.OwnerReference{owner}
+		Expect(alice.Create(ctx, r.DeepCopy())).To(refused)
+		r.OwnerReferences = nil
+		Expect(alice.Create(ctx, r)).To(Succeed())
+		mallory := mayEverything(ctx)
+		for what, patch := range map[types.PatchType]string{
+			types.MergePatchType: `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"mine","uid":"1"}]}}`,
+			types.JSONPatchType: `[{"op":"add","path":"/metadata/ownerReferences",` +
+				`"value":[{"apiVersion":"v1","kind":"ConfigMap","name":"mine","uid":"1"}]}]`,
+			types.ApplyPatchType: fmt.Sprintf(`{"apiVersion":"lapse.dev/v1alpha1","kind":"AccessRequest","metadata":{"name":%q,`+
+				`"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"mine","uid":"1"}]}}`, r.Name),
+		} {
+			Expect(mallory.Patch(ctx, r.DeepCopy(), client.RawPatch(what, []byte(patch)), client.FieldOwner("spoof"))).To(refused, string(what))
+		}
+		r.OwnerReferences = []metav1.OwnerReference{owner}
+		Expect(admin.Update(ctx, r)).To(refused)
 	})
 
 	It("says what the API server said when it refuses the binding for another reason", func(ctx SpecContext) {
