@@ -6,7 +6,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -26,7 +25,6 @@ import (
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -39,6 +37,7 @@ import (
 	"github.com/lapse-dev/lapse/internal/metrics"
 	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/internal/servertime"
+	"github.com/lapse-dev/lapse/internal/serving"
 )
 
 const (
@@ -202,11 +201,8 @@ func (o *operator) setupEnding() (ctrl.Manager, error) {
 	mgr, err := ctrl.NewManager(o.config, ctrl.Options{
 		Scheme: o.scheme,
 		Cache:  ending.CacheOptions(),
-		Metrics: metricsserver.Options{
-			BindAddress: o.flags.metrics, SecureServing: true, FilterProvider: filters.WithAuthenticationAndAuthorization,
-			TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.MinVersion = tls.VersionTLS13 }},
-		},
-		HealthProbeBindAddress:  o.flags.probes,
+		Metrics:                 metricsserver.Options{BindAddress: "0"},
+		HealthProbeBindAddress:  "0",
 		Controller:              ctrlconfig.Controller{CacheSyncTimeout: cacheSyncTimeout},
 		GracefulShutdownTimeout: &grace,
 	})
@@ -216,13 +212,33 @@ func (o *operator) setupEnding() (ctrl.Manager, error) {
 	if o.ending, err = ending.Setup(mgr, o.clock, o.limits.MaxDuration, o.memory); err != nil {
 		return nil, err
 	}
-	return mgr, errors.Join(
-		mgr.AddHealthzCheck("ping", healthz.Ping),
-		mgr.AddReadyzCheck("ending", cacheReady(mgr)),
-		mgr.AddReadyzCheck("granting", o.ending.Ready),
-		mgr.AddReadyzCheck("admission", o.guard.Ready),
-		metrics.AdmissionEnforced(func() bool { return o.guard.Admission().Enforced }),
+	return mgr, errors.Join(o.serve(mgr), metrics.AdmissionEnforced(func() bool { return o.guard.Admission().Enforced }))
+}
+
+// serve adds probes and metrics to the manager of what ends access.
+func (o *operator) serve(mgr ctrl.Manager) error {
+	probes := http.NewServeMux()
+	probes.Handle("/healthz", http.StripPrefix("/healthz", &healthz.Handler{}))
+	probes.Handle("/readyz", http.StripPrefix("/readyz", &healthz.Handler{Checks: map[string]healthz.Checker{
+		"ending": cacheReady(mgr), "granting": o.ending.Ready, "admission": o.guard.Ready,
+	}}))
+	scrapes := http.NewServeMux()
+	scrapes.Handle("/metrics", serving.Reviewed(metrics.Handler(), mgr.GetClient()))
+	return errors.Join(
+		listen(mgr, "probes", o.flags.probes, probes, false),
+		listen(mgr, "metrics", o.flags.metrics, scrapes, true),
 	)
+}
+
+func listen(mgr ctrl.Manager, name, address string, handler http.Handler, secure bool) error {
+	if address == "0" {
+		return nil
+	}
+	server, err := serving.New(name, address, handler, secure)
+	if err != nil {
+		return err
+	}
+	return mgr.Add(server)
 }
 
 // keepGranting runs the manager of all else, and a new one when it fails.

@@ -5,9 +5,11 @@
 package metrics
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -38,6 +40,14 @@ func init() {
 	for _, reason := range alerting {
 		outcomes.WithLabelValues(reason)
 	}
+}
+
+// maxScrapes is how many answers are written at once.
+const maxScrapes = 4
+
+// Handler serves what is counted, also by libraries.
+func Handler() http.Handler {
+	return promhttp.HandlerFor(metrics.Registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError, MaxRequestsInFlight: maxScrapes})
 }
 
 // Outcome counts a request that reached a reason.

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
-	"net"
 	"net/http"
 	"regexp"
 	"time"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/operator"
 )
 
 var _ = Describe("A binding that a finalizer keeps", func() {
@@ -60,10 +60,8 @@ var _ = Describe("A binding that a finalizer keeps", func() {
 // as a ServiceAccount that may.
 func startScraped(ctx context.Context, ns string) (gauge func(name string) string) {
 	GinkgoHelper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := operator.FreeAddress()
 	Expect(err).NotTo(HaveOccurred())
-	address := listener.Addr().String()
-	Expect(listener.Close()).To(Succeed())
 	create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "scraper"}},
 		builders.ClusterBinding("scraper-"+ns, "lapse-metrics-reader", builders.ServiceAccount(ns, "scraper")))
 	scraper, err := plane.ServiceAccountConfig(ctx, ns, "scraper")

@@ -13,6 +13,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -64,7 +66,7 @@ func LaunchAs(config *rest.Config, out io.Writer, args ...string) (*Manager, err
 		return nil, err
 	}
 	m := &Manager{}
-	if m.probes, err = freeAddress(); err != nil {
+	if m.probes, err = FreeAddress(); err != nil {
 		return nil, err
 	}
 	if m.dir, err = os.MkdirTemp("", "lapse-manager-"); err != nil {
@@ -106,6 +108,30 @@ func (m *Manager) WaitReady(ctx context.Context) error {
 	return nil
 }
 
+// ProbeAddress is where the manager serves /healthz and /readyz.
+func (m *Manager) ProbeAddress() string { return m.probes }
+
+// Memory is how many bytes of it are resident.
+func (m *Manager) Memory() (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.process.PID()))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	kib, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	n, err := strconv.ParseInt(kib, 10, 64)
+	return n << 10, err
+}
+
+// FreeAddress is one on the loopback interface on which nobody listens.
+func FreeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return listener.Addr().String(), listener.Close()
+}
+
 // Done is closed when the manager has ended.
 func (m *Manager) Done() <-chan struct{} { return m.process.Done() }
 
@@ -121,13 +147,4 @@ func (m *Manager) Kill() error {
 // than once.
 func (m *Manager) Stop() error {
 	return errors.Join(m.process.Stop(stopTimeout), os.RemoveAll(m.dir))
-}
-
-// freeAddress is one on the loopback interface on which nobody listens.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
 }

@@ -54,6 +54,7 @@ var forbidden = map[string][]string{
 	"internal/grant":      {module + "controllers", controllerRuntime},
 	"internal/kubernetes": {anyOfLapse, controllerRuntime, clientGo},
 	"internal/build":      {anyOfLapse, "k8s.io"},
+	"internal/serving":    {anyOfLapse, celGo},
 	"api/v1alpha1":        {module + "internal", module + "controllers", controllerRuntime, clientGo, celGo},
 	"cmd/kubectl-lapse":   {module + "controllers"},
 }

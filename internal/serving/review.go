@@ -1,0 +1,81 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package serving
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+const (
+	// reviewsPerSecond is how many tokens the API server is asked about: each scraper has
+	// one, and comes once in some seconds.
+	reviewsPerSecond = 5
+	reviewsAtOnce    = 10
+	// reviewTimeout bounds what the API server is asked.
+	reviewTimeout = 10 * time.Second
+)
+
+// Reviewed lets only those pass whose token the API server knows, and who may do by RBAC
+// what they ask for, as nonResourceURL. It asks about few tokens each second: false ones may
+// come by the thousand.
+func Reviewed(next http.Handler, reviews client.Writer) http.Handler {
+	limit := rate.NewLimiter(reviewsPerSecond, reviewsAtOnce)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		switch {
+		case !found || token == "":
+			http.Error(w, "send a token: Authorization: Bearer …", http.StatusUnauthorized)
+			return
+		case !limit.Allow():
+			http.Error(w, "more tokens than are looked at in a second; try again", http.StatusTooManyRequests)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), reviewTimeout)
+		defer cancel()
+		answer, status, err := review(ctx, reviews, token, r)
+		if err != nil {
+			log.FromContext(ctx).Error(err, "asking the API server who may read this", "path", r.URL.Path)
+		}
+		if status != http.StatusOK {
+			http.Error(w, answer, status)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func review(ctx context.Context, reviews client.Writer, token string, r *http.Request) (answer string, status int, err error) {
+	who := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
+	if err := reviews.Create(ctx, who); err != nil {
+		return "the API server could not be asked whose token this is", http.StatusServiceUnavailable, err
+	}
+	if !who.Status.Authenticated {
+		return "the API server does not know this token", http.StatusUnauthorized, nil
+	}
+	user := who.Status.User
+	may := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User: user.Username, UID: user.UID, Groups: user.Groups, Extra: map[string]authorizationv1.ExtraValue{},
+		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: r.URL.Path, Verb: strings.ToLower(r.Method)},
+	}}
+	for key, values := range user.Extra {
+		may.Spec.Extra[key] = authorizationv1.ExtraValue(values)
+	}
+	if err := reviews.Create(ctx, may); err != nil {
+		return "the API server could not be asked what you may", http.StatusServiceUnavailable, err
+	}
+	if !may.Status.Allowed || may.Status.Denied {
+		return fmt.Sprintf("%s may not %s %s; ClusterRole lapse-metrics-reader allows it", user.Username, may.Spec.NonResourceAttributes.Verb, r.URL.Path), http.StatusForbidden, nil
+	}
+	return "", http.StatusOK, nil
+}
