@@ -26,16 +26,30 @@ import (
 var (
 	endFirst = 10
 	endLast  = 0
+	// judgedAgain is for what waits and may be decided otherwise: whoever has had no answer
+	// yet goes before.
+	judgedAgain = -10
 )
 
 // ahead queues the requests of an object that may end access before all others; made is
 // one that was made a moment ago.
 func ahead(ends func(obj client.Object, made bool) bool, requests handler.MapFunc) handler.EventHandler {
-	add := func(ctx context.Context, obj client.Object, made bool, q seats.Queue) {
-		var priority *int // as usual: last of all at start-up
+	return queued(requests, func(obj client.Object, made bool) *int {
 		if ends(obj, made) {
-			priority = &endFirst
+			return &endFirst
 		}
+		return nil // as usual: last of all at start-up
+	})
+}
+
+// behind queues the requests of an object behind those that nobody has looked at yet.
+func behind(requests handler.MapFunc) handler.EventHandler {
+	return queued(requests, func(client.Object, bool) *int { return &judgedAgain })
+}
+
+func queued(requests handler.MapFunc, priorityOf func(obj client.Object, made bool) *int) handler.EventHandler {
+	add := func(ctx context.Context, obj client.Object, made bool, q seats.Queue) {
+		priority := priorityOf(obj, made)
 		for _, key := range requests(ctx, obj) {
 			seats.Enqueue(q, priorityqueue.AddOpts{Priority: priority}, key)
 		}

@@ -146,7 +146,7 @@ func setupRequests(mgr ctrl.Manager, r *RequestReconciler, inForce <-chan event.
 		Watches(&rbacv1.RoleBinding{}, ahead(unlessMade, requestsOfBinding)).
 		Watches(&v1alpha1.AccessDecision{}, ahead(ifNo, requestOfDecision)).
 		Watches(&v1alpha1.AccessPolicy{}, ahead(always, r.grantedBy), changed).
-		Watches(&v1alpha1.AccessPolicy{}, handler.EnqueueRequestsFromMapFunc(r.waitingRequests), changed).
+		Watches(&v1alpha1.AccessPolicy{}, behind(r.waitingRequests), changed).
 		Watches(&rbacv1.ClusterRole{}, ahead(always, r.holdersOf(v1alpha1.ClusterRoleKind))).
 		Watches(&rbacv1.ClusterRole{}, r.afterRoleChange()).
 		Watches(&rbacv1.Role{}, ahead(always, r.holdersOf(v1alpha1.RoleKind)), builder.OnlyMetadata).

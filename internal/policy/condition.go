@@ -24,6 +24,14 @@ const (
 	// maxCompileError bounds, in bytes, what is said of an expression that does not
 	// compile.
 	maxCompileError = 512
+	// conditionCost is what one condition may cost, in CEL's units: about a hundredth of a
+	// second.
+	conditionCost = 200_000
+	// judgementCost is what the conditions of all policies may cost for one request: about a
+	// tenth of a second. Whoever may write one policy may write many.
+	judgementCost = 10 * conditionCost
+	// unknownCost is a cost that is made of what has no bound. It is bounded when it is run.
+	unknownCost = 1 << 50
 )
 
 // condition is one condition of one policy.
@@ -41,6 +49,8 @@ type program struct {
 	problem string
 	// namesPolicy says that the outcome depends on the policy that asks.
 	namesPolicy bool
+	// most is what it may cost for a request of usual size, if that can be told.
+	most uint64
 }
 
 // outcome is what an expression said of a request.
@@ -88,7 +98,17 @@ func compileExpression(expression string) (p *program) {
 	for _, ref := range ast.NativeRep().ReferenceMap() {
 		p.namesPolicy = p.namesPolicy || ref.Name == policyVariable
 	}
-	p.cel, err = env.Program(ast, cel.CostLimit(celconfig.PerCallLimit), cel.InterruptCheckFrequency(celconfig.CheckFrequency))
+	cost, err := env.EstimateCost(ast, sizes)
+	if err != nil {
+		p.problem = text.Cut(text.Line(err.Error()), maxCompileError)
+		return p
+	}
+	if cost.Max > conditionCost && cost.Max < unknownCost {
+		p.problem = fmt.Sprintf("may cost %d in CEL's units for a request of usual size, and at most %d are allowed", cost.Max, conditionCost)
+		return p
+	}
+	p.most = cost.Max
+	p.cel, err = env.Program(ast, cel.CostLimit(conditionCost), cel.InterruptCheckFrequency(celconfig.CheckFrequency))
 	if err != nil {
 		return &program{problem: text.Cut(text.Line(err.Error()), maxCompileError)}
 	}
@@ -105,19 +125,18 @@ func issuesText(issues *cel.Issues) string {
 	return text.Cut(strings.Join(texts, "; "), maxCompileError)
 }
 
-// run asks the expression. Whatever goes wrong, the outcome does not hold; the cost
-// limit bounds how long it takes, to about a tenth of a second.
+// run asks the expression. Whatever goes wrong, the outcome does not hold.
 func (p *program) run(v *variables) (out outcome) {
 	defer func() {
 		if r := recover(); r != nil {
-			out = outcome{failure: text.Cut(text.Line(fmt.Sprintf("it gave up: %v", r)), maxQuoted), cost: celconfig.PerCallLimit}
+			out = outcome{failure: text.Cut(text.Line(fmt.Sprintf("it gave up: %v", r)), maxQuoted), cost: conditionCost}
 		}
 	}()
 	if p.cel == nil {
 		return outcome{failure: "it does not compile"}
 	}
 	value, details, err := p.cel.Eval(v)
-	out.cost = celconfig.PerCallLimit // unless it is known better
+	out.cost = conditionCost // unless it is known better
 	if cost := details.ActualCost(); cost != nil {
 		out.cost = *cost
 	}
@@ -134,7 +153,7 @@ func (p *program) run(v *variables) (out outcome) {
 
 func failureText(err error) string {
 	if _, cancelled := errors.AsType[interpreter.EvalCancelledError](err); cancelled {
-		return fmt.Sprintf("it costs more than %d", celconfig.PerCallLimit)
+		return fmt.Sprintf("it costs more than %d", conditionCost)
 	}
 	return text.Cut(text.Line(err.Error()), maxQuoted)
 }

@@ -67,6 +67,10 @@ func Evaluate(in Input, policies []*Compiled) (Decision, error) {
 	}
 	candidates, near, refusals := j.sift(policies)
 	decision, err := j.choose(candidates)
+	if err == nil && decision.Verdict != Allowed && j.overspent {
+		j.askCheapestFirst(candidates)
+		decision, err = j.choose(candidates)
+	}
 	if err != nil {
 		return Decision{}, err
 	}

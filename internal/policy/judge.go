@@ -4,13 +4,13 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/sets"
-	celconfig "k8s.io/apiserver/pkg/apis/cel"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/text"
@@ -28,9 +28,13 @@ type judge struct {
 	asksOther bool  // for somebody besides the requester
 	refused   error // why subject cannot be granted anything
 
-	roles    roleBook
+	roles roleBook
+
 	vars     *variables // made when the first condition is asked
-	outcomes map[*program]outcome
+	outcomes map[question]outcome
+	spent    uint64 // on conditions, in CEL's units
+	// overspent says that there was a condition that was not asked, since too much was spent.
+	overspent bool
 
 	requesterText, subjectText, roleText, namespaceText string // as objections begin
 }
@@ -41,7 +45,7 @@ func newJudge(in Input) (*judge, error) {
 	}
 	spec := in.Request.RequestSpec()
 	j := &judge{
-		in: in, roles: roleBook{lookup: in.Roles}, outcomes: map[*program]outcome{}, asksOther: true,
+		in: in, roles: roleBook{lookup: in.Roles}, outcomes: map[question]outcome{}, asksOther: true,
 		roleText:      "roleRef " + roleText(spec.RoleRef),
 		namespaceText: "namespace " + quote(in.Request.GetNamespace()),
 	}
@@ -175,14 +179,12 @@ func (j *judge) duration(c *Compiled) (d time.Duration, objection string) {
 
 // askConditions yields what every condition that does not hold has to say.
 func (j *judge) askConditions(c *Compiled, yield func(string) bool) {
-	var spent uint64
 	for _, condition := range c.conditions {
-		out := j.ask(c, condition.program)
-		spent += out.cost
+		out, asked := j.ask(c, condition.program)
 		objection := condition.objection
 		switch {
-		case spent > celconfig.RuntimeCELCostBudget:
-			yield(fmt.Sprintf("its conditions together cost more than %d", celconfig.RuntimeCELCostBudget))
+		case !asked:
+			yield(fmt.Sprintf("it was not asked: the conditions of all policies together cost more than %d", judgementCost))
 			return
 		case out.holds:
 			continue
@@ -195,19 +197,52 @@ func (j *judge) askConditions(c *Compiled, yield func(string) bool) {
 	}
 }
 
-// ask runs a program, or remembers what it said: policies that share an expression
-// share its answer, unless it names the policy.
-func (j *judge) ask(c *Compiled, p *program) outcome {
-	if out, known := j.outcomes[p]; known {
-		return out
+// question is a program, and the policy that asks if the answer depends on it.
+type question struct {
+	*program
+	policy string
+}
+
+// ask runs a program, or remembers what it said: policies that share an expression share
+// its answer, unless it names the policy. Once too much is spent, nothing is run any more.
+func (j *judge) ask(c *Compiled, p *program) (out outcome, asked bool) {
+	q := question{program: p}
+	if p.namesPolicy {
+		q.policy = c.ref.Name
+	}
+	if out, known := j.outcomes[q]; known {
+		return out, true
+	}
+	if j.spent >= judgementCost {
+		j.overspent = true
+		return outcome{}, false
 	}
 	if j.vars == nil {
 		j.vars = variablesOf(j.in)
 	}
 	j.vars.policy = c.variable
-	out := p.run(j.vars)
-	if !p.namesPolicy {
-		j.outcomes[p] = out
+	out = p.run(j.vars)
+	j.spent += out.cost
+	j.outcomes[q] = out
+	return out, true
+}
+
+// askCheapestFirst asks all conditions of the candidates again, what may cost little
+// before what may cost much: a dear policy must not keep another one from being asked.
+func (j *judge) askCheapestFirst(candidates []candidate) {
+	j.spent, j.outcomes = 0, map[question]outcome{}
+	type asks struct {
+		*Compiled
+		*program
 	}
-	return out
+	var all []asks
+	for _, c := range candidates {
+		for _, condition := range c.conditions {
+			all = append(all, asks{c.Compiled, condition.program})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b asks) int { return cmp.Compare(a.most, b.most) })
+	for _, a := range all {
+		j.ask(a.Compiled, a.program)
+	}
 }
