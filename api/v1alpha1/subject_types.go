@@ -40,7 +40,7 @@ type Subject struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[\\\\p{L}\\\\p{M}\\\\p{N}\\\\p{P}\\\\p{S} ]*$')",message="name must be printable: no control, formatting or invisible characters"
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[\p{L}\p{M}\p{N}\p{P}\p{S} ]*$') && !self.matches(r'[\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180d}\x{180f}\x{2800}\x{3164}\x{fe00}-\x{fe0e}\x{ffa0}\x{e0100}-\x{e01ef}\x{fe0f}]')`,message="name must be printable: no control, formatting or invisible characters"
 	Name string `json:"name"`
 
 	// namespace of the ServiceAccount. Required for a ServiceAccount, and never

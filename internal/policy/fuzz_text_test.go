@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -48,7 +47,7 @@ func FuzzText(f *testing.F) {
 }
 
 func printable(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+	return utf8.ValidString(s) && text.Printable(s, "") == s
 }
 
 // FuzzDanger: whatever a role allows, what is told of it is bounded and readable, more

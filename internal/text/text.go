@@ -43,20 +43,55 @@ func Cut(s string, n int) string {
 	return s[:end] + ellipsis
 }
 
-// Line is somebody else's text on one line, with a mark for what cannot be printed. What is
-// left are letters, marks, numbers, punctuation, symbols and the plain space: no control, no
-// escape, no bidirectional override, nothing that moves a cursor, hides or reorders text.
+// Line is somebody else's text on one line, with a mark for what cannot be seen, as Printable
+// has it.
 func Line(s string) string {
 	return Printable(strings.Join(strings.Fields(s), " "), "")
 }
 
-// Printable is s with a mark for what cannot be printed, other than the runes of also, such
-// as "\n\t".
+// Printable is s with a mark for what cannot be seen, other than the runes of also, such as
+// "\n\t". What is left are letters, marks, numbers, punctuation, symbols and the plain
+// space, and what joins letters or picks the form of an emoji where there is one: no
+// control, no escape, no bidirectional override, and nothing that fills a line with what
+// looks like nothing.
 func Printable(s, also string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) || strings.ContainsRune(also, r) {
-			return r
+	var out strings.Builder
+	runes := []rune(s)
+	at := func(i int) rune {
+		if i < 0 || i >= len(runes) {
+			return 0
 		}
-		return utf8.RuneError
-	}, s)
+		return runes[i]
+	}
+	for i, r := range runes {
+		if seen(r) || strings.ContainsRune(also, r) || joins(r, at(i-1), at(i+1)) || picksForm(r, at(i-1)) {
+			out.WriteRune(r)
+		} else {
+			out.WriteRune(utf8.RuneError)
+		}
+	}
+	return out.String()
+}
+
+// blank is a pattern of Braille without dots: a symbol that looks like a space.
+const blank = '\u2800'
+
+// seen says whether there is something to see of a rune. Some letters and marks are
+// default-ignorable in Unicode, as the fillers of Hangul are.
+func seen(r rune) bool {
+	return unicode.IsPrint(r) && r != blank && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+}
+
+// joins says whether a rune is a joiner or non-joiner between two that can be joined: many
+// scripts are written with them, and emoji are made of several.
+func joins(r, before, after rune) bool {
+	joined := func(r rune) bool { return r == emojiForm || seen(r) && unicode.In(r, unicode.L, unicode.M, unicode.S) }
+	return (r == '\u200c' || r == '\u200d') && joined(before) && joined(after)
+}
+
+// emojiForm has a sign shown as an emoji.
+const emojiForm = '\ufe0f'
+
+func picksForm(r, before rune) bool {
+	return r == emojiForm && seen(before) && unicode.In(before, unicode.S, unicode.N, unicode.P)
 }

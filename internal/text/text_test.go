@@ -58,13 +58,33 @@ func FuzzCut(f *testing.F) {
 	})
 }
 
+func TestWhatCannotBeSeenIsMarkedAndWhatPeopleWriteIsNot(t *testing.T) {
+	for _, s := range []string{
+		"INC-1: checkout", "检查 完成", "دفع مشکل می\u200cخواهم", "ශ්\u200dරී", "fix 👨\u200d💻", "❤\ufe0f 1\ufe0f\u20e3", "🇩🇪 ✔\ufe0f", "“quotes” – dash…",
+	} {
+		if got := Line(s); got != s {
+			t.Errorf("Line(%+q) = %+q", s, got)
+		}
+	}
+	for what, s := range map[string]string{
+		"a filler of Hangul": "\u3164", "another one": "\u115f", "a narrow one": "\uffa0", "Braille without dots": "\u2800",
+		"a joiner of nothing": "\u200d", "a joiner after a space": "a \u200db", "a joiner at the end": "a\u200c", "a grapheme joiner": "a\u034f",
+		"a form of nothing": "\ufe0f", "a form of a letter": "a\ufe0f", "another variation": "a\ufe01", "a rare variation": "a\U000e0100",
+		"a soft hyphen": "a\u00ad", "a bidi override": "\u202e", "an isolate": "\u2066", "a zero-width space": "a\u200bb", "a byte order mark": "\ufeff", "a tag": "\U000e0041",
+	} {
+		if got := Line(s); !strings.ContainsRune(got, utf8.RuneError) {
+			t.Errorf("%s: Line(%+q) = %+q", what, s, got)
+		}
+	}
+}
+
 // FuzzLine: a terminal shows somebody else's text as it is.
 func FuzzLine(f *testing.F) {
 	f.Add("oncall")
 	f.Add("\x1b]0;title\x07\u202e\u200b\xff\r\n")
 	f.Fuzz(func(t *testing.T, s string) {
 		got := Line(s)
-		if !utf8.ValidString(got) || strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		if !utf8.ValidString(got) || Line(got) != got || strings.ContainsFunc(got, unicode.IsControl) {
 			t.Errorf("Line(%q) = %q", s, got)
 		}
 		if kept := Printable(s, "\n"); strings.Count(kept, "\n") != strings.Count(s, "\n") {

@@ -68,6 +68,7 @@ var _ = Describe("The schema", func() {
 	const (
 		durationRule = "in whole hours, minutes and seconds, such as 1h30m"
 		printable    = "name must be printable: no control, formatting or invisible characters"
+		oneLine      = "reason must be one line of printable characters and not blank; look at character "
 		systemNames  = "a User or Group must not begin with system:; name a ServiceAccount by kind, name and namespace"
 	)
 	tooMany := func(n int) (out []any) {
@@ -109,6 +110,9 @@ var _ = Describe("The schema", func() {
 		Entry("subject with a newline", "subject", subject("User", "a\nb"), printable),
 		Entry("subject with a zero-width space", "subject", subject("User", "alice\u200b"), printable),
 		Entry("subject with a right-to-left override", "subject", subject("User", "alice\u202e"), printable),
+		Entry("subject of a letter that looks like nothing", "subject", subject("User", "\u3164"), printable),
+		Entry("subject with a symbol that looks like a space", "subject", subject("User", "alice\u2800carol"), printable),
+		Entry("subject with another form of a letter", "subject", subject("User", "alice\ufe00"), printable),
 		Entry("subject of another kind", "subject", subject("Robot", "r2"),
 			`Unsupported value: "Robot": supported values: "User", "Group", "ServiceAccount"`),
 		Entry("ServiceAccount without a namespace", "subject", subject("ServiceAccount", "ci"), "a ServiceAccount needs a namespace"),
@@ -118,10 +122,40 @@ var _ = Describe("The schema", func() {
 		Entry("role with a slash", "roleRef", map[string]any{"kind": "ClusterRole", "name": "a/b"}, "name must be the name of a role"),
 		Entry("reason empty", "reason", "", "spec.reason"),
 		Entry("reason blank", "reason", "   ", "reason must be one line of printable characters and not blank"),
-		Entry("reason with a newline", "reason", "INC-1\nand more", "reason must be one line of printable characters and not blank"),
-		Entry("reason with a terminal escape", "reason", "INC-1 \x1b[31m", "reason must be one line of printable characters and not blank"),
+		Entry("reason blank, in another script", "reason", "\u3000\u00a0", "reason must be one line of printable characters and not blank"),
+		Entry("reason of two lines", "reason", "INC-1\nand more", oneLine+"6"),
+		Entry("reason of two lines and an empty one", "reason", "INC-1\n\n", oneLine+"6"),
+		Entry("reason with a terminal escape", "reason", "INC-1 \x1b[31m", oneLine+"7"),
+		Entry("reason with a soft hyphen", "reason", "INC-1: Daten\u00adbank", oneLine+"13"),
+		Entry("reason with an override of direction", "reason", "INC-1: \u202egnp.exe", oneLine+"8"),
+		Entry("reason with an isolate", "reason", "INC-1: a\u2066b\u2069", oneLine+"9"),
+		Entry("reason with a byte order mark", "reason", "\ufeffINC-1: x", oneLine+"1"),
+		Entry("reason with a zero-width space", "reason", "INC-1: a\u200bb", oneLine+"9"),
+		Entry("reason of a letter that looks like nothing", "reason", "\u3164", oneLine+"1"),
+		Entry("reason with another one", "reason", "INC-1 \u115f", oneLine+"7"),
+		Entry("reason with a narrow one", "reason", "INC-1 \uffa0", oneLine+"7"),
+		Entry("reason that fills a line with nothing", "reason", "ok"+strings.Repeat("\u2800", 70)+"decided by carol", oneLine+"3"),
+		Entry("reason with a mark that joins nothing", "reason", "a\u034fb", oneLine+"2"),
+		Entry("reason with a joiner of nothing", "reason", "INC-1: \u200d", oneLine),
+		Entry("reason with a form of a letter", "reason", "INC-1: a\ufe0f", oneLine),
 		Entry("reason too long", "reason", strings.Repeat("x", 1025), "Too long: may not be more than 1024"),
 		Entry("policyName with a newline", "policyName", "a\nb", "policyName must be the name of an AccessPolicy"),
+	)
+
+	DescribeTable("takes a reason as people's keyboards write it", func(ctx SpecContext, reason string) {
+		u := object("AccessRequest", "default")
+		set(u, "reason", reason)
+		Expect(user("alice").Create(ctx, u, client.DryRunAll)).To(Succeed())
+	},
+		Entry("with a space that does not break", "INC-1:\u00a0checkout"),
+		Entry("with an ideographic space", "INC-1: 检查完成\u3000完了"),
+		Entry("with a narrow space", "INC-1 : 10\u202f000 erreurs"),
+		Entry("in Persian, with a non-joiner", "INC-1: رفع مشکل می\u200cخواهم"),
+		Entry("in Sinhala, with a joiner", "INC-1: ශ්\u200dරී ලංකා"),
+		Entry("with an emoji of two", "INC-1: fix 👨\u200d💻"),
+		Entry("with an emoji by its form", "INC-1: 🇩🇪 ✔\ufe0f ❤\ufe0f\u200d🔥 1\ufe0f\u20e3"),
+		Entry("with quotes and a dash", "INC-1: “quotes” – dash…"),
+		Entry("as a block of YAML, with its final newline", "INC-4211: checkout returns 500\n"),
 	)
 
 	It("refuses a grant to somebody else without notAfter", func(ctx SpecContext) {
