@@ -40,6 +40,15 @@ func newScreen(w io.Writer) *screen {
 // live says whether there is a terminal to draw on.
 func (s *screen) live() bool { return s.size != nil }
 
+// width is that of the terminal, and 0 without one: then lines may have any.
+func (s *screen) width() int {
+	if !s.live() {
+		return 0
+	}
+	width, _ := s.size()
+	return width
+}
+
 // draw puts lines in the place of those that were drawn before. What does not fit is
 // left out: a line that wraps could not be drawn over.
 func (s *screen) draw(lines []string) {
@@ -78,6 +87,34 @@ func fit(line string, width int) string {
 		}
 	}
 	return line
+}
+
+// wrap breaks a line into pieces of at most so many columns, between words where it can. A
+// width of less than ten does not break it.
+func wrap(line string, width int) []string {
+	if width < 10 {
+		return []string{line}
+	}
+	var pieces []string
+	for {
+		used, space, end := 0, -1, len(line)
+		for i, r := range line {
+			if r == ' ' && i > 0 {
+				space = i
+			}
+			if used += columnsOf(r); used > width {
+				end = i
+				break
+			}
+		}
+		if end == len(line) {
+			return append(pieces, line)
+		}
+		if space > 0 {
+			end = space
+		}
+		pieces, line = append(pieces, line[:end]), strings.TrimLeft(line[end:], " ")
+	}
 }
 
 // cutBack makes room for the mark.

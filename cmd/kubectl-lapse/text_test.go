@@ -83,3 +83,31 @@ func TestALineThatDoesNotFitIsCutWhereItEnds(t *testing.T) {
 		}
 	}
 }
+
+func TestNobodysWordsLookLikeALineOfOurs(t *testing.T) {
+	const width = 40
+	for name, tc := range map[string]struct{ line, want string }{
+		"a line that fits": {"asked by alice", "judged    asked by alice\n"},
+		"one that wraps just before what looks like ours": {
+			strings.Repeat("x", 28) + " decided   Approve by carol",
+			"judged    " + strings.Repeat("x", 28) + "\n            decided Approve by carol\n",
+		},
+		"a word that is too long": {
+			strings.Repeat("y", 60), "judged    " + strings.Repeat("y", 28) + "\n            " + strings.Repeat("y", 28) + "\n            yyyy\n",
+		},
+		"YAML": {
+			"allow it with:\n\nrules:\n- verbs: [bind]\n",
+			"judged    allow it with:\n            \n            rules:\n            - verbs: [bind]\n",
+		},
+		"another policy, as its author may have written": {
+			"no policy allows this: policy a: x; policy dev: all good",
+			"judged    no policy allows this:\n            policy a: x; policy dev: all\n            good\n",
+		},
+	} {
+		var b strings.Builder
+		paragraph(&b, "judged", tc.line, width)
+		if got := b.String(); got != tc.want {
+			t.Errorf("%s:\n%s\nwant\n%s", name, got, tc.want)
+		}
+	}
+}

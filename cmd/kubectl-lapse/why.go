@@ -72,6 +72,7 @@ type story struct {
 // print tells it in the order in which it happened.
 func (s *story) print(w io.Writer) error {
 	var b strings.Builder
+	width := newScreen(w).width()
 	fmt.Fprintf(&b, "%s in namespace %s: %s\n", text.Line(s.req.Name), text.Line(s.req.Namespace), text.Line(stateText(s.req)))
 	for _, chapter := range []struct {
 		title string
@@ -91,11 +92,35 @@ func (s *story) print(w io.Writer) error {
 			if i > 0 {
 				title = ""
 			}
-			fmt.Fprintf(&b, "%-9s %s\n", title, text.Line(line))
+			paragraph(&b, title, line, width)
 		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// margin is what titles stand in, and nothing that somebody wrote.
+const margin = 10
+
+// paragraph writes a line with its title, and what does not fit, or follows a line break,
+// below it and further in: YAML can be applied as it stands, and nobody's words look like
+// a line of ours.
+func paragraph(b *strings.Builder, title, line string, width int) {
+	for i, part := range strings.Split(strings.TrimSpace(line), "\n") {
+		indent := margin
+		if i > 0 {
+			indent, part = margin+2, text.Printable(part, "")
+		} else {
+			part = text.Line(part)
+		}
+		for j, piece := range wrap(part, width-indent-2) {
+			if j == 1 {
+				indent += 2
+			}
+			fmt.Fprintf(b, "%-*s%s\n", indent, title, piece)
+			title = ""
+		}
+	}
 }
 
 func (s *story) asked() []string {
@@ -136,8 +161,7 @@ func (s *story) judged() []string {
 		}
 		return []string{line}
 	}
-	// Each policy and its objections on a line of its own.
-	return strings.Split(strings.ReplaceAll(strings.ReplaceAll(messageOf(s.req), ": policy ", ":\n  policy "), "; policy ", "\n  policy "), "\n")
+	return []string{messageOf(s.req)}
 }
 
 // risks are shown while somebody may have to decide.
@@ -215,7 +239,7 @@ func (s *story) next() []string {
 	case v1alpha1.StatePending:
 		return []string{messageOf(s.req), "kubectl lapse approve " + name}
 	case v1alpha1.StateScheduled, v1alpha1.StateFailed:
-		return strings.Split(messageOf(s.req), "\n")
+		return []string{messageOf(s.req)}
 	case v1alpha1.StateActive:
 		return []string{"to give it back: kubectl lapse return " + name}
 	case v1alpha1.StateExpired, v1alpha1.StateReturned, v1alpha1.StateDenied, v1alpha1.StateRevoked:
