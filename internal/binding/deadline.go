@@ -4,6 +4,8 @@
 package binding
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -36,17 +38,35 @@ func Deadline(b metav1.Object, ceiling time.Duration) time.Time {
 
 // ReapAt is when a reaper deletes a binding that the operator has not ended; false if it
 // never does, because the binding is not one of Lapse's or nobody holds a role by it. It
-// goes by the name, which nobody can change, and by the annotation; labels and owners may
-// have been taken off. One without a readable expiry, or with one beyond the ceiling, goes
-// at the ceiling.
+// goes by the name, which nobody can change, and by any mark of Lapse that is left: the
+// others may have been taken off, and a stranger's binding may have such a name. One
+// without a readable expiry, or with one beyond the ceiling, goes at the ceiling.
 //
 // A binding without subjects stays: it gives nothing, and may be all that tells the
 // operator that its request was granted once and must not be again.
 func ReapAt(b *rbacv1.RoleBinding, ceiling time.Duration) (time.Time, bool) {
-	if len(b.Subjects) == 0 || !Managed(b) && !namePattern.MatchString(b.Name) {
+	if len(b.Subjects) == 0 || !Managed(b) && (!namePattern.MatchString(b.Name) || !marked(b)) {
 		return time.Time{}, false
 	}
 	return Deadline(b, ceiling).Add(ReapSlack), true
+}
+
+// marked says whether a binding has any mark of Lapse besides its name.
+func marked(b metav1.Object) bool {
+	ours := func(key string) bool { return strings.HasPrefix(key, v1alpha1.GroupVersion.Group+"/") }
+	for key, value := range b.GetLabels() {
+		if ours(key) || key == v1alpha1.ManagedByLabel && value == v1alpha1.ManagedBy {
+			return true
+		}
+	}
+	for key := range b.GetAnnotations() {
+		if ours(key) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(b.GetOwnerReferences(), func(o metav1.OwnerReference) bool {
+		return o.Kind == RequestGVK.Kind && strings.HasPrefix(o.APIVersion, v1alpha1.GroupVersion.Group+"/")
+	})
 }
 
 func parseTime(s string) (time.Time, bool) {
