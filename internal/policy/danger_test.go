@@ -221,7 +221,7 @@ func TestRisks(t *testing.T) {
 			t.Errorf("risk %q does not fit status.risks", text)
 		}
 	}
-	if len(all) != len(risks)-5 { // pods are started and GitOps used in three ways, endpoints written in two
+	if len(all) != len(risks)-6 { // pods are started and GitOps used in three ways, endpoints and Events written in two
 		t.Errorf("a role that may do everything has %d risks", len(all))
 	}
 }

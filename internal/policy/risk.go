@@ -73,8 +73,12 @@ var risks = []risk{
 	{coreGroup, []string{"endpoints"}, writes, "point services at addresses in other namespaces"},
 	{"discovery.k8s.io", []string{"endpointslices"}, writes, "point services at addresses in other namespaces"},
 	{coreGroup, []string{"services", "services/status"}, writes, "take traffic meant for other addresses, by external or load balancer IPs of services"},
+	{"networking.k8s.io", []string{"ingresses"}, writes, "take traffic from outside the cluster, also for names that others serve"},
 	{"networking.k8s.io", []string{"networkpolicies"}, removes, "open the network of pods, or close it"},
 	{"apiextensions.k8s.io", []string{"customresourcedefinitions"}, removes, "change custom resources, and have them pass through a server of its own; deleting one deletes all objects of its kind"},
+	{"coordination.k8s.io", []string{"leases"}, removes, "take the lead from controllers that run in the namespace, and so stop them"},
+	{coreGroup, []string{"events"}, removes, "write Events in the name of others, and delete those that tell of it"},
+	{"events.k8s.io", []string{"events"}, removes, "write Events in the name of others, and delete those that tell of it"},
 	{certificatesGroup, []string{"clustertrustbundles"}, removes, "change whose certificates pods trust"},
 	{v1alpha1.GroupVersion.Group, []string{"accesspolicies"}, removes, "change who gets access through Lapse"},
 }
