@@ -199,8 +199,8 @@ func (o *operator) run(ctx context.Context) error {
 func (o *operator) setupEnding() (ctrl.Manager, error) {
 	grace := shutdownGrace
 	mgr, err := ctrl.NewManager(o.config, ctrl.Options{
-		Scheme: o.scheme,
-		Cache:  ending.CacheOptions(),
+		Scheme:                  o.scheme,
+		Cache:                   ending.CacheOptions(),
 		Metrics:                 metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress:  "0",
 		Controller:              ctrlconfig.Controller{CacheSyncTimeout: cacheSyncTimeout},
@@ -218,10 +218,14 @@ func (o *operator) setupEnding() (ctrl.Manager, error) {
 // serve adds probes and metrics to the manager of what ends access.
 func (o *operator) serve(mgr ctrl.Manager) error {
 	probes := http.NewServeMux()
-	probes.Handle("/healthz", http.StripPrefix("/healthz", &healthz.Handler{}))
-	probes.Handle("/readyz", http.StripPrefix("/readyz", &healthz.Handler{Checks: map[string]healthz.Checker{
-		"ending": cacheReady(mgr), "granting": o.ending.Ready, "admission": o.guard.Ready,
-	}}))
+	for path, checks := range map[string]map[string]healthz.Checker{
+		"/healthz": {"ping": healthz.Ping},
+		"/readyz":  {"ending": cacheReady(mgr), "granting": o.ending.Ready, "admission": o.guard.Ready},
+	} {
+		handler := http.StripPrefix(path, &healthz.Handler{Checks: checks})
+		probes.Handle(path, handler)
+		probes.Handle(path+"/", handler) // each check by itself
+	}
 	scrapes := http.NewServeMux()
 	scrapes.Handle("/metrics", serving.Reviewed(metrics.Handler(), mgr.GetClient()))
 	return errors.Join(
@@ -231,7 +235,7 @@ func (o *operator) serve(mgr ctrl.Manager) error {
 }
 
 func listen(mgr ctrl.Manager, name, address string, handler http.Handler, secure bool) error {
-	if address == "0" {
+	if address == "0" || address == "" {
 		return nil
 	}
 	server, err := serving.New(name, address, handler, secure)

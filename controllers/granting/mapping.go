@@ -27,8 +27,8 @@ var (
 	endFirst = 10
 	endLast  = 0
 	// judgedAgain is for what waits and may be decided otherwise: whoever has had no answer
-	// yet goes before.
-	judgedAgain = -10
+	// yet goes before, also at start-up.
+	judgedAgain = handler.LowPriority - 10
 )
 
 // ahead queues the requests of an object that may end access before all others; made is
@@ -177,7 +177,7 @@ const authorizerLag = 500 * time.Millisecond
 func (r *RequestReconciler) afterRoleChange() handler.EventHandler {
 	add := func(ctx context.Context, q seats.Queue) {
 		for _, key := range r.inState(ctx, nil, v1alpha1.StateFailed) {
-			q.AddAfter(key, authorizerLag)
+			seats.Enqueue(q, priorityqueue.AddOpts{After: authorizerLag, Priority: &judgedAgain}, key)
 		}
 	}
 	return handler.Funcs{

@@ -6,9 +6,10 @@ package grant
 import (
 	"cmp"
 	"fmt"
-	"reflect"
 	"slices"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
@@ -30,13 +31,13 @@ func returned(req v1alpha1.Request, decisions []v1alpha1.AccessDecision) *v1alph
 // be one. Each person is asked about once, however many decisions he made.
 func firstNo(req v1alpha1.Request, judge Judge, decisions []v1alpha1.AccessDecision, policies ...string) (*v1alpha1.AccessDecision, error) {
 	var failed error
-	var asked []*v1alpha1.Identity
+	asked := sets.New[string]()
 	for _, d := range noes(req, decisions) {
 		who := d.Spec.Reviewer
-		if slices.ContainsFunc(asked, func(other *v1alpha1.Identity) bool { return reflect.DeepEqual(other, who) }) {
+		if asked.Has(person(who)) {
 			continue
 		}
-		asked = append(asked, who)
+		asked.Insert(person(who))
 		for _, name := range policies {
 			if name == "" {
 				continue // it was under no policy before
@@ -51,6 +52,15 @@ func firstNo(req v1alpha1.Request, judge Judge, decisions []v1alpha1.AccessDecis
 		}
 	}
 	return nil, failed
+}
+
+// person is the same text for the same name, UID and set of groups, and for nothing else:
+// admission takes the groups in any order.
+func person(who *v1alpha1.Identity) string {
+	same := who.DeepCopy()
+	slices.Sort(same.Groups)
+	same.Groups = slices.Compact(same.Groups)
+	return fmt.Sprintf("%q", []any{same.Username, same.UID, same.Groups})
 }
 
 // noes are the decisions on the request that would end it, in the order in which

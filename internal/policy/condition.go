@@ -30,6 +30,9 @@ const (
 	// judgementCost is what the conditions of all policies may cost for one request: about a
 	// tenth of a second. Whoever may write one policy may write many.
 	judgementCost = 10 * conditionCost
+	// clearlyTooMuch is an estimate that is refused: what is less may be estimated too high,
+	// and is bounded when it is run.
+	clearlyTooMuch = 5 * conditionCost
 	// unknownCost is a cost that is made of what has no bound. It is bounded when it is run.
 	unknownCost = 1 << 50
 )
@@ -103,7 +106,7 @@ func compileExpression(expression string) (p *program) {
 		p.problem = text.Cut(text.Line(err.Error()), maxCompileError)
 		return p
 	}
-	if cost.Max > conditionCost && cost.Max < unknownCost {
+	if cost.Max > clearlyTooMuch && cost.Max < unknownCost {
 		p.problem = fmt.Sprintf("may cost %d in CEL's units for a request of usual size, and at most %d are allowed", cost.Max, conditionCost)
 		return p
 	}

@@ -227,22 +227,23 @@ func (j *judge) ask(c *Compiled, p *program) (out outcome, asked bool) {
 	return out, true
 }
 
-// askCheapestFirst asks all conditions of the candidates again, what may cost little
-// before what may cost much: a dear policy must not keep another one from being asked.
+// askCheapestFirst asks the candidates again, those that may cost little before those that
+// may cost much: a dear policy must not keep another one from being asked.
 func (j *judge) askCheapestFirst(candidates []candidate) {
 	j.spent, j.outcomes = 0, map[question]outcome{}
-	type asks struct {
-		*Compiled
-		*program
+	cheapest := slices.Clone(candidates)
+	slices.SortStableFunc(cheapest, func(a, b candidate) int { return cmp.Compare(a.most(), b.most()) })
+	for _, c := range cheapest {
+		j.firstObjection(c.Compiled) // what it asks is remembered
 	}
-	var all []asks
-	for _, c := range candidates {
-		for _, condition := range c.conditions {
-			all = append(all, asks{c.Compiled, condition.program})
+}
+
+// most is what the conditions of a policy may cost for a request of usual size.
+func (c *Compiled) most() (sum uint64) {
+	for _, condition := range c.conditions {
+		if sum += min(condition.most, unknownCost); sum > unknownCost {
+			return unknownCost
 		}
 	}
-	slices.SortStableFunc(all, func(a, b asks) int { return cmp.Compare(a.most, b.most) })
-	for _, a := range all {
-		j.ask(a.Compiled, a.program)
-	}
+	return sum
 }

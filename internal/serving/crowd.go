@@ -6,14 +6,15 @@ package serving
 import (
 	"container/list"
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
 )
 
 // crowd are the connections that have no answer coming: those whose request is not whole
-// yet, and those that have had theirs. When there are too many, the one that has been
-// there longest is closed, so that whoever says at once what he wants gets his answer,
+// yet, and those that have had theirs. When there are too many, one is closed: the oldest
+// of the host that has the most. So whoever says at once what he wants gets his answer,
 // however many say nothing.
 type crowd struct {
 	limit int
@@ -57,15 +58,45 @@ func (c *crowd) handle(next http.Handler) http.Handler {
 }
 
 func (c *crowd) join(conn net.Conn) {
+	if one := c.joinAndChoose(conn); one != nil {
+		// Not by way of TLS, which would wait to say farewell to somebody who does not read.
+		if secure, ok := one.(*tls.Conn); ok {
+			one = secure.NetConn()
+		}
+		_ = one.Close() // it is closed, or was before
+	}
+}
+
+// joinAndChoose returns the connection that has to go; nil if there is room.
+func (c *crowd) joinAndChoose(conn net.Conn) net.Conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at[conn] = c.order.PushBack(conn)
 	if c.order.Len() <= c.limit {
-		return
+		return nil
 	}
-	oldest := c.order.Front()
-	delete(c.at, c.order.Remove(oldest).(net.Conn))
-	_ = oldest.Value.(net.Conn).Close() // it is closed, or was before
+	from := map[string]int{}
+	for e := c.order.Front(); e != nil; e = e.Next() {
+		from[host(e.Value.(net.Conn))]++
+	}
+	out := c.order.Front()
+	for e := out.Next(); e != nil; e = e.Next() {
+		if from[host(e.Value.(net.Conn))] > from[host(out.Value.(net.Conn))] {
+			out = e
+		}
+	}
+	one := c.order.Remove(out).(net.Conn)
+	delete(c.at, one)
+	return one
+}
+
+// host is whom a connection comes from.
+func host(conn net.Conn) string {
+	host, _, err := net.SplitHostPort(conn.RemoteAddr().String())
+	if err != nil {
+		return ""
+	}
+	return host
 }
 
 func (c *crowd) leave(conn net.Conn) {

@@ -77,7 +77,7 @@ var manifests = map[string]string{
 const (
 	bindRoles     = "bind roles"
 	makeRoles     = "create Roles or add rules to them"
-	pinRoles      = "add finalizers or owners to RoleBindings and Roles"
+	pinRoles      = "add finalizers to RoleBindings and Roles, or change their owners,"
 	makeAccounts  = "create ServiceAccounts"
 	requestTokens = "create tokens of ServiceAccounts"
 	makeTokens    = "create token Secrets of ServiceAccounts"
