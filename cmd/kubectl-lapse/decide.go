@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/text"
@@ -137,11 +138,18 @@ func (p *plugin) decide(ctx context.Context, c *cluster, req *v1alpha1.AccessReq
 func (p *plugin) outcome(ctx context.Context, c *cluster, before *v1alpha1.AccessRequest) error {
 	waiting, cancel := context.WithTimeout(ctx, settledWithin)
 	defer cancel()
+	there := false
 	for seen := range p.only(waiting, c, before) {
 		if seen.last {
 			return seen.err
 		}
-		if seen.req == nil || seen.req.UID != before.UID || seen.req.ResourceVersion == before.ResourceVersion {
+		same := seen.req != nil && seen.req.UID == before.UID
+		there = there || same
+		if same && seen.kind == watch.Deleted || seen.kind == watch.Bookmark && !there {
+			p.say("%s is deleted", before.Name)
+			return nil
+		}
+		if !same || seen.req.ResourceVersion == before.ResourceVersion {
 			continue
 		}
 		if seen.req.Status.State == v1alpha1.StateActive {

@@ -32,7 +32,8 @@ func (p *plugin) returnCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "return [NAME]",
 		Short: "Give back access of your own, or withdraw what you asked for",
-		Long: `Give access back before its time is over, or withdraw a request that still waits.
+		Long: `Give access back before its time is over, withdraw a request that still waits, or have
+one deleted that was refused.
 Without a name it is the only access that you hold in the namespace.`,
 		Example:           "  kubectl lapse return -n payments",
 		Args:              cobra.MaximumNArgs(1),
@@ -67,7 +68,7 @@ func (o *returnOptions) run(ctx context.Context, name string) error {
 	switch {
 	case err != nil:
 		return err
-	case req.Status.State.Final():
+	case req.Status.State.Final() && req.Status.State != v1alpha1.StateDenied:
 		return fmt.Errorf("%s is over already: %s: %s", req.Name, stateText(req), messageOf(req))
 	case !policy.Involved(req, me):
 		return fmt.Errorf("%s is not yours (%s) to give back: %s asked for it; to take it away, if you may: kubectl lapse revoke %s -n %s --reason \"why\"",

@@ -123,7 +123,10 @@ func (r *RequestReconciler) observe(ctx context.Context, reader client.Reader, r
 	default:
 		seen.Lost = lost
 	}
-	if req.Status.State.Final() {
+	switch {
+	case req.Status.State == "":
+		seen.Waiting = r.turns.of(req, waiting)
+	case req.Status.State.Final() && !grant.NeverHeld(req):
 		return seen, nil
 	}
 	decisions := &v1alpha1.AccessDecisionList{}

@@ -44,7 +44,7 @@ func TestABindingThatIsSeenWhileItIsNotFoundIsLookedForAgain(t *testing.T) {
 	made.Name, made.CreationTimestamp = binding.Name(req), metav1.NewTime(now)
 	r := &RequestReconciler{
 		clock: servertime.New(clocktesting.NewFakeClock(now)), admission: func() admission.State { return admission.State{} },
-		memory: binding.NewMemory(24 * time.Hour),
+		memory: binding.NewMemory(24 * time.Hour), turns: newTurns(),
 	}
 	meanwhile := noBinding{asked: func() { r.memory.Add(made) }}
 	if _, err := r.observe(t.Context(), meanwhile, req); !errors.Is(err, errMadeMeanwhile) {

@@ -72,8 +72,6 @@ func always(client.Object, bool) bool { return true }
 // that is seen finds nothing but work.
 func unlessMade(_ client.Object, made bool) bool { return !made }
 
-func ifHeld(obj client.Object, _ bool) bool { return held(obj) }
-
 // ifNo is for decisions, of whoever may make them.
 func ifNo(obj client.Object, _ bool) bool {
 	return obj.(*v1alpha1.AccessDecision).Spec.Verdict != v1alpha1.VerdictApprove

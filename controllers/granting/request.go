@@ -41,6 +41,7 @@ type RequestReconciler struct {
 	judges   judges
 	unbinder unbind.Unbinder
 	settings grant.Settings
+	turns    *turns
 	// pinned are the bindings of which it was told that finalizers keep them.
 	pinned *binding.UIDs
 }
@@ -52,6 +53,7 @@ func NewRequestReconciler(o Options) *RequestReconciler {
 		judges:   newJudges(o.Client, o.Live, o.Limits),
 		unbinder: unbind.Unbinder{Writer: o.Client, Live: o.Live, Clock: o.Clock.Here},
 		settings: grant.Settings{MaxDuration: o.Limits.MaxDuration, Retention: o.Retention},
+		turns:    newTurns(),
 		pinned:   binding.NewUIDs(),
 	}
 }
@@ -81,6 +83,9 @@ func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ct
 		return ctrl.Result{}, errors.Join(actErr, err)
 	}
 	r.announce(ctx, before, req)
+	if grant.NeverHeld(req) && !before.Status.State.Final() {
+		actErr = errors.Join(actErr, r.forgetSurplus(ctx, req))
+	}
 	return again(now, req, step.After, outcome, actErr)
 }
 

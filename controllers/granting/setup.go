@@ -116,22 +116,22 @@ func index(mgr ctrl.Manager) error {
 	for _, i := range []struct {
 		obj   client.Object
 		field string
-		value func(client.Object) string
+		value func(client.Object) []string
 	}{
-		{&v1alpha1.AccessRequest{}, stateField, func(obj client.Object) string {
-			return string(obj.(*v1alpha1.AccessRequest).Status.State)
+		{&v1alpha1.AccessRequest{}, stateField, func(obj client.Object) []string {
+			return []string{string(obj.(*v1alpha1.AccessRequest).Status.State)}
 		}},
-		{&v1alpha1.AccessRequest{}, heldRoleField, func(obj client.Object) string {
-			if req := obj.(*v1alpha1.AccessRequest); req.Status.State == v1alpha1.StateActive {
-				return roleKey(req.Spec.RoleRef.Kind, req.Spec.RoleRef.Name)
+		{&v1alpha1.AccessRequest{}, heldRoleField, func(obj client.Object) []string {
+			if req := obj.(*v1alpha1.AccessRequest); held(req) {
+				return []string{roleKey(req.Spec.RoleRef.Kind, req.Spec.RoleRef.Name)}
 			}
-			return ""
+			return nil
 		}},
-		{&v1alpha1.AccessDecision{}, requestUIDField, func(obj client.Object) string {
-			return string(obj.(*v1alpha1.AccessDecision).Spec.RequestRef.UID)
+		{&v1alpha1.AccessDecision{}, requestUIDField, func(obj client.Object) []string {
+			return []string{string(obj.(*v1alpha1.AccessDecision).Spec.RequestRef.UID)}
 		}},
 	} {
-		if err := mgr.GetFieldIndexer().IndexField(context.Background(), i.obj, i.field, func(obj client.Object) []string { return []string{i.value(obj)} }); err != nil {
+		if err := mgr.GetFieldIndexer().IndexField(context.Background(), i.obj, i.field, i.value); err != nil {
 			return fmt.Errorf("indexing %s: %w", i.field, err)
 		}
 	}
@@ -142,7 +142,7 @@ func setupRequests(mgr ctrl.Manager, r *RequestReconciler, inForce <-chan event.
 	seated := seats.New(r, seats.Options{Clock: r.clock.Here, Quick: quick, Slow: slow, SlowAfter: slowAfter, Urgent: r.urgent})
 	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	return ctrl.NewControllerManagedBy(mgr).Named("accessrequest").
-		Watches(&v1alpha1.AccessRequest{}, ahead(ifHeld, itself)).
+		Watches(&v1alpha1.AccessRequest{}, r.turns.handler()).
 		Watches(&rbacv1.RoleBinding{}, ahead(unlessMade, requestsOfBinding)).
 		Watches(&v1alpha1.AccessDecision{}, ahead(ifNo, requestOfDecision)).
 		Watches(&v1alpha1.AccessPolicy{}, ahead(always, r.grantedBy), changed).

@@ -24,6 +24,9 @@ const (
 	MaxAhead = 30 * 24 * time.Hour
 	// MaxWait is how long an allowed request may wait to be granted.
 	MaxWait = 24 * time.Hour
+	// MaxWaiting is how many requests of one requester may wait: for approvals, for their
+	// notBefore or for a role. Each of them is judged again when a policy changes.
+	MaxWaiting = 100
 )
 
 // backstop is how long after a deadline a request is looked at though nobody told
@@ -44,7 +47,7 @@ func Next(now time.Time, req v1alpha1.Request, judge Judge, seen Observed, set S
 		return lost(now, req, *seen.Lost), nil
 	default:
 		step, err := undecided(now, req, judge, seen)
-		return keepingApprovals(req, step), err
+		return keepingApprovals(req, oneTooMany(req, seen, step)), err
 	}
 }
 
@@ -56,19 +59,21 @@ func keepingApprovals(req v1alpha1.Request, step Step) Step {
 	return step
 }
 
-// final keeps a request that is over as a record, and nothing else of it.
-func final(now time.Time, req v1alpha1.Request, seen Observed, set Settings) Step {
-	if b := seen.Binding; b != nil && binding.OwnedBy(b, req.GetUID()) {
-		return Step{Action: Delete}
+// oneTooMany refuses a request that would have to wait, of somebody of whom as many as
+// may be wait already.
+func oneTooMany(req v1alpha1.Request, seen Observed, step Step) Step {
+	o := step.Outcome
+	if o == nil || req.RequestStatus().State != "" || seen.Waiting < MaxWaiting {
+		return step
 	}
-	if set.Retention <= 0 || tracked(req) || req.GetDeletionTimestamp() != nil {
-		return Step{Action: Nothing}
+	switch o.Reason {
+	case v1alpha1.ReasonPendingApproval, v1alpha1.ReasonScheduled, v1alpha1.ReasonRoleNotFound:
+		return refuse(v1alpha1.ReasonDenied, fmt.Sprintf(
+			"%d requests of this requester wait already, in all namespaces together, and no more than %d may; take some back (kubectl lapse return) or wait for an answer, and create a new request",
+			seen.Waiting, MaxWaiting), o.Policy)
+	default:
+		return step
 	}
-	forget := endOf(req).Add(set.Retention)
-	if now.Before(forget) {
-		return Step{Action: Nothing, After: forget}
-	}
-	return Step{Action: Forget}
 }
 
 // undecided judges a request that was never granted.

@@ -81,6 +81,9 @@ type Observed struct {
 	Lost *v1alpha1.Grant
 	// Decisions on the request; others are ignored.
 	Decisions []v1alpha1.AccessDecision
+	// Waiting is how many other requests of the same requester wait, as far as is known. It
+	// matters for one that is looked at for the first time.
+	Waiting int
 	// Skew is how far the operator's clock is ahead of the API server's; negative
 	// when it is behind.
 	Skew time.Duration

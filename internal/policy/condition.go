@@ -27,9 +27,9 @@ const (
 	// conditionCost is what one condition may cost, in CEL's units: about a hundredth of a
 	// second.
 	conditionCost = 200_000
-	// judgementCost is what the conditions of all policies may cost for one request: about a
-	// tenth of a second. Whoever may write one policy may write many.
-	judgementCost = 10 * conditionCost
+	// judgementCost is what the conditions of all policies may cost for one request: a few
+	// hundredths of a second. Whoever may write one policy may write many.
+	judgementCost = 600_000
 	// clearlyTooMuch is an estimate that is refused: what is less may be estimated too high,
 	// and is bounded when it is run.
 	clearlyTooMuch = 5 * conditionCost

@@ -88,6 +88,10 @@ var _ = Describe("The story of access", func() {
 		Expect(denied.code).To(Equal(codeOK), denied.stderr)
 		Expect(denied.stderr).To(ContainSubstring(name + `: Denied: denied by "dave": "not during the freeze"`))
 		Expect(alice.must(ctx, "why", name)).To(ContainSubstring(`denied by "dave": "not during the freeze"`))
+		Expect(abby.lapse(ctx, "return", name).stderr).To(ContainSubstring(name + " is not yours (abby)"))
+		forgotten := alice.lapse(ctx, "return", name)
+		Expect(forgotten.code).To(Equal(codeOK), forgotten.stderr)
+		Expect(forgotten.stderr).To(ContainSubstring(name + " is deleted"))
 	}, SpecTimeout(time.Minute))
 
 	It("is of nobody else to give back, and of nobody to take who may not delete it", func(ctx SpecContext) {

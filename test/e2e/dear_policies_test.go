@@ -6,11 +6,12 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -25,7 +26,10 @@ var _ = Describe("Beside forty policies that cost as much as they may, and two h
 		for i := range 150 {
 			groups = append(groups, fmt.Sprintf("team-%03d", i))
 		}
-		zoe := operator.NewUser(GinkgoTB(), plane, "zoe", groups...)
+		var crowd []client.Client
+		for i := range 4 {
+			crowd = append(crowd, operator.NewUser(GinkgoTB(), plane, fmt.Sprint("zoe-", i), groups...))
+		}
 		bob := operator.NewUser(GinkgoTB(), plane, "bob", "leads")
 		there, ns := newNamespace(ctx), newNamespace(ctx)
 		create(ctx, builders.Binding(ns, "approvers", "lapse-approver", builders.Group("leads")))
@@ -51,20 +55,20 @@ var _ = Describe("Beside forty policies that cost as much as they may, and two h
 			}
 			newPolicy(ctx, p)
 		}
-		var group errgroup.Group
-		group.SetLimit(8)
-		for i := range waiting {
-			group.Go(func() error {
-				return zoe.Create(ctx, builders.Request(fmt.Sprintf("w-%03d", i)).In(there).ForClusterRole("reader").Lasting(time.Hour).Build())
+		Eventually(func(ctx context.Context) int { return readyPolicies(ctx, "-"+there) }).WithContext(ctx).
+			Should(Equal(policies+1), "none costs more than it may")
+		for i, zoe := range crowd {
+			askMany(ctx, zoe, waiting/len(crowd), func(n int) builders.RequestBuilder {
+				return builders.Request(fmt.Sprintf("w-%d-%03d", i, n)).In(there).ForClusterRole("reader").Lasting(time.Hour)
 			})
 		}
-		Expect(group.Wait()).To(Succeed())
 
 		var revoked, answered time.Duration
 		for i, req := range held {
 			begun := time.Now()
 			Expect(bob.Create(ctx, builders.Decision(fmt.Sprint("no-", i), req, v1alpha1.VerdictRevoke))).To(Succeed())
-			Eventually(func() []string { return holding(ctx, ns) }, time.Minute).WithContext(ctx).ShouldNot(ContainElement(HavePrefix("lapse-" + req.Name)))
+			Eventually(func() []string { return holding(ctx, ns) }, time.Minute).WithContext(ctx).
+				ShouldNot(ContainElement(HavePrefix("lapse-" + req.Name)))
 			revoked = max(revoked, time.Since(begun))
 			begun = time.Now()
 			asked := builders.Request(fmt.Sprint("asked-", i)).In(ns).ForClusterRole("edit").Lasting(time.Hour).Build()
@@ -79,8 +83,31 @@ var _ = Describe("Beside forty policies that cost as much as they may, and two h
 			touched.Spec.MaxDuration.Duration -= time.Minute
 			Expect(admin.Update(ctx, touched)).To(Succeed())
 		}
-		AddReportEntry("worst", fmt.Sprintf("revoked after %s, answered after %s", revoked.Round(time.Millisecond), answered.Round(time.Millisecond)))
+		Eventually(func(ctx context.Context) int { return inState(ctx, there, v1alpha1.StatePending) }, time.Minute).WithContext(ctx).
+			Should(Equal(waiting))
+		AddReportEntry("worst", fmt.Sprintf("revoked after %s, answered after %s",
+			revoked.Round(time.Millisecond), answered.Round(time.Millisecond)))
 		Expect(revoked).To(BeNumerically("<", 2*time.Second))
 		Expect(answered).To(BeNumerically("<", time.Second))
 	}, SpecTimeout(3*time.Minute))
 })
+
+// readyPolicies are how many whose name ends so are in force.
+func readyPolicies(ctx context.Context, suffix string) (n int) {
+	GinkgoHelper()
+	list := &v1alpha1.AccessPolicyList{}
+	Expect(admin.List(ctx, list)).To(Succeed())
+	for i := range list.Items {
+		if p := &list.Items[i]; strings.HasSuffix(p.Name, suffix) && meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReady) {
+			n++
+		}
+	}
+	return n
+}
+
+func inState(ctx context.Context, namespace string, state v1alpha1.RequestState) int {
+	GinkgoHelper()
+	list := &v1alpha1.AccessRequestList{}
+	Expect(admin.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{"status.state": string(state)})).To(Succeed())
+	return len(list.Items)
+}

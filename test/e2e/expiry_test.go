@@ -32,7 +32,7 @@ var _ = Describe("The end of access", func() {
 		startManager(ctx)
 		end := time.Now().Add(45 * time.Second).Truncate(time.Second)
 		deleted := watchDeletions(ctx, ns)
-		askMany(ctx, grants, func(i int) builders.RequestBuilder {
+		askMany(ctx, alice, grants, func(i int) builders.RequestBuilder {
 			return builders.Request(fmt.Sprintf("many-%03d", i)).In(ns).ForClusterRole("reader").Lasting(time.Hour).NotAfter(end)
 		})
 		Eventually(func() int { return len(bindings(ctx, ns)) }, time.Until(end), 200*time.Millisecond).WithContext(ctx).Should(Equal(grants))

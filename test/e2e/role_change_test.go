@@ -138,7 +138,7 @@ var _ = Describe("A role that changes while it is held", func() {
 		}
 		Expect(admin.Create(ctx, local)).To(Succeed())
 		m := startManager(ctx)
-		askMany(ctx, grants, func(i int) builders.RequestBuilder {
+		askMany(ctx, alice, grants, func(i int) builders.RequestBuilder {
 			return builders.Request(fmt.Sprintf("many-%03d", i)).In(ns).ForClusterRole("reader").Lasting(time.Hour)
 		})
 		req := held(ctx, builders.Request("down").ForRole(name))

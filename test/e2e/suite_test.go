@@ -80,13 +80,13 @@ func newPolicy(ctx context.Context, b builders.PolicyBuilder) {
 	operator.NewPolicy(ctx, GinkgoTB(), admin, b)
 }
 
-// askMany has alice create requests, some at a time.
-func askMany(ctx context.Context, n int, request func(i int) builders.RequestBuilder) {
+// askMany has somebody create requests, some at a time.
+func askMany(ctx context.Context, as client.Client, n int, request func(i int) builders.RequestBuilder) {
 	GinkgoHelper()
 	var group errgroup.Group
 	group.SetLimit(8)
 	for i := range n {
-		group.Go(func() error { return alice.Create(ctx, request(i).Build()) })
+		group.Go(func() error { return as.Create(ctx, request(i).Build()) })
 	}
 	Expect(group.Wait()).To(Succeed())
 }

@@ -33,8 +33,8 @@ var _ = Describe("Beside a namespace whose webhook answers nothing", func() {
 		request := func(i int) builders.RequestBuilder {
 			return builders.Request(fmt.Sprintf("e-%03d", i)).ForClusterRole("reader").Lasting(time.Hour)
 		}
-		askMany(ctx, swallowed, func(i int) builders.RequestBuilder { return request(i).In(there).NotAfter(end) })
-		askMany(ctx, beside, func(i int) builders.RequestBuilder {
+		askMany(ctx, alice, swallowed, func(i int) builders.RequestBuilder { return request(i).In(there).NotAfter(end) })
+		askMany(ctx, alice, beside, func(i int) builders.RequestBuilder {
 			return request(i).In(ns).NotAfter(end.Add(time.Duration(i) * time.Second))
 		})
 		Eventually(func() int { return len(holding(ctx, there)) + len(holding(ctx, ns)) }, time.Until(end), "200ms").WithContext(ctx).

@@ -1,0 +1,162 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package granting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/seats"
+)
+
+// turns queue requests when they change. Each that somebody has without an answer puts his
+// next one further back, so that nobody who makes many keeps others waiting.
+type turns struct {
+	mu sync.Mutex
+	// requests there are, of each requester.
+	requests map[crowd]int
+}
+
+// crowd is what is counted: requests of one requester that stand alike.
+type crowd struct {
+	requester string
+	standing  standing
+}
+
+type standing int
+
+const (
+	notCounted standing = iota
+	// unanswered is one that nobody has looked at.
+	unanswered
+	// waiting is one with an answer that is not the last.
+	waiting
+	// refused is one that is over, by which nobody ever held anything.
+	refused
+)
+
+// lastTurn is the lowest priority of a request without an answer. It is above that of what
+// is judged again.
+const lastTurn = -99
+
+func newTurns() *turns { return &turns{requests: map[crowd]int{}} }
+
+func (t *turns) handler() handler.EventHandler {
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q seats.Queue) {
+			t.enqueue(e.Object, t.priority(e.Object), q)
+			t.count(e.Object, 1)
+		},
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q seats.Queue) {
+			t.count(e.ObjectOld, -1)
+			priority := t.priority(e.ObjectNew)
+			if held(e.ObjectOld) {
+				priority = &endFirst
+			}
+			t.enqueue(e.ObjectNew, priority, q)
+			t.count(e.ObjectNew, 1)
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q seats.Queue) {
+			t.enqueue(e.Object, t.priority(e.Object), q)
+			t.count(e.Object, -1)
+		},
+	}
+}
+
+func (*turns) enqueue(obj client.Object, priority *int, q seats.Queue) {
+	for _, key := range itself(context.Background(), obj) {
+		seats.Enqueue(q, priorityqueue.AddOpts{Priority: priority}, key)
+	}
+}
+
+// priority of a request that changed, or was made.
+func (t *turns) priority(obj client.Object) *int {
+	req := obj.(*v1alpha1.AccessRequest)
+	if held(req) {
+		return &endFirst
+	}
+	switch standingOf(req) {
+	case unanswered:
+		turn := max(-t.of(req, unanswered), lastTurn)
+		return &turn
+	case waiting:
+		return &judgedAgain
+	default:
+		return nil
+	}
+}
+
+// of is how many of the requests of who made this one stand so, as far as the informer
+// knows.
+func (t *turns) of(req *v1alpha1.AccessRequest, s standing) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.requests[crowd{requesterOf(req), s}]
+}
+
+func (t *turns) count(obj client.Object, n int) {
+	req := obj.(*v1alpha1.AccessRequest)
+	c := crowd{requesterOf(req), standingOf(req)}
+	if c.standing == notCounted {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.requests[c] += n; t.requests[c] <= 0 {
+		delete(t.requests, c)
+	}
+}
+
+func standingOf(req *v1alpha1.AccessRequest) standing {
+	switch {
+	case req.Status.State == "":
+		return unanswered
+	case grant.NeverHeld(req):
+		return refused
+	case !held(req) && !req.Status.State.Final():
+		return waiting
+	default:
+		return notCounted
+	}
+}
+
+func requesterOf(req *v1alpha1.AccessRequest) string {
+	if req.Spec.Requester == nil {
+		return ""
+	}
+	return req.Spec.Requester.Username
+}
+
+// forgetSurplus deletes the oldest refused requests of who made this one, if there are many.
+func (r *RequestReconciler) forgetSurplus(ctx context.Context, req *v1alpha1.AccessRequest) error {
+	if r.turns.of(req, refused) < grant.MaxRefused {
+		return nil
+	}
+	var his []*v1alpha1.AccessRequest
+	for _, state := range []v1alpha1.RequestState{v1alpha1.StateDenied, v1alpha1.StateReturned} {
+		list := &v1alpha1.AccessRequestList{}
+		if err := r.client.List(ctx, list, client.MatchingFields{stateField: string(state)}, client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("listing requests that were refused: %w", err)
+		}
+		for i := range list.Items {
+			if other := &list.Items[i]; grant.NeverHeld(other) && requesterOf(other) == requesterOf(req) {
+				his = append(his, other)
+			}
+		}
+	}
+	var failed []error
+	for _, old := range grant.Surplus(his) {
+		failed = append(failed, client.IgnoreNotFound(r.client.Delete(ctx, old, client.Preconditions{UID: &old.UID})))
+	}
+	return errors.Join(failed...)
+}

@@ -1,0 +1,61 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package granting
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
+)
+
+func by(who string, state v1alpha1.RequestState) *v1alpha1.AccessRequest {
+	req := builders.Request("r").In("payments").By(who).Build()
+	req.Status.State = state
+	return req
+}
+
+func TestWhoMakesManyRequestsComesAfterWhoMakesFew(t *testing.T) {
+	turns := newTurns()
+	for i := range 300 {
+		want := max(-i, lastTurn)
+		if got := *turns.priority(by("mallory", "")); got != want {
+			t.Fatalf("mallory's request %d has priority %d, want %d", i, got, want)
+		}
+		turns.count(by("mallory", ""), 1)
+	}
+	if got := *turns.priority(by("alice", "")); got != 0 {
+		t.Errorf("alice's first request has priority %d, want 0", got)
+	}
+	if last, again := *turns.priority(by("mallory", "")), *turns.priority(by("alice", v1alpha1.StatePending)); last <= again {
+		t.Errorf("a request without an answer has priority %d, one that is judged again %d", last, again)
+	}
+	if got := *turns.priority(by("mallory", v1alpha1.StateActive)); got != endFirst {
+		t.Errorf("what is held has priority %d, want %d", got, endFirst)
+	}
+	for range 300 {
+		turns.count(by("mallory", ""), -1)
+	}
+	if len(turns.requests) > 0 {
+		t.Errorf("all have an answer, and these are counted: %v", turns.requests)
+	}
+}
+
+func TestWhatIsCountedOfARequester(t *testing.T) {
+	turns := newTurns()
+	granted := by("alice", v1alpha1.StateExpired)
+	granted.Status.Grant = &v1alpha1.Grant{}
+	for _, req := range []*v1alpha1.AccessRequest{
+		by("alice", v1alpha1.StatePending), by("alice", v1alpha1.StateScheduled), by("alice", v1alpha1.StateFailed),
+		by("alice", v1alpha1.StateDenied), by("alice", v1alpha1.StateReturned),
+		by("alice", v1alpha1.StateActive), granted, by("bob", v1alpha1.StatePending),
+	} {
+		turns.count(req, 1)
+	}
+	of := by("alice", "")
+	if got, want := fmt.Sprint(turns.of(of, unanswered), turns.of(of, waiting), turns.of(of, refused)), "0 3 2"; got != want {
+		t.Errorf("without an answer, waiting, refused: %s, want %s", got, want)
+	}
+}

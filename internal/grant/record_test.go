@@ -1,0 +1,85 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
+)
+
+// refusedAt is a request that was refused.
+func refusedAt(at time.Time) *v1alpha1.AccessRequest {
+	req := request()
+	req.Status.State = v1alpha1.StateDenied
+	req.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, LastTransitionTime: metav1.NewTime(at)}}
+	return req
+}
+
+func TestWhatNeverHeldAnythingStaysForADay(t *testing.T) {
+	seen := Observed{Admission: inForce}
+	check(t, next(t, noon.Add(refusedRetention-time.Second), refusedAt(noon), allows, seen), Nothing, "", "")
+	check(t, next(t, noon.Add(refusedRetention), refusedAt(noon), allows, seen), Forget, "", "")
+	tracked := refusedAt(noon)
+	tracked.Labels = map[string]string{gitOpsMarks[0]: "x"}
+	check(t, next(t, noon.Add(refusedRetention), tracked, allows, seen), Nothing, "", "")
+	for retention, want := range map[time.Duration]Action{0: Nothing, time.Hour: Forget} {
+		step, err := Next(noon.Add(time.Hour), refusedAt(noon), judge(allows), seen, Settings{MaxDuration: time.Hour, Retention: retention})
+		if err != nil || step.Action != want {
+			t.Errorf("retention %s: %s, %v, want %s", retention, step.Action, err, want)
+		}
+	}
+}
+
+func TestARefusedRequestGoesWhenItsAuthorGivesItBack(t *testing.T) {
+	by := func(who string) Observed {
+		d := decided(who, v1alpha1.VerdictRevoke)
+		return Observed{Admission: inForce, Decisions: []v1alpha1.AccessDecision{d}}
+	}
+	check(t, next(t, noon, refusedAt(noon), allows, by("alice")), Forget, "", "")
+	check(t, next(t, noon, refusedAt(noon), allows, by("bob")), Nothing, "", "")
+	held, _ := active(t)
+	held.Status.State, held.Status.Grant.EndedAt = v1alpha1.StateExpired, &metav1.Time{Time: noon}
+	check(t, next(t, noon, held, allows, by("alice")), Nothing, "", "")
+	returned := refusedAt(noon)
+	returned.Status.State = v1alpha1.StateReturned
+	check(t, next(t, noon, returned, allows, by("alice")), Nothing, "", "")
+}
+
+func TestSurplusAreTheOldest(t *testing.T) {
+	var all []*v1alpha1.AccessRequest
+	for i := range MaxRefused + 2 {
+		req := refusedAt(noon.Add(time.Duration((i*7)%(MaxRefused+2)) * time.Second))
+		req.Name = fmt.Sprint((i * 7) % (MaxRefused + 2))
+		all = append(all, req)
+	}
+	if few := Surplus(all[:MaxRefused]); len(few) > 0 {
+		t.Errorf("of as many as stay, %d go", len(few))
+	}
+	if got := Surplus(all); len(got) != 2 || got[0].Name != "0" || got[1].Name != "1" {
+		t.Errorf("%d go, want those of the first two seconds", len(got))
+	}
+}
+
+func TestNobodyHasMoreRequestsWaitingThanMay(t *testing.T) {
+	missing := policy.Decision{Verdict: policy.RoleMissing}
+	seen := Observed{Admission: inForce, Waiting: MaxWaiting}
+	step := next(t, noon, request(), missing, seen)
+	check(t, step, Nothing, v1alpha1.StateDenied, v1alpha1.ReasonDenied)
+	if !strings.Contains(step.Outcome.Message, "100 requests of this requester wait") {
+		t.Errorf("the message is %q", step.Outcome.Message)
+	}
+	known := request()
+	known.Status.State = v1alpha1.StateFailed
+	check(t, next(t, noon, known, missing, seen), Nothing, v1alpha1.StateFailed, v1alpha1.ReasonRoleNotFound)
+	check(t, next(t, noon, request(), allows, seen), Create, v1alpha1.StateActive, v1alpha1.ReasonGranted)
+	seen.Waiting--
+	check(t, next(t, noon, request(), missing, seen), Nothing, v1alpha1.StateFailed, v1alpha1.ReasonRoleNotFound)
+}
