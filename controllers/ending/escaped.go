@@ -25,8 +25,8 @@ import (
 )
 
 const (
-	// escapedDelay is when a binding that escaped is looked for: the leader has taken most
-	// of those away by then whose labels were taken off.
+	// escapedDelay is how long after a binding escaped it is looked for. By then the leader
+	// has taken most of those away that only lost their labels.
 	escapedDelay = time.Second
 	// escapedWorkers are few: nearly all that the informer shows no more was deleted, and
 	// ten thousand looks must not get into the way of what is due.

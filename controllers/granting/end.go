@@ -22,8 +22,8 @@ import (
 const (
 	// leftToEnding is how long after its deadline a binding is left to controllers/ending.
 	leftToEnding = 10 * time.Second
-	// endingRetry is when a request is looked at again whose binding is left to that, if
-	// the informer does not show before that it is gone.
+	// endingRetry is when a request is looked at again whose binding is left to
+	// controllers/ending, if the informer does not show before that it is gone.
 	endingRetry = 5 * time.Second
 )
 

@@ -19,7 +19,7 @@ const root = "../.."
 // `TestName`.
 var (
 	sentence = regexp.MustCompile(`"([^"]+)"`)
-	function = regexp.MustCompile("`(Test[A-Za-z]+)`")
+	function = regexp.MustCompile("`(Test[A-Za-z0-9]+)`")
 )
 
 func TestTheSecurityModelNamesTestsThatExist(t *testing.T) {
