@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 	_ "time/tzdata" // conditions name time zones, and the image has none
 
@@ -107,8 +106,10 @@ func parse() *flags {
 	flag.StringVar(&f.metrics, "metrics-bind-address", "0", "Where metrics are served, with TLS and only to those who may get /metrics; 0 is nowhere.")
 	flag.StringVar(&f.probes, "health-probe-bind-address", ":8081", "Where /healthz and /readyz are served; 0 is nowhere.")
 	flag.DurationVar(&f.maxDuration, "max-duration", 24*time.Hour, "The longest grant, whatever policies allow; 10s to 24h.")
-	flag.DurationVar(&f.retention, "retention", 30*24*time.Hour, "How long a request that is over stays as a record; 0 keeps it. What Argo CD or Flux tracks is always kept. One by which nobody ever held anything stays for a day at the most, unless this is 0.")
-	flag.StringVar(&f.reserved, "reserved-namespaces", "kube-*", "Namespaces in which nothing is granted, separated by commas; kube-* names all that begin with kube-. The operator's own is always one.")
+	flag.DurationVar(&f.retention, "retention", 30*24*time.Hour, "How long a request that is over stays as a record; 0 keeps it. What Argo CD or Flux tracks is always kept. "+
+		"One by which nobody ever held anything stays for a day at the most, unless this is 0.")
+	flag.StringVar(&f.reserved, "reserved-namespaces", policy.DefaultReserved, "Namespaces in which nothing is granted, separated by commas; kube-* names all that begin with kube-. "+
+		"The operator's own is always one. Admission keeps grants out of kube-*, too; to open it, see "+admission.StayOpen+".")
 	f.logging.BindFlags(flag.CommandLine)
 	flag.Parse()
 	return f
@@ -121,12 +122,7 @@ func (f *flags) limits() (policy.Limits, error) {
 	if f.retention < 0 {
 		return policy.Limits{}, fmt.Errorf("--retention is %s, and must not be negative; 0 keeps requests for ever", f.retention)
 	}
-	reserved := []string{f.namespace}
-	for name := range strings.SplitSeq(f.reserved, ",") {
-		if name = strings.TrimSpace(name); name != "" {
-			reserved = append(reserved, name)
-		}
-	}
+	reserved := append([]string{f.namespace}, policy.ReservedNamespaces(f.reserved)...)
 	return policy.Limits{MaxDuration: f.maxDuration, ReservedNamespaces: reserved}, nil
 }
 
@@ -151,7 +147,7 @@ func run(f *flags) error {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
 	}
-	guard, err := guarding.NewGuard(now, f.namespace, admission.SettleAfter)
+	guard, err := guarding.NewGuard(now, f.namespace, limits.ReservedNamespaces, admission.SettleAfter)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	shipped "github.com/lapse-dev/lapse/config/admission"
 	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/internal/build"
+	"github.com/lapse-dev/lapse/internal/policy"
 )
 
 // admission compares the installed policies with those of this version.
@@ -29,6 +30,8 @@ func (d *doctor) admission(ctx context.Context) []diagnosis {
 		return d.cannotTell(err)
 	case len(diff.missing)+len(diff.altered) > 0:
 		return d.differ(ctx, admission.PutBack, diff)
+	case diff.closed:
+		return bad(admission.OpenKube, "%s; %s keeps it open", admission.StillClosed, admission.StayOpen)
 	default:
 		return ok("%d admission policies and bindings are what this version ships", diff.compared)
 	}
@@ -61,6 +64,8 @@ func (d *doctor) stamps(ctx context.Context) []diagnosis {
 type difference struct {
 	missing, altered []string
 	compared         int
+	// closed says that grants are refused in kube-* that the operator would make.
+	closed bool
 }
 
 // differences compares the policies, or the stamps.
@@ -70,7 +75,12 @@ func (d *doctor) differences(ctx context.Context, stamps bool) (difference, erro
 	if err != nil {
 		return diff, err
 	}
-	for _, want := range objects {
+	reserved, err := d.reserved(ctx)
+	if err != nil {
+		return diff, err
+	}
+	required, optional := admission.Required(objects, reserved)
+	for _, want := range required {
 		if admission.IsStamp(want) != stamps {
 			continue
 		}
@@ -86,7 +96,51 @@ func (d *doctor) differences(ctx context.Context, stamps bool) (difference, erro
 			diff.altered = append(diff.altered, problem)
 		}
 	}
-	return diff, nil
+	diff.closed, err = d.allInstalled(ctx, optional)
+	return diff, err
+}
+
+// allInstalled says whether all of them are there; false if there are none.
+func (d *doctor) allInstalled(ctx context.Context, objects []*unstructured.Unstructured) (bool, error) {
+	for _, want := range objects {
+		if got, err := d.installed(ctx, want); got == nil || err != nil {
+			return false, err
+		}
+	}
+	return len(objects) > 0, nil
+}
+
+// reserved are the namespaces in which the operator grants nothing by its flag, as its
+// Deployment has it; those of the default where it has no such flag, or there is none.
+func (d *doctor) reserved(ctx context.Context) ([]string, error) {
+	deployment := &appsv1.Deployment{}
+	if err := ignoreNotFound(d.c.get(ctx, operatorNamespace, operatorAccount, deployment)); err != nil {
+		return nil, err
+	}
+	var args []string
+	for _, container := range deployment.Spec.Template.Spec.Containers {
+		if container.Name == "manager" {
+			args = slices.Concat(container.Command, container.Args)
+		}
+	}
+	return policy.ReservedNamespaces(flagOf(args, "reserved-namespaces", policy.DefaultReserved)), nil
+}
+
+// flagOf is the value of a flag of the operator, written as Go's package flag reads it: the
+// last one counts.
+func flagOf(args []string, name, otherwise string) string {
+	value := otherwise
+	for i, arg := range args {
+		key, given, found := strings.Cut(arg, "=")
+		switch {
+		case key != "-"+name && key != "--"+name:
+		case found:
+			value = given
+		case i+1 < len(args):
+			value = args[i+1]
+		}
+	}
+	return value
 }
 
 // installed is the object of that kind and name, nil if there is none.

@@ -19,7 +19,7 @@ import (
 // defaultLimits are the operator's own unless its flags say otherwise, which nobody
 // but a cluster admin may read.
 func defaultLimits() policy.Limits {
-	return policy.Limits{MaxDuration: 24 * time.Hour, ReservedNamespaces: []string{operatorNamespace, "kube-*"}}
+	return policy.Limits{MaxDuration: 24 * time.Hour, ReservedNamespaces: []string{operatorNamespace, policy.DefaultReserved}}
 }
 
 // world is what requests are judged by, as far as the caller may read it.

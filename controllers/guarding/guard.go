@@ -46,7 +46,8 @@ type Guard struct {
 	clock *servertime.Clock
 	// namespace is the operator's own, in which the policies are tried.
 	namespace string
-	shipped   []*unstructured.Unstructured
+	shipped   []*unstructured.Unstructured // what has to be in force
+	optional  []*unstructured.Unstructured // what refuses grants that the operator's flags allow
 	changed   chan struct{}
 	inForce   chan event.GenericEvent
 
@@ -54,15 +55,17 @@ type Guard struct {
 	record admission.Record
 }
 
-// NewGuard guards the policies of this version, which count as in force some time after
-// they were put in place: see admission.SettleAfter.
-func NewGuard(clock *servertime.Clock, namespace string, settle time.Duration) (*Guard, error) {
+// NewGuard guards the policies of this version that an operator with these reserved namespaces
+// needs. They count as in force some time after they were put in place: see
+// admission.SettleAfter.
+func NewGuard(clock *servertime.Clock, namespace string, reserved []string, settle time.Duration) (*Guard, error) {
 	policies, err := admission.Shipped(shipped.Files)
 	if err != nil {
 		return nil, fmt.Errorf("the admission policies that ship cannot be read: %w", err)
 	}
+	required, optional := admission.Required(policies, reserved)
 	return &Guard{
-		clock: clock, namespace: namespace, shipped: policies, record: admission.Record{Settle: settle},
+		clock: clock, namespace: namespace, shipped: required, optional: optional, record: admission.Record{Settle: settle},
 		changed: make(chan struct{}, 1), inForce: make(chan event.GenericEvent, 1),
 	}, nil
 }
@@ -176,6 +179,7 @@ func (watcher) NeedLeaderElection() bool { return false }
 
 // Start looks until the context ends.
 func (w watcher) Start(ctx context.Context) error {
+	w.warn(ctx)
 	for {
 		pause := lookInterval
 		if !w.guard.observe(ctx, w.look(ctx)).Enforced {
@@ -190,13 +194,30 @@ func (w watcher) Start(ctx context.Context) error {
 	}
 }
 
+// warn says so when admission refuses grants that the operator's flags allow. It keeps no
+// other grant back, and a request that it refuses says the same.
+func (w watcher) warn(ctx context.Context) {
+	for _, obj := range w.guard.optional {
+		if _, err := w.get(ctx, obj); err != nil {
+			return // without one of the two, nothing is refused
+		}
+	}
+	if len(w.guard.optional) > 0 {
+		log.FromContext(ctx).Error(errors.New(admission.StillClosed), "nothing is granted in kube-* until this is mended",
+			"remedy", "reserve kube-*, or open it with: "+admission.OpenKube+"; "+admission.StayOpen+" keeps it open")
+	}
+}
+
+// get reads what is installed of the kind and name of an object.
+func (w watcher) get(ctx context.Context, want *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	got := &unstructured.Unstructured{}
+	got.SetGroupVersionKind(want.GroupVersionKind())
+	return got, w.installed.Get(ctx, client.ObjectKeyFromObject(want), got)
+}
+
 // look compares, and tries.
 func (w watcher) look(ctx context.Context) admission.Look {
-	look := admission.Compare(w.shipped, func(want *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-		got := &unstructured.Unstructured{}
-		got.SetGroupVersionKind(want.GroupVersionKind())
-		return got, w.installed.Get(ctx, client.ObjectKeyFromObject(want), got)
-	})
+	look := admission.Compare(w.shipped, func(want *unstructured.Unstructured) (*unstructured.Unstructured, error) { return w.get(ctx, want) })
 	if look.Problem != "" {
 		return look
 	}

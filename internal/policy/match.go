@@ -88,6 +88,20 @@ func (t territory) includes(ns *corev1.Namespace) bool {
 	return t.names.Has(ns.Name) || t.selector != nil && t.selector.Matches(labels.Set(ns.Labels))
 }
 
+// DefaultReserved is what the operator reserves besides its own namespace, unless its flag
+// --reserved-namespaces says otherwise.
+const DefaultReserved = "kube-*"
+
+// ReservedNamespaces are the entries of that flag.
+func ReservedNamespaces(flag string) (entries []string) {
+	for entry := range strings.SplitSeq(flag, ",") {
+		if entry = strings.TrimSpace(entry); entry != "" {
+			entries = append(entries, entry)
+		}
+	}
+	return entries
+}
+
 // reservedBy is the entry that reserves the namespace, and empty if none does. An
 // entry that ends in * is a prefix: no name of a namespace holds one.
 func reservedBy(reserved []string, namespace string) string {

@@ -4,6 +4,7 @@
 package policy
 
 import (
+	"slices"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -57,6 +58,16 @@ func TestTerritoryOfNothing(t *testing.T) {
 	}
 	if (territory{}).includes(builders.Namespace("a")) {
 		t.Error("the zero value includes a namespace")
+	}
+}
+
+func TestReservedNamespaces(t *testing.T) {
+	for flag, want := range map[string][]string{
+		"": nil, " , ": nil, DefaultReserved: {"kube-*"}, "kube-system, vault-*,": {"kube-system", "vault-*"},
+	} {
+		if got := ReservedNamespaces(flag); !slices.Equal(got, want) {
+			t.Errorf("ReservedNamespaces(%q) = %q, want %q", flag, got, want)
+		}
 	}
 }
 

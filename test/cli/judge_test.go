@@ -6,6 +6,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -127,6 +128,31 @@ var _ = Describe("doctor", func() {
 			Should(ContainSubstring("FAIL  canary      admission is NOT enforced: a request in somebody else's name would be stored"))
 		Expect(r.stdout).To(ContainSubstring("FAIL  admission   ValidatingAdmissionPolicyBinding lapse-requester is missing\n"))
 		Expect(r.code).To(Equal(codeFailed))
+	}, SpecTimeout(time.Minute))
+
+	It("asks for what keeps grants out of kube-* where the operator reserves that, and finds it in the way elsewhere", func(ctx SpecContext) {
+		DeferCleanup(func(ctx SpecContext) {
+			Expect(operator.Install(ctx, plane)).To(Succeed())
+			admissionSettles(ctx)
+		})
+		Expect(root.kubectl(ctx, "patch", "deployment", "-n", "lapse-system", "lapse-manager", "--type=json", "-p",
+			`[{"op":"add","path":"/spec/template/spec/containers/0/args/-","value":"--reserved-namespaces=vault-*"}]`).code).To(Equal(codeOK))
+		r := root.lapse(ctx, "doctor")
+		Expect(r.code).To(Equal(codeFailed))
+		Expect(r.stdout).To(ContainSubstring("FAIL  admission   --reserved-namespaces does not reserve all of kube-*, and " +
+			"ValidatingAdmissionPolicy lapse-reserved-namespaces refuses every grant there; " +
+			"config/overlays/open-kube-namespaces keeps it open\n"))
+		_, mend, found := strings.Cut(r.stdout, "mend it: kubectl ")
+		Expect(found).To(BeTrue(), r.stdout)
+		mend, _, _ = strings.Cut(mend, "\n")
+		Expect(root.kubectl(ctx, strings.Fields(mend)...).code).To(Equal(codeOK), mend)
+		Expect(root.lapse(ctx, "doctor").stdout).
+			To(MatchRegexp(`(?m)^ok    admission   \d+ admission policies and bindings are what this version ships$`))
+
+		Expect(root.kubectl(ctx, "patch", "deployment", "-n", "lapse-system", "lapse-manager", "--type=json", "-p",
+			`[{"op":"remove","path":"/spec/template/spec/containers/0/args/3"}]`).code).To(Equal(codeOK))
+		Expect(root.lapse(ctx, "doctor").stdout).To(ContainSubstring("FAIL  admission   ValidatingAdmissionPolicy lapse-reserved-namespaces " +
+			"is missing; ValidatingAdmissionPolicyBinding lapse-reserved-namespaces is missing\n"))
 	}, SpecTimeout(time.Minute))
 
 	It("recommends stamps where they are served and absent, and names one that is altered", func(ctx SpecContext) {

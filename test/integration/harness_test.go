@@ -53,7 +53,7 @@ func newHarnessWith(c client.Client, live client.Reader) *harness {
 		admission: admission.State{Enforced: true},
 	}
 	h.serverTime = servertime.New(h.clock)
-	limits := policy.Limits{MaxDuration: 24 * time.Hour, ReservedNamespaces: []string{"lapse-system", "kube-*"}}
+	limits := policy.Limits{MaxDuration: 24 * time.Hour, ReservedNamespaces: []string{"lapse-system", policy.DefaultReserved}}
 	memory := binding.NewMemory(limits.MaxDuration)
 	o := granting.Options{
 		Client: c, Live: live, Clock: h.serverTime, Recorder: h.events, Memory: memory,

@@ -127,9 +127,10 @@ func startManager(_ context.Context, config *rest.Config, here clock.WithTickerA
 		return mgr
 	}
 	ends, grants := newManager(), newManager()
-	now, limits := servertime.New(here), policy.Limits{MaxDuration: 24 * time.Hour}
+	now := servertime.New(here)
+	limits := policy.Limits{MaxDuration: 24 * time.Hour, ReservedNamespaces: []string{operator.Namespace, policy.DefaultReserved}}
 	memory := binding.NewMemory(limits.MaxDuration)
-	guard, err := guarding.NewGuard(now, operator.Namespace, settle)
+	guard, err := guarding.NewGuard(now, operator.Namespace, limits.ReservedNamespaces, settle)
 	Expect(err).NotTo(HaveOccurred())
 	Expect(guard.Setup(grants)).To(Succeed())
 	e, err := ending.Setup(ends, now, limits.MaxDuration, memory)

@@ -86,6 +86,7 @@ var _ = Describe("A stolen token of the operator", func() {
 		oneOwner     = "metadata.ownerReferences must be the AccessRequest of label lapse.dev/request-uid and annotation lapse.dev/request alone"
 		noSystem     = "subjects may hold no User or Group whose name begins with system:, which are Kubernetes' own"
 		noOperator   = "subjects may hold no ServiceAccount of lapse-system, the namespace of the operator"
+		subjectForm  = "a ServiceAccount in subjects must have the name of a namespace, and a User or Group none"
 		ownRoles     = "the roles of the operator, lapse-manager and lapse-bindable, are granted to nobody"
 		oneSubject   = "subjects must hold exactly one subject"
 		ownName      = "the operator of Lapse may write only RoleBindings whose name begins with lapse-"
@@ -138,11 +139,34 @@ var _ = Describe("A stolen token of the operator", func() {
 			noSystem),
 		Entry("for itself", subject(account(operator.Namespace, operator.ServiceAccount)), noOperator),
 		Entry("for a neighbour in its namespace", subject(account(operator.Namespace, "default")), noOperator),
+		Entry("for a ServiceAccount of no namespace", subject(account("", "default")), subjectForm),
+		Entry("for a ServiceAccount of what is no namespace", subject(account("a:b", "default")), subjectForm),
+		Entry("for a User of a namespace", subject(rbacv1.Subject{
+			Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "eve", Namespace: "default",
+		}), subjectForm),
 		Entry("in its own namespace", func(b *rbacv1.RoleBinding) { b.Namespace = operator.Namespace },
 			"nothing is granted in lapse-system, the namespace of the operator"),
 		Entry("of its own role", func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "lapse-manager" }, ownRoles),
 		Entry("of its own right to bind", func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "lapse-bindable" }, ownRoles),
 	)
+
+	It("binds nothing in a namespace of Kubernetes itself", func(ctx SpecContext) {
+		Expect(client.IgnoreAlreadyExists(admin.Create(ctx, builders.Namespace("kube-vault")))).To(Succeed())
+		for _, ns := range []string{"kube-system", "kube-public", "kube-node-lease", "kube-vault"} {
+			Expect(asOperator.Create(ctx, forged(ns))).To(MatchError(HaveSuffix(
+				"ValidatingAdmissionPolicy 'lapse-reserved-namespaces' with binding 'lapse-reserved-namespaces' denied request: " +
+					`nothing is granted in namespace "` + ns + `", nor in any other whose name begins with kube-; ` +
+					"config/overlays/open-kube-namespaces says how to open them")))
+		}
+		for _, ns := range []string{"kube", "my-kube-system"} {
+			Expect(client.IgnoreAlreadyExists(admin.Create(ctx, builders.Namespace(ns)))).To(Succeed())
+			Expect(asOperator.Create(ctx, forged(ns), client.DryRunAll)).To(Succeed(), "%s is a namespace like others", ns)
+		}
+
+		By("having the policy taken away, without which it could")
+		removeGuard(ctx, operator.ReservedGuard)
+		Expect(asOperator.Create(ctx, forged("kube-system"), client.DryRunAll)).To(Succeed())
+	})
 
 	It("holds nothing by a second binding of a request whose name is cut", func(ctx SpecContext) {
 		h, ns, alice := newHarness(), newNamespace(ctx), user("alice")

@@ -28,6 +28,8 @@ const (
 	ManagedBindingGuard = "lapse-managed-binding"
 	// PersistenceGuard is the one that lets no holder of a grant make access last.
 	PersistenceGuard = "lapse-persistence"
+	// ReservedGuard is the one that keeps grants out of kube-*.
+	ReservedGuard = "lapse-reserved-namespaces"
 
 	probeName = "lapse-probe-00000000"
 	probeUID  = "00000000-0000-0000-0000-000000000000"
@@ -105,6 +107,7 @@ func (p *prober) await(ctx context.Context, guard string, want bool) error {
 		"lapse-requester":   p.requester,
 		ManagedBindingGuard: p.managedBinding,
 		PersistenceGuard:    p.persistence,
+		ReservedGuard:       p.reserved,
 	}[guard]
 	if probe == nil {
 		return fmt.Errorf("there is no probe of the guard %s", guard)
@@ -155,6 +158,18 @@ func (p *prober) persistence(ctx context.Context) (bool, error) {
 	}
 	// The garbage collector takes it, as nobody owns it; then this was no answer.
 	return false, p.admin.Get(ctx, client.ObjectKeyFromObject(probeBinding()), &rbacv1.RoleBinding{})
+}
+
+// reserved says whether the operator is refused a RoleBinding in kube-system, and not by
+// RBAC.
+func (p *prober) reserved(ctx context.Context) (bool, error) {
+	probe := probeBinding()
+	probe.Namespace = "kube-system"
+	err := p.operator.Create(ctx, probe, client.DryRunAll)
+	if err != nil && strings.Contains(err.Error(), "ValidatingAdmissionPolicy '"+ReservedGuard+"'") {
+		return true, nil
+	}
+	return false, err
 }
 
 // refusal tells a refusal from a failure.

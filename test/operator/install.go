@@ -82,7 +82,7 @@ func Install(ctx context.Context, plane *controlplane.ControlPlane) error {
 	if err != nil {
 		return err
 	}
-	for _, guard := range []string{"lapse-requester", ManagedBindingGuard, PersistenceGuard} {
+	for _, guard := range []string{"lapse-requester", ManagedBindingGuard, PersistenceGuard, ReservedGuard} {
 		if err := p.await(ctx, guard, true); err != nil {
 			return err
 		}
