@@ -213,32 +213,16 @@ func (o *operator) setupEnding() (ctrl.Manager, error) {
 
 // serve adds probes and metrics to the manager of what ends access.
 func (o *operator) serve(mgr ctrl.Manager) error {
-	probes := http.NewServeMux()
-	for path, checks := range map[string]map[string]healthz.Checker{
+	probes := serving.Probes(map[string]map[string]healthz.Checker{
 		"/healthz": {"ping": healthz.Ping},
 		"/readyz":  {"ending": cacheReady(mgr), "granting": o.ending.Ready, "admission": o.guard.Ready},
-	} {
-		handler := http.StripPrefix(path, &healthz.Handler{Checks: checks})
-		probes.Handle(path, handler)
-		probes.Handle(path+"/", handler) // each check by itself
-	}
+	})
 	scrapes := http.NewServeMux()
 	scrapes.Handle("/metrics", serving.Reviewed(metrics.Handler(), mgr.GetClient()))
 	return errors.Join(
-		listen(mgr, "probes", o.flags.probes, probes, false),
-		listen(mgr, "metrics", o.flags.metrics, scrapes, true),
+		serving.Add(mgr, "probes", o.flags.probes, probes, false),
+		serving.Add(mgr, "metrics", o.flags.metrics, scrapes, true),
 	)
-}
-
-func listen(mgr ctrl.Manager, name, address string, handler http.Handler, secure bool) error {
-	if address == "0" || address == "" {
-		return nil
-	}
-	server, err := serving.New(name, address, handler, secure)
-	if err != nil {
-		return err
-	}
-	return mgr.Add(server)
 }
 
 // keepGranting runs the manager of all else, and a new one when it fails.
@@ -293,10 +277,10 @@ func (o *operator) grant(ctx context.Context) error {
 }
 
 // cacheReady says whether the informers of a manager know what there is, so that nothing is
-// missed.
+// missed. It waits for them hardly at all: strangers may ask, too.
 func cacheReady(mgr ctrl.Manager) healthz.Checker {
 	return func(req *http.Request) error {
-		ctx, cancel := context.WithTimeout(req.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(req.Context(), 100*time.Millisecond)
 		defer cancel()
 		if !mgr.GetCache().WaitForCacheSync(ctx) {
 			return errors.New("the informers have not caught up with the API server yet")

@@ -19,6 +19,7 @@ func TestReapAt(t *testing.T) {
 	const ceiling = 24 * time.Hour
 	end, atCeiling := made.Add(time.Hour+ReapSlack), made.Add(ceiling+ReapSlack)
 	labels := map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.RequestUIDLabel: "6f1c0000-1"}
+	managedBy := func(who string) map[string]string { return map[string]string{v1alpha1.ManagedByLabel: who} }
 	alice := []rbacv1.Subject{{Kind: rbacv1.UserKind, Name: "alice"}}
 	for name, tc := range map[string]struct {
 		name     string
@@ -31,9 +32,9 @@ func TestReapAt(t *testing.T) {
 		"by its name and its end, without labels":       {"lapse-a-6f1c0000", nil, "2026-12-01T13:00:00Z", alice, end},
 		"by its labels, under any name with the prefix": {"lapse-a", labels, "2026-12-01T13:00:00Z", alice, end},
 		"without an end, at the ceiling":                {"lapse-a-6f1c0000", labels, "", alice, atCeiling},
-		"by one label that is left":                     {"lapse-a-6f1c0000", map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy}, "", alice, atCeiling},
+		"by one label that is left":                     {"lapse-a-6f1c0000", managedBy(v1alpha1.ManagedBy), "", alice, atCeiling},
 		"never a stranger's with such a name":           {"lapse-photo-app-deadbeef", nil, "", alice, time.Time{}},
-		"never a stranger's that another tool manages":  {"lapse-photo-app-deadbeef", map[string]string{v1alpha1.ManagedByLabel: "Helm"}, "", alice, time.Time{}},
+		"never a stranger's that another tool manages":  {"lapse-photo-app-deadbeef", managedBy("Helm"), "", alice, time.Time{}},
 		"with an unreadable end, at the ceiling":        {"lapse-a-6f1c0000", nil, "never", alice, atCeiling},
 		"with an end beyond the ceiling, at it":         {"lapse-a-6f1c0000", nil, "2099-12-01T13:00:00Z", alice, atCeiling},
 		"never when nobody holds a role by it":          {"lapse-a-6f1c0000", labels, "2026-12-01T13:00:00Z", nil, time.Time{}},

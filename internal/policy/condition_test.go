@@ -163,7 +163,8 @@ func TestAConditionThatCostsTooMuchByItsTextPutsNoPolicyInForce(t *testing.T) {
 	nested := fmt.Sprintf("%[1]s.all(a, %[1]s.all(b, %[1]s.all(c, %[1]s.all(d, %[1]s.all(e, a + b + c + d + e > 0)))))", list)
 	c := Compile(stored(offer("p").If(nested, "")))
 	problems, err := c.Problems(existing("view"))
-	if err != nil || len(problems) != 1 || !strings.Contains(problems[0].Message, "for a request of usual size, and at most 200000 are allowed") {
+	want := "for a request of usual size, and at most 200000 are allowed"
+	if err != nil || len(problems) != 1 || !strings.Contains(problems[0].Message, want) {
 		t.Errorf("problems = %q, %v", problems, err)
 	}
 }

@@ -20,12 +20,19 @@ type crowd struct {
 	limit int
 
 	mu    sync.Mutex
-	order *list.List // of net.Conn, the oldest first
+	order *list.List // of member, the oldest first
 	at    map[net.Conn]*list.Element
+	from  map[string]int // how many each host has
+}
+
+// member is a connection, and the host that it comes from.
+type member struct {
+	conn net.Conn
+	host string
 }
 
 func newCrowd(limit int) *crowd {
-	return &crowd{limit: limit, order: list.New(), at: map[net.Conn]*list.Element{}}
+	return &crowd{limit: limit, order: list.New(), at: map[net.Conn]*list.Element{}, from: map[string]int{}}
 }
 
 // connKey is where the context of a request has its connection.
@@ -58,12 +65,12 @@ func (c *crowd) handle(next http.Handler) http.Handler {
 }
 
 func (c *crowd) join(conn net.Conn) {
-	if one := c.joinAndChoose(conn); one != nil {
+	if out := c.joinAndChoose(conn); out != nil {
 		// Not by way of TLS, which would wait to say farewell to somebody who does not read.
-		if secure, ok := one.(*tls.Conn); ok {
-			one = secure.NetConn()
+		if secure, ok := out.(*tls.Conn); ok {
+			out = secure.NetConn()
 		}
-		_ = one.Close() // it is closed, or was before
+		_ = out.Close() // it is closed, or was before
 	}
 }
 
@@ -71,39 +78,43 @@ func (c *crowd) join(conn net.Conn) {
 func (c *crowd) joinAndChoose(conn net.Conn) net.Conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.at[conn] = c.order.PushBack(conn)
+	m := member{conn, host(conn.RemoteAddr().String())}
+	c.at[conn] = c.order.PushBack(m)
+	c.from[m.host]++
 	if c.order.Len() <= c.limit {
 		return nil
 	}
-	from := map[string]int{}
-	for e := c.order.Front(); e != nil; e = e.Next() {
-		from[host(e.Value.(net.Conn))]++
-	}
 	out := c.order.Front()
 	for e := out.Next(); e != nil; e = e.Next() {
-		if from[host(e.Value.(net.Conn))] > from[host(out.Value.(net.Conn))] {
+		if c.from[e.Value.(member).host] > c.from[out.Value.(member).host] {
 			out = e
 		}
 	}
-	one := c.order.Remove(out).(net.Conn)
-	delete(c.at, one)
-	return one
-}
-
-// host is whom a connection comes from.
-func host(conn net.Conn) string {
-	host, _, err := net.SplitHostPort(conn.RemoteAddr().String())
-	if err != nil {
-		return ""
-	}
-	return host
+	return c.remove(out)
 }
 
 func (c *crowd) leave(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e, there := c.at[conn]; there {
-		c.order.Remove(e)
-		delete(c.at, conn)
+		c.remove(e)
 	}
+}
+
+func (c *crowd) remove(e *list.Element) net.Conn {
+	m := c.order.Remove(e).(member)
+	delete(c.at, m.conn)
+	if c.from[m.host]--; c.from[m.host] == 0 {
+		delete(c.from, m.host)
+	}
+	return m.conn
+}
+
+// host is that of an address with a port.
+func host(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return ""
+	}
+	return host
 }

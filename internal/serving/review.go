@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/time/rate"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	utilcache "k8s.io/apimachinery/pkg/util/cache"
@@ -20,44 +19,57 @@ import (
 )
 
 const (
-	// reviewsPerSecond is how many tokens the API server is asked about: each scraper has
-	// one, and comes once in some seconds.
-	reviewsPerSecond = 5
-	reviewsAtOnce    = 10
 	// reviewTimeout bounds what the API server is asked.
 	reviewTimeout = 10 * time.Second
-	// knownFor is how long a token that passed is not counted among those.
+	// knownFor is how long a token that passed is looked at without taking a turn.
 	knownFor = 10 * time.Minute
 )
 
 // Reviewed lets only those pass whose token the API server knows, and who may do by RBAC
-// what they ask for, as nonResourceURL. It asks about few tokens each second: false ones may
-// come by the thousand.
+// what they ask for, as nonResourceURL. It asks about few unknown tokens each second: false
+// ones may come by the thousand.
 func Reviewed(next http.Handler, reviews client.Writer) http.Handler {
-	limit, known := rate.NewLimiter(reviewsPerSecond, reviewsAtOnce), utilcache.NewExpiring()
+	turns, known := newTurns(), utilcache.NewExpiring()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		token := bearer(r.Header.Get("Authorization"))
 		switch {
-		case !found || token == "":
-			http.Error(w, "send a token: Authorization: Bearer …", http.StatusUnauthorized)
+		case token == "":
+			refuse(w, "send a token: Authorization: Bearer …", http.StatusUnauthorized)
 			return
-		case !passed(known, token) && !limit.Allow():
-			http.Error(w, "more tokens than are looked at in a second; try again", http.StatusTooManyRequests)
+		case !passed(known, token) && !turns.take(host(r.RemoteAddr)):
+			refuse(w, "more unknown tokens than are looked at; try again in some seconds", http.StatusTooManyRequests)
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), reviewTimeout)
 		defer cancel()
 		answer, status, err := review(ctx, reviews, token, r)
-		if err != nil {
+		if err != nil && r.Context().Err() == nil { // else it was called off by whoever asked
 			log.FromContext(ctx).Error(err, "asking the API server who may read this", "path", r.URL.Path)
 		}
 		if status != http.StatusOK {
-			http.Error(w, answer, status)
+			refuse(w, answer, status)
 			return
 		}
 		known.Set(sha256.Sum256([]byte(token)), nil, knownFor)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// bearer is the token of a header; empty if it has none. The name of the scheme may be
+// written in any case.
+func bearer(header string) string {
+	scheme, token, _ := strings.Cut(strings.TrimSpace(header), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+func refuse(w http.ResponseWriter, answer string, status int) {
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	http.Error(w, answer, status)
 }
 
 // passed says whether a token did lately: those who flood us with false ones keep nobody out

@@ -5,7 +5,9 @@ package serving
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,15 +15,13 @@ import (
 	"testing"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
 )
 
 // serve runs a server of a handler, and returns its address.
-func serve(t *testing.T, handler http.Handler) string {
+func serve(t *testing.T, handler http.Handler, secure bool) string {
 	t.Helper()
-	server, err := New("test", "127.0.0.1:0", handler, false)
+	server, err := newServer("test", "127.0.0.1:0", handler, secure)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,18 +39,22 @@ func serve(t *testing.T, handler http.Handler) string {
 
 var ok = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 
-func get(t *testing.T, address string, header http.Header) (status int, body string) {
+// trusting are clients that take any certificate, as scrapers have to. Each request has a
+// connection of its own.
+var trusting = &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: anyCertificate}}
+
+var anyCertificate = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // it makes its own
+
+func get(t *testing.T, url string, header http.Header) (status int, body string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if header != nil {
-		req.Header = header
-	}
-	res, err := http.DefaultClient.Do(req)
+	req.Header = header
+	res, err := trusting.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,108 +66,135 @@ func get(t *testing.T, address string, header http.Header) (status int, body str
 }
 
 func TestWhoSaysWhatHeWantsIsAnsweredBesideManyWhoDoNot(t *testing.T) {
-	address := serve(t, ok)
-	for range 5 * maxCrowd {
-		conn, err := net.Dial("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		if _, err := io.WriteString(conn, "GET /metrics HTTP/1.1\r\nHost: x\r\nX-Half: "); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for range 3 {
-		if status, body := get(t, address, nil); status != http.StatusOK || body != "ok" {
-			t.Errorf("%d %s", status, body)
-		}
-	}
-}
-
-func TestTheOldestOfTooManyIsClosed(t *testing.T) {
-	c := newCrowd(2)
-	conns := make([]net.Conn, 4)
-	for i := range conns {
-		here, there := net.Pipe()
-		t.Cleanup(func() { _ = there.Close() })
-		conns[i] = here
-		c.state(here, http.StateNew)
-		if i == 1 {
-			c.leave(conns[0]) // it gets its answer
-		}
-	}
-	for i, closed := range []bool{false, true, false, false} {
-		_ = conns[i].SetDeadline(time.Now().Add(-time.Second))
-		_, err := conns[i].Read(make([]byte, 1))
-		if got := errors.Is(err, io.ErrClosedPipe); got != closed {
-			t.Errorf("connection %d: closed = %v, want %v (%v)", i, got, closed, err)
-		}
-		c.state(conns[i], http.StateClosed)
-	}
-	if len(c.at) != 0 || c.order.Len() != 0 {
-		t.Errorf("still there: %v", c.at)
-	}
-}
-
-func TestHeadersAreBounded(t *testing.T) {
-	status, _ := get(t, serve(t, ok), http.Header{"X-Long": {strings.Repeat("a", 2*maxHeader)}})
-	if status != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("status %d", status)
-	}
-}
-
-// reviews is an API server that knows one token, of somebody who may get one path.
-type reviews struct {
-	client.Writer
-	asked int
-	err   error
-}
-
-func (r *reviews) Create(_ context.Context, obj client.Object, _ ...client.CreateOption) error {
-	switch review := obj.(type) {
-	case *authenticationv1.TokenReview:
-		r.asked++
-		review.Status.Authenticated = review.Spec.Token == "prometheus" || review.Spec.Token == "eve"
-		review.Status.User.Username = review.Spec.Token
-	case *authorizationv1.SubjectAccessReview:
-		review.Status.Allowed = review.Spec.User == "prometheus" && review.Spec.NonResourceAttributes.Path == "/metrics"
-	}
-	return r.err
-}
-
-func TestOnlyWhoMayReadsMetrics(t *testing.T) {
-	for name, tc := range map[string]struct {
-		header string
-		err    error
-		want   int
-	}{
-		"who may":                             {header: "Bearer prometheus", want: http.StatusOK},
-		"somebody else":                       {header: "Bearer eve", want: http.StatusForbidden},
-		"a token that nobody knows":           {header: "Bearer false", want: http.StatusUnauthorized},
-		"no token":                            {header: "Bearer ", want: http.StatusUnauthorized},
-		"a password":                          {header: "Basic cHJvbWV0aGV1cw==", want: http.StatusUnauthorized},
-		"nobody":                              {want: http.StatusUnauthorized},
-		"who may, but the API server is away": {header: "Bearer prometheus", err: errors.New("away"), want: http.StatusServiceUnavailable},
+	for scheme, dial := range map[string]func(address string) (net.Conn, error){
+		"http":  func(address string) (net.Conn, error) { return net.Dial("tcp", address) },
+		"https": func(address string) (net.Conn, error) { return tls.Dial("tcp", address, anyCertificate) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			address := serve(t, Reviewed(ok, &reviews{err: tc.err}))
-			if status, body := get(t, address, http.Header{"Authorization": {tc.header}}); status != tc.want {
-				t.Errorf("%d %s, want %d", status, body, tc.want)
+		t.Run(scheme, func(t *testing.T) {
+			address := serve(t, ok, scheme == "https")
+			for range 5 * maxCrowd {
+				conn, err := dial(address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = conn.Close() })
+				if _, err := io.WriteString(conn, "GET /metrics HTTP/1.1\r\nHost: x\r\nX-Half: "); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 3 {
+				if status, body := get(t, scheme+"://"+address, nil); status != http.StatusOK || body != "ok" {
+					t.Errorf("%d %s", status, body)
+				}
 			}
 		})
 	}
 }
 
-func TestTheAPIServerHearsLittleOfFalseTokens(t *testing.T) {
-	r := &reviews{}
-	address := serve(t, Reviewed(ok, r))
-	var refused int
-	for range 200 {
-		if status, _ := get(t, address, http.Header{"Authorization": {"Bearer false"}}); status == http.StatusTooManyRequests {
-			refused++
-		}
+func TestHeadersAreBounded(t *testing.T) {
+	status, _ := get(t, "https://"+serve(t, ok, true), http.Header{"X-Long": {strings.Repeat("a", 2*maxHeader)}})
+	if status != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("status %d", status)
 	}
-	if r.asked > 3*reviewsAtOnce || refused == 0 {
-		t.Errorf("asked about %d tokens; %d were refused", r.asked, refused)
+}
+
+// pipe is a connection from a host.
+type pipe struct {
+	net.Conn
+	from string
+}
+
+func (p *pipe) RemoteAddr() net.Addr {
+	return &net.TCPAddr{IP: net.ParseIP(p.from), Port: 40_000}
+}
+
+func connect(t *testing.T, from string) net.Conn {
+	t.Helper()
+	here, there := net.Pipe()
+	t.Cleanup(func() { _ = there.Close() })
+	return &pipe{here, from}
+}
+
+func closed(conn net.Conn) bool {
+	_ = conn.SetDeadline(time.Now().Add(-time.Second))
+	_, err := conn.Read(make([]byte, 1))
+	return errors.Is(err, io.ErrClosedPipe)
+}
+
+func TestTheOldestOfTooManyIsClosed(t *testing.T) {
+	const host, other = "10.0.0.1", "10.0.0.2"
+	for name, tc := range map[string]struct {
+		from []string
+		want string // of each: is it closed?
+	}{
+		"as many as there may be":           {[]string{host, host, host}, "[false false false]"},
+		"one more":                          {[]string{host, host, host, host}, "[true false false false]"},
+		"of the host that has the most":     {[]string{other, host, host, host}, "[false true false false]"},
+		"of all, where each host has one":   {[]string{"10.0.0.3", "10.0.0.4", other, host}, "[true false false false]"},
+		"again and again, of the same host": {[]string{other, host, host, host, host, host}, "[false true true true false false]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCrowd(3)
+			var conns []net.Conn
+			for _, from := range tc.from {
+				conns = append(conns, connect(t, from))
+				c.state(conns[len(conns)-1], http.StateNew)
+			}
+			var got []bool
+			for _, conn := range conns {
+				got = append(got, closed(conn))
+				c.state(conn, http.StateClosed)
+			}
+			if fmt.Sprint(got) != tc.want {
+				t.Errorf("closed: %v, want %s", got, tc.want)
+			}
+			if len(c.at) != 0 || c.order.Len() != 0 || len(c.from) != 0 {
+				t.Errorf("still there: %v, %v", c.at, c.from)
+			}
+		})
+	}
+}
+
+func TestWhoGetsHisAnswerIsNotClosed(t *testing.T) {
+	c := newCrowd(1)
+	first := connect(t, "10.0.0.1")
+	c.state(first, http.StateNew)
+	answer := c.handle(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		for range 3 {
+			c.state(connect(t, "10.0.0.1"), http.StateNew)
+		}
+		if closed(first) {
+			t.Error("closed while it is answered")
+		}
+	}))
+	req, err := http.NewRequestWithContext(withConn(t.Context(), first), http.MethodGet, "/", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.ServeHTTP(nil, req)
+	c.state(connect(t, "10.0.0.1"), http.StateNew)
+	if !closed(first) {
+		t.Error("not closed, though it has its answer and is the oldest")
+	}
+}
+
+func TestProbes(t *testing.T) {
+	away := func(*http.Request) error { return errors.New("away") }
+	address := serve(t, Probes(map[string]map[string]healthz.Checker{
+		"/healthz": {"ping": healthz.Ping}, "/readyz": {"here": healthz.Ping, "far": away},
+	}), false)
+	for path, want := range map[string]string{
+		"/healthz":      "200 [+]ping ok\n",
+		"/healthz/ping": "200 [+]ping ok\n",
+		"/readyz":       "500 [-]far failed: away\n[+]here ok\n",
+		"/readyz/here":  "200 [+]here ok\n",
+		"/readyz/far":   "500 [-]far failed: away\n",
+		"/readyz/other": "404 404 page not found\n",
+		"/":             "404 404 page not found\n",
+	} {
+		status, body := get(t, "http://"+address+path, nil)
+		if got := fmt.Sprint(status, " ", body); got != want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
 	}
 }

@@ -21,48 +21,77 @@ import (
 	"github.com/lapse-dev/lapse/test/builders"
 )
 
+const (
+	inCore = "/api/v1/namespaces/NS/"
+	inRBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/NS/"
+
+	pin     = `{"metadata":{"finalizers":["example.com/pin"]}}`
+	another = `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"mine","uid":"00000000-0000"}]}}`
+)
+
+// lateWrite is a request whose body is late: what it does, as the refusal calls it.
+type lateWrite struct{ what, method, path, body string }
+
 // kube-apiserver authorizes a request by its header, and then waits for its body.
 var _ = Describe("A write whose body comes after the end of the grant", func() {
-	It("makes nothing that lasts", func(ctx SpecContext) {
-		startManager(ctx)
-		for what, write := range map[string][2]string{
-			"create serviceaccounts/token": {
-				"serviceaccounts/app/token",
+	for name, writes := range map[string][]lateWrite{
+		"makes nothing that lasts": {
+			{
+				"create serviceaccounts/token", http.MethodPost, inCore + "serviceaccounts/app/token",
 				`{"apiVersion":"authentication.k8s.io/v1","kind":"TokenRequest","spec":{"audiences":[],"expirationSeconds":86400}}`,
 			},
-			"create serviceaccounts": {"serviceaccounts", `{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"mine"}}`},
-			"create secrets": {"secrets", `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"forever",` +
-				`"annotations":{"kubernetes.io/service-account.name":"app"}},"type":"kubernetes.io/service-account-token"}`},
-			"change secrets": {"secrets/app-token", `{"metadata":{"annotations":{"kubernetes.io/service-account.name":"other"}}}`},
-		} {
-			t := newTenant(ctx)
-			req := t.grant(ctx, builders.User("alice"))
-			mayRead := func() error { return alice.List(ctx, &corev1.ConfigMapList{}, client.InNamespace(t.ns)) }
-			Eventually(mayRead).WithContext(ctx).Should(Succeed())
-			begun := t.begin(ctx, write[0])
-			Expect(admin.Delete(ctx, req)).To(Succeed())
-			Eventually(func() int { return len(bindings(ctx, t.ns)) }).WithContext(ctx).Should(BeZero())
-			Eventually(mayRead).WithContext(ctx).Should(MatchError(apierrors.IsForbidden, "forbidden"))
-			status, answer := begun(write[1])
-			Expect(status).To(Equal(http.StatusForbidden), answer)
-			Expect(answer).To(ContainSubstring("denied request: you were allowed to "+what+" in namespace "+fmt.Sprintf(`\"%s\"`, t.ns)+
-				" when this request began, and are no more"), answer)
-		}
-	}, SpecTimeout(time.Minute))
+			{
+				"create serviceaccounts", http.MethodPost, inCore + "serviceaccounts",
+				`{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"mine"}}`,
+			},
+			{
+				"create secrets", http.MethodPost, inCore + "secrets", `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"forever",` +
+					`"annotations":{"kubernetes.io/service-account.name":"app"}},"type":"kubernetes.io/service-account-token"}`,
+			},
+			{
+				"change secrets", http.MethodPatch, inCore + "secrets/app-token",
+				`{"metadata":{"annotations":{"kubernetes.io/service-account.name":"other"}}}`,
+			},
+		},
+		"pins no RoleBinding or Role, and gives none another owner": {
+			{"change rolebindings", http.MethodPatch, inRBAC + "rolebindings/app", pin},
+			{"change rolebindings", http.MethodPatch, inRBAC + "rolebindings/app", another},
+			{"change roles", http.MethodPatch, inRBAC + "roles/app", pin},
+			{"change roles", http.MethodPatch, inRBAC + "roles/app", another},
+		},
+	} {
+		It(name, func(ctx SpecContext) {
+			startManager(ctx)
+			for _, write := range writes {
+				t := newTenant(ctx)
+				req := t.grantRole(ctx, "admin", builders.User("alice"))
+				mayRead := func() error { return alice.List(ctx, &corev1.ConfigMapList{}, client.InNamespace(t.ns)) }
+				Eventually(mayRead).WithContext(ctx).Should(Succeed())
+				begun := t.begin(ctx, write)
+				Expect(admin.Delete(ctx, req)).To(Succeed())
+				Eventually(func() int { return len(bindings(ctx, t.ns)) }).WithContext(ctx).Should(BeZero())
+				Eventually(mayRead).WithContext(ctx).Should(MatchError(apierrors.IsForbidden, "forbidden"))
+				status, answer := begun()
+				Expect(status).To(Equal(http.StatusForbidden), answer)
+				Expect(answer).To(ContainSubstring("denied request: you were allowed to "+write.what+" in namespace "+
+					fmt.Sprintf(`\"%s\"`, t.ns)+" when this request began, and are no more"), answer)
+			}
+		}, SpecTimeout(time.Minute))
+	}
 })
 
-// begin sends the header of a POST or PATCH as alice, and returns what sends the body.
-func (t *tenant) begin(ctx context.Context, path string) func(body string) (status int, answer string) {
+// begin sends the header of a request as alice, and returns what sends the body.
+func (t *tenant) begin(ctx context.Context, write lateWrite) func() (status int, answer string) {
 	GinkgoHelper()
 	httpClient, err := rest.HTTPClientFor(asAlice)
 	Expect(err).NotTo(HaveOccurred())
 	reader, writer := io.Pipe()
-	url := strings.TrimSuffix(asAlice.Host, "/") + "/api/v1/namespaces/" + t.ns + "/" + path
-	method, kind := http.MethodPost, "application/json"
-	if strings.HasPrefix(path, "secrets/") {
-		method, kind = http.MethodPatch, "application/merge-patch+json"
+	url := strings.TrimSuffix(asAlice.Host, "/") + strings.ReplaceAll(write.path, "NS", t.ns)
+	kind := "application/json"
+	if write.method == http.MethodPatch {
+		kind = "application/merge-patch+json"
 	}
-	req, err := http.NewRequestWithContext(ctx, method, url, reader)
+	req, err := http.NewRequestWithContext(ctx, write.method, url, reader)
 	Expect(err).NotTo(HaveOccurred())
 	req.Header.Set("Content-Type", kind)
 	answered := make(chan *http.Response, 1)
@@ -75,9 +104,9 @@ func (t *tenant) begin(ctx context.Context, path string) func(body string) (stat
 	// Some of the body: it is on its way, and the rest is held back.
 	_, err = io.WriteString(writer, strings.Repeat(" ", 8))
 	Expect(err).NotTo(HaveOccurred())
-	return func(body string) (int, string) {
+	return func() (int, string) {
 		GinkgoHelper()
-		_, err := io.WriteString(writer, body)
+		_, err := io.WriteString(writer, write.body)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(writer.Close()).To(Succeed())
 		var res *http.Response

@@ -222,8 +222,14 @@ func (t *tenant) standing(ctx context.Context, s v1alpha1.Subject) {
 // grant lets a subject hold edit for an hour; alice asks for it.
 func (t *tenant) grant(ctx context.Context, s v1alpha1.Subject) *v1alpha1.AccessRequest {
 	GinkgoHelper()
+	return t.grantRole(ctx, "edit", s)
+}
+
+// grantRole is the same with another role.
+func (t *tenant) grantRole(ctx context.Context, role string, s v1alpha1.Subject) *v1alpha1.AccessRequest {
+	GinkgoHelper()
 	end := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
-	req := builders.Request("lasting").In(t.ns).ForClusterRole("edit").Lasting(time.Hour).To(s).NotAfter(end).Build()
+	req := builders.Request("lasting").In(t.ns).ForClusterRole(role).Lasting(time.Hour).To(s).NotAfter(end).Build()
 	Expect(alice.Create(ctx, req)).To(Succeed())
 	eventually(ctx, req, v1alpha1.ReasonGranted)
 	return req

@@ -5,9 +5,6 @@ package e2e
 
 import (
 	"context"
-	"crypto/tls"
-	"io"
-	"net/http"
 	"regexp"
 	"time"
 
@@ -67,20 +64,11 @@ func startScraped(ctx context.Context, ns string) (gauge func(name string) strin
 	scraper, err := plane.ServiceAccountConfig(ctx, ns, "scraper")
 	Expect(err).NotTo(HaveOccurred())
 	startManager(ctx, "--metrics-bind-address="+address)
-	// The manager makes its own certificate.
-	https := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // so
 	return func(name string) string {
 		GinkgoHelper()
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+"/metrics", http.NoBody)
-		Expect(err).NotTo(HaveOccurred())
-		req.Header.Set("Authorization", "Bearer "+scraper.BearerToken)
-		res, err := https.Do(req)
-		Expect(err).NotTo(HaveOccurred())
-		body, err := io.ReadAll(res.Body)
-		Expect(err).NotTo(HaveOccurred())
-		Expect(res.Body.Close()).To(Succeed())
-		found := regexp.MustCompile(`(?m)^` + name + ` (.*)$`).FindSubmatch(body)
-		Expect(found).To(HaveLen(2), "%s: %s", res.Status, body)
-		return string(found[1])
+		status, body := scrape(ctx, address, "Bearer "+scraper.BearerToken)
+		found := regexp.MustCompile(`(?m)^` + name + ` (.*)$`).FindStringSubmatch(body)
+		Expect(found).To(HaveLen(2), "%d: %s", status, body)
+		return found[1]
 	}
 }

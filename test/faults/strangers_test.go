@@ -7,9 +7,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,15 +40,7 @@ var _ = Describe("Beside strangers who fill the operator's ports with requests t
 		defer calm()
 		var group sync.WaitGroup
 		for i := range strangers {
-			group.Go(func() {
-				for stormCtx.Err() == nil {
-					if i%2 == 0 {
-						halfRequest(stormCtx, (&net.Dialer{}).DialContext, m.ProbeAddress())
-					} else {
-						halfRequest(stormCtx, (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext, metrics) //nolint:gosec // it makes its own certificate
-					}
-				}
-			})
+			group.Go(func() { strange(stormCtx, i, m.ProbeAddress(), metrics) })
 		}
 		most, probes := before, 0
 		for stormCtx.Err() == nil {
@@ -60,30 +55,50 @@ var _ = Describe("Beside strangers who fill the operator's ports with requests t
 		grown := (most - before) >> 20
 		s.over(ctx)
 		s.converge(ctx)
-		s.judge(ctx, row{sweep: "strangers on its ports", runs: n, note: fmt.Sprintf("%d strangers: %d MB more, %d probes answered", strangers, grown, probes)})
+		s.judge(ctx, row{
+			sweep: "strangers on its ports", runs: n,
+			note: fmt.Sprintf("%d strangers: %d MB more, %d probes answered", strangers, grown, probes),
+		})
 		Expect(grown).To(BeNumerically("<", 50))
 	}, SpecTimeout(5*time.Minute))
 })
 
-// halfRequest sends nearly a megabyte of a request's header, and waits until it is sent
-// away.
-func halfRequest(ctx context.Context, dial func(context.Context, string, string) (net.Conn, error), address string) {
-	conn, err := dial(ctx, "tcp", address)
-	if err != nil {
-		return
+// strange sends half requests until the context ends: every second stranger to the metrics,
+// the others to the probes; and of both, every second one more than is read of a header.
+func strange(ctx context.Context, i int, probes, metrics string) {
+	dial, address := (&net.Dialer{}).DialContext, probes
+	if i%2 == 1 {
+		//nolint:gosec // the operator makes its own certificate
+		dial, address = (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext, metrics
 	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	if _, err := fmt.Fprint(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: "); err != nil {
-		return
+	size := len(letters)
+	if i/2%2 == 1 {
+		size = 4_000
 	}
-	chunk := bytes.Repeat([]byte("a"), 10_000)
-	for range 95 {
-		if _, err := conn.Write(chunk); err != nil {
-			return
+	for ctx.Err() == nil {
+		if conn, err := dial(ctx, "tcp", address); err == nil {
+			sendHalf(ctx, conn, size)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
 		}
 	}
-	_, _ = conn.Read(chunk[:1])
+}
+
+// letters are nearly a megabyte, which net/http takes by default.
+var letters = bytes.Repeat([]byte("a"), 950_000)
+
+// sendHalf sends so much of a header, and waits until it is sent away.
+func sendHalf(ctx context.Context, conn net.Conn, size int) {
+	defer func() { _ = conn.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	begun := io.MultiReader(
+		strings.NewReader("GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: "),
+		bytes.NewReader(letters[:size]))
+	if _, err := io.Copy(conn, begun); err == nil {
+		_, _ = io.Copy(io.Discard, conn)
+	}
 }
 
 // healthy asks as the kubelet does, which waits for a second.
@@ -100,7 +115,7 @@ func healthy(ctx context.Context, m *operator.Manager) error {
 		return err
 	}
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("status %s", res.Status)
+		err = fmt.Errorf("status %s", res.Status)
 	}
-	return res.Body.Close()
+	return errors.Join(err, res.Body.Close())
 }
