@@ -14,6 +14,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -26,6 +27,7 @@ const (
 	inRBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces/NS/"
 
 	pin     = `{"metadata":{"finalizers":["example.com/pin"]}}`
+	bound   = `"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"alice"}]`
 	another = `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"mine","uid":"00000000-0000"}]}}`
 )
 
@@ -59,11 +61,26 @@ var _ = Describe("A write whose body comes after the end of the grant", func() {
 			{"change roles", http.MethodPatch, inRBAC + "roles/app", pin},
 			{"change roles", http.MethodPatch, inRBAC + "roles/app", another},
 		},
+		"gives no role that he could give, but for the right to write it": {
+			{
+				"create rolebindings", http.MethodPost, inRBAC + "rolebindings", `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding",` +
+					`"metadata":{"name":"mine"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"view"},` + bound + `}`,
+			},
+			{"change rolebindings", http.MethodPatch, inRBAC + "rolebindings/app", `{` + bound + `}`},
+			{
+				"create roles", http.MethodPost, inRBAC + "roles", `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role",` +
+					`"metadata":{"name":"mine"},"rules":[{"apiGroups":["lapse.dev"],"resources":["accessrequests"],"verbs":["get"]}]}`,
+			},
+		},
 	} {
 		It(name, func(ctx SpecContext) {
 			startManager(ctx)
+			create(ctx, builders.ClusterRole("binder",
+				builders.Rule(rbacv1.GroupName, "clusterroles", "bind"), builders.Rule(rbacv1.GroupName, "roles", "bind")))
+			DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, builders.ClusterRole("binder"))).To(Succeed()) })
 			for _, write := range writes {
 				t := newTenant(ctx)
+				create(ctx, builders.Binding(t.ns, "binder", "binder", builders.User("alice")))
 				req := t.grantRole(ctx, "admin", builders.User("alice"))
 				mayRead := func() error { return alice.List(ctx, &corev1.ConfigMapList{}, client.InNamespace(t.ns)) }
 				Eventually(mayRead).WithContext(ctx).Should(Succeed())
