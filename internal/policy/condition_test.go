@@ -138,6 +138,9 @@ func TestConditionThatFailsIsFalse(t *testing.T) {
 		"a division by zero": {
 			"1 / (size(request.spec.reason) - size(request.spec.reason)) == 0", "x", "x (the condition failed: division by zero)",
 		},
+		"a key that the request gives, which is quoted": {
+			"{'INC': true}[request.spec.reason]", "x", "x (the condition failed: no such key: INC-1: a test)",
+		},
 		"a time zone that is unknown": {
 			"now.getHours('Europe/Atlantis') > 0", "x", "x (the condition failed: unknown time zone Europe/Atlantis)",
 		},

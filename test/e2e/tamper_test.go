@@ -14,6 +14,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -156,11 +157,9 @@ var _ = Describe("A managed binding", Ordered, func() {
 		v.expectNoAccess(ctx)
 	})
 
-	It("can be emptied, unpinned, applied unchanged and deleted by hand", func(ctx SpecContext) {
-		v := newVictim(ctx, "by-hand", time.Hour)
-		Expect(v.mallory.Update(ctx, v.binding.DeepCopy())).To(Succeed(), "nothing changes")
-		empty := client.RawPatch(types.MergePatchType, []byte(`{"subjects":null}`))
-		Expect(v.mallory.Patch(ctx, v.binding.DeepCopy(), empty)).To(Succeed())
+	It("gives no access when somebody empties it, and its request says so", func(ctx SpecContext) {
+		v := newVictim(ctx, "emptied", time.Hour)
+		Expect(v.byHand(ctx, `{"subjects":null}`)).To(Succeed())
 		v.expectNoAccess(ctx)
 		eventually(ctx, v.req, v1alpha1.ReasonTampered)
 	})
@@ -198,6 +197,31 @@ var _ = Describe("A managed binding", Ordered, func() {
 	}, SpecTimeout(time.Minute))
 })
 
+var _ = Describe("A managed binding that no operator ends", func() {
+	It("can be emptied, unpinned, applied unchanged and deleted by hand", func(ctx SpecContext) {
+		m := startManager(ctx)
+		newPolicy(ctx, builders.Policy("by-hand").Allowing("admin").Selecting("victim", "true"))
+		v := newVictim(ctx, "by-hand", time.Hour)
+		Expect(m.Stop()).To(Succeed())
+		Expect(v.mallory.Update(ctx, v.binding.DeepCopy())).To(Succeed(), "nothing changes")
+
+		By("pinning it while nothing guards it")
+		restore, err := operator.RemoveGuard(ctx, plane, operator.ManagedBindingGuard)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(v.byHand(ctx, `{"metadata":{"finalizers":["example.com/pin"]}}`)).To(Succeed())
+		Expect(restore(ctx)).To(Succeed())
+
+		Expect(v.byHand(ctx, `{"metadata":{"finalizers":["example.com/pin","example.com/more"]}}`)).
+			To(MatchError(ContainSubstring("may only lose subjects and finalizers")))
+		Expect(v.byHand(ctx, `{"metadata":{"finalizers":null}}`)).To(Succeed())
+		Expect(v.current(ctx).Subjects).To(Equal(v.binding.Subjects), "alice holds it still")
+		Expect(v.byHand(ctx, `{"subjects":null}`)).To(Succeed())
+		v.expectNoAccess(ctx)
+		Expect(v.mallory.Delete(ctx, v.binding.DeepCopy())).To(Succeed())
+		Expect(admin.Get(ctx, client.ObjectKeyFromObject(v.binding), &rbacv1.RoleBinding{})).To(MatchError(apierrors.IsNotFound, "not found"))
+	}, SpecTimeout(time.Minute))
+})
+
 // eachWay does something for all ways of tampering at once.
 func eachWay(do func(what string)) {
 	var wg sync.WaitGroup
@@ -226,6 +250,11 @@ func newVictim(ctx context.Context, name string, lasting time.Duration) *victim 
 		return alice.List(ctx, &corev1.ConfigMapList{}, client.InNamespace(ns))
 	}).WithContext(ctx).Should(Succeed())
 	return v
+}
+
+// byHand patches the binding as mallory.
+func (v *victim) byHand(ctx context.Context, body string) error {
+	return v.mallory.Patch(ctx, v.binding.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(body)))
 }
 
 // unpin lets the binding go, if something was made to keep it.
