@@ -277,7 +277,7 @@ func (o *operator) grant(ctx context.Context) error {
 }
 
 // cacheReady says whether the informers of a manager know what there is, so that nothing is
-// missed. It waits for them hardly at all: strangers may ask, too.
+// missed. It waits for a tenth of a second, since anybody may ask.
 func cacheReady(mgr ctrl.Manager) healthz.Checker {
 	return func(req *http.Request) error {
 		ctx, cancel := context.WithTimeout(req.Context(), 100*time.Millisecond)

@@ -99,7 +99,7 @@ func (s *story) print(w io.Writer) error {
 	return err
 }
 
-// margin is what titles stand in, and nothing that somebody wrote.
+// margin is where texts begin. Titles stand before it, and what users wrote never does.
 const margin = 10
 
 // paragraph writes a line with its title, and what does not fit, or follows a line break,

@@ -7,7 +7,7 @@
 //
 //	RoleBinding ─► Reconciler: past its deadline, or its request gone? ─► internal/unbind
 //	     │
-//	     ├─► seats:   those for what hangs are not those of the others
+//	     ├─► seats:   attempts that hang have seats of their own
 //	     ├─► sweeper: what timers missed, every 15 s
 //	     └─► escaped: what lost its labels or was made to last
 package ending

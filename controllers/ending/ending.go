@@ -72,7 +72,7 @@ func (e *Ending) Look(key client.ObjectKey) {
 }
 
 // Busy says whether as many grants are ending at the moment as can at once.
-func (e *Ending) Busy() bool { return e.seated.Full() }
+func (e *Ending) Busy() bool { return e.seated.Busy() }
 
 // Ready says whether what grants knows what there is.
 func (e *Ending) Ready(req *http.Request) error {

@@ -31,7 +31,7 @@ const (
 	// slow seats are for ends that hang. Each has two calls at the most, and with two
 	// replicas all of them fit into the priority level of config/flowcontrol.
 	slow = 32
-	// slowAfter is how long an end takes where the API server is slow.
+	// slowAfter is how long an attempt takes that goes on on a slow seat.
 	slowAfter = 250 * time.Millisecond
 	// endTimeout bounds an attempt to end access: the API server gives a write 34 s, with
 	// all webhooks.

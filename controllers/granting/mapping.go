@@ -47,11 +47,11 @@ func behind(requests handler.MapFunc) handler.EventHandler {
 	return queued(requests, func(client.Object, bool) *int { return &judgedAgain })
 }
 
-func queued(requests handler.MapFunc, priorityOf func(obj client.Object, made bool) *int) handler.EventHandler {
+func queued(requests handler.MapFunc, priority func(obj client.Object, made bool) *int) handler.EventHandler {
 	add := func(ctx context.Context, obj client.Object, made bool, q seats.Queue) {
-		priority := priorityOf(obj, made)
+		p := priority(obj, made)
 		for _, key := range requests(ctx, obj) {
-			seats.Enqueue(q, priorityqueue.AddOpts{Priority: priority}, key)
+			seats.Enqueue(q, priorityqueue.AddOpts{Priority: p}, key)
 		}
 	}
 	return handler.Funcs{
@@ -88,10 +88,6 @@ func priorityOf(req *v1alpha1.AccessRequest) *int {
 		return &endFirst
 	}
 	return &endLast
-}
-
-func itself(_ context.Context, obj client.Object) []reconcile.Request {
-	return []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(obj)}}
 }
 
 // retries are further and further apart, but those of a request by which access may be

@@ -37,8 +37,8 @@ const (
 	// quick and slow are the seats of attempts at requests, see internal/seats.
 	quick = 16
 	slow  = 16
-	// slowAfter is how long an attempt at a request takes where the API server is slow. It
-	// leaves time for a second look, and the end that follows it.
+	// slowAfter is how long an attempt at a request takes that goes on on a slow seat: a
+	// second look and a deletion fit into it.
 	slowAfter = liveTimeout + time.Second
 	// lookTimeout bounds an attempt at a request: the API server gives a write 34 s, with all
 	// webhooks, and status is written after that.

@@ -13,22 +13,24 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/internal/seats"
 )
 
-// turns queue requests when they change. Each that somebody has without an answer puts his
-// next one further back, so that nobody who makes many keeps others waiting.
+// turns queue requests when they change. A new one stands one place further back for each
+// request that its requester has without an answer, so that nobody who makes many keeps
+// others waiting.
 type turns struct {
 	mu sync.Mutex
 	// requests there are, of each requester.
-	requests map[crowd]int
+	requests map[counted]int
 }
 
-// crowd is what is counted: requests of one requester that stand alike.
-type crowd struct {
+// counted are requests of one requester that stand alike.
+type counted struct {
 	requester string
 	standing  standing
 }
@@ -41,20 +43,20 @@ const (
 	unanswered
 	// waiting is one with an answer that is not the last.
 	waiting
-	// refused is one that is over, by which nobody ever held anything.
-	refused
+	// neverHeld is one that is over, by which nobody ever held anything.
+	neverHeld
 )
 
 // lastTurn is the lowest priority of a request without an answer. It is above that of what
 // is judged again.
 const lastTurn = -99
 
-func newTurns() *turns { return &turns{requests: map[crowd]int{}} }
+func newTurns() *turns { return &turns{requests: map[counted]int{}} }
 
 func (t *turns) handler() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q seats.Queue) {
-			t.enqueue(e.Object, t.priority(e.Object), q)
+			enqueue(e.Object, t.priority(e.Object), q)
 			t.count(e.Object, 1)
 		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q seats.Queue) {
@@ -63,20 +65,18 @@ func (t *turns) handler() handler.EventHandler {
 			if held(e.ObjectOld) {
 				priority = &endFirst
 			}
-			t.enqueue(e.ObjectNew, priority, q)
+			enqueue(e.ObjectNew, priority, q)
 			t.count(e.ObjectNew, 1)
 		},
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q seats.Queue) {
-			t.enqueue(e.Object, t.priority(e.Object), q)
+			enqueue(e.Object, t.priority(e.Object), q)
 			t.count(e.Object, -1)
 		},
 	}
 }
 
-func (*turns) enqueue(obj client.Object, priority *int, q seats.Queue) {
-	for _, key := range itself(context.Background(), obj) {
-		seats.Enqueue(q, priorityqueue.AddOpts{Priority: priority}, key)
-	}
+func enqueue(obj client.Object, priority *int, q seats.Queue) {
+	seats.Enqueue(q, priorityqueue.AddOpts{Priority: priority}, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(obj)})
 }
 
 // priority of a request that changed, or was made.
@@ -101,12 +101,12 @@ func (t *turns) priority(obj client.Object) *int {
 func (t *turns) of(req *v1alpha1.AccessRequest, s standing) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.requests[crowd{requesterOf(req), s}]
+	return t.requests[counted{requesterOf(req), s}]
 }
 
 func (t *turns) count(obj client.Object, n int) {
 	req := obj.(*v1alpha1.AccessRequest)
-	c := crowd{requesterOf(req), standingOf(req)}
+	c := counted{requesterOf(req), standingOf(req)}
 	if c.standing == notCounted {
 		return
 	}
@@ -122,7 +122,7 @@ func standingOf(req *v1alpha1.AccessRequest) standing {
 	case req.Status.State == "":
 		return unanswered
 	case grant.NeverHeld(req):
-		return refused
+		return neverHeld
 	case !held(req) && !req.Status.State.Final():
 		return waiting
 	default:
@@ -139,7 +139,7 @@ func requesterOf(req *v1alpha1.AccessRequest) string {
 
 // forgetSurplus deletes the oldest refused requests of who made this one, if there are many.
 func (r *RequestReconciler) forgetSurplus(ctx context.Context, req *v1alpha1.AccessRequest) error {
-	if r.turns.of(req, refused) < grant.MaxRefused {
+	if r.turns.of(req, neverHeld) < grant.MaxRefused {
 		return nil
 	}
 	var his []*v1alpha1.AccessRequest

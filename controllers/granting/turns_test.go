@@ -55,7 +55,7 @@ func TestWhatIsCountedOfARequester(t *testing.T) {
 		turns.count(req, 1)
 	}
 	of := by("alice", "")
-	if got, want := fmt.Sprint(turns.of(of, unanswered), turns.of(of, waiting), turns.of(of, refused)), "0 3 2"; got != want {
+	if got, want := fmt.Sprint(turns.of(of, unanswered), turns.of(of, waiting), turns.of(of, neverHeld)), "0 3 2"; got != want {
 		t.Errorf("without an answer, waiting, refused: %s, want %s", got, want)
 	}
 }

@@ -69,7 +69,7 @@ func oneTooMany(req v1alpha1.Request, seen Observed, step Step) Step {
 	switch o.Reason {
 	case v1alpha1.ReasonPendingApproval, v1alpha1.ReasonScheduled, v1alpha1.ReasonRoleNotFound:
 		return refuse(v1alpha1.ReasonDenied, fmt.Sprintf(
-			"%d requests of this requester wait already, in all namespaces together, and no more than %d may; take some back (kubectl lapse return) or wait for an answer, and create a new request",
+			"%d requests of this requester wait already, in all namespaces together, and no more than %d may; take some back (kubectl lapse get -A --mine shows them, kubectl lapse return takes one back) or wait for an answer, and create a new request",
 			seen.Waiting, MaxWaiting), o.Policy)
 	default:
 		return step

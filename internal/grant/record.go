@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// refusedRetention is how long a request stays as a record that never held anything, if
-	// others do not stay for a shorter time.
+	// refusedRetention is how long a request that never held anything stays as a record, or
+	// for Retention, if that is shorter.
 	refusedRetention = 24 * time.Hour
 	// MaxRefused is how many of those of one requester stay.
 	MaxRefused = 100
@@ -48,13 +48,12 @@ func NeverHeld(req v1alpha1.Request) bool {
 	return req.RequestStatus().State.Final() && req.RequestStatus().Grant == nil
 }
 
-// Surplus are the oldest of the requests of one requester by which nobody ever held
-// anything, beyond those that stay. What GitOps tracks is among them: else whoever sets a
-// label would fill the cluster with requests that were refused.
-func Surplus[R v1alpha1.Request](refused []R) []R {
-	if len(refused) <= MaxRefused {
+// Surplus are the oldest requests beyond MaxRefused, out of all of one requester that never
+// held anything. The label of a GitOps tool protects none: anybody can set one.
+func Surplus(all []*v1alpha1.AccessRequest) []*v1alpha1.AccessRequest {
+	if len(all) <= MaxRefused {
 		return nil
 	}
-	byEnd := slices.SortedFunc(slices.Values(refused), func(a, b R) int { return endOf(a).Compare(endOf(b)) })
+	byEnd := slices.SortedFunc(slices.Values(all), func(a, b *v1alpha1.AccessRequest) int { return endOf(a).Compare(endOf(b)) })
 	return byEnd[:len(byEnd)-MaxRefused]
 }

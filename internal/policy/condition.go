@@ -107,7 +107,7 @@ func compileExpression(expression string) (p *program) {
 		return p
 	}
 	if cost.Max > clearlyTooMuch && cost.Max < unknownCost {
-		p.problem = fmt.Sprintf("may cost %d in CEL's units for a request of usual size, and at most %d are allowed", cost.Max, conditionCost)
+		p.problem = fmt.Sprintf("may cost %d in CEL's units for a request of usual size, and at most %d are allowed; compare fewer lists with each other", cost.Max, clearlyTooMuch)
 		return p
 	}
 	p.most = cost.Max

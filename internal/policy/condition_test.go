@@ -166,7 +166,7 @@ func TestAConditionThatCostsTooMuchByItsTextPutsNoPolicyInForce(t *testing.T) {
 	nested := fmt.Sprintf("%[1]s.all(a, %[1]s.all(b, %[1]s.all(c, %[1]s.all(d, %[1]s.all(e, a + b + c + d + e > 0)))))", list)
 	c := Compile(stored(offer("p").If(nested, "")))
 	problems, err := c.Problems(existing("view"))
-	want := "for a request of usual size, and at most 200000 are allowed"
+	want := "for a request of usual size, and at most 1000000 are allowed"
 	if err != nil || len(problems) != 1 || !strings.Contains(problems[0].Message, want) {
 		t.Errorf("problems = %q, %v", problems, err)
 	}
@@ -191,7 +191,7 @@ func TestConditionsOfAllPoliciesTogetherHaveABudget(t *testing.T) {
 		t.Errorf("%d: %s, %v", within, d.Message(), err)
 	}
 	d, err = Evaluate(in, append(policies, policy(within, "")))
-	if want := "it was not asked: the conditions of all policies together cost more than 600000"; err != nil || d.Verdict != Denied ||
+	if want := "it was not asked: the conditions of all policies together cost more than 600000; name one policy in policyName"; err != nil || d.Verdict != Denied ||
 		!slices.ContainsFunc(d.Denials, func(denial Denial) bool { return slices.Equal(denial.Objections, []string{want}) }) {
 		t.Errorf("one more: %s, %v", d.Verdict, err)
 	}

@@ -184,7 +184,7 @@ func (j *judge) askConditions(c *Compiled, yield func(string) bool) {
 		objection := condition.objection
 		switch {
 		case !asked:
-			yield(fmt.Sprintf("it was not asked: the conditions of all policies together cost more than %d", judgementCost))
+			yield(fmt.Sprintf("it was not asked: the conditions of all policies together cost more than %d; name one policy in policyName", judgementCost))
 			return
 		case out.holds:
 			continue

@@ -10,9 +10,8 @@ import (
 	"k8s.io/apiserver/pkg/cel/library"
 )
 
-// sizes are how much there is at most in a request of usual size of what a condition looks
-// at: characters or members. The schema allows more. A condition that would cost too much
-// for such a request is for none.
+// sizes are the longest strings and lists of a request of usual size. The schema allows
+// longer ones. A condition that would cost too much for such a request is for none.
 var sizes = &library.CostEstimator{SizeEstimator: bounds{
 	"request.metadata.name": 253, "request.metadata.namespace": 63, "request.metadata.uid": 36,
 	"request.metadata.labels": 32, "request.metadata.labels.@keys": 64, "request.metadata.labels.@values": 63,

@@ -7,6 +7,7 @@ package seats
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -19,8 +20,9 @@ import (
 )
 
 const (
-	// fullFor is how long a namespace in which an attempt found no slow seat counts as slow.
-	fullFor = 5 * time.Second
+	// turnedAwayFor is how long a namespace in which an attempt found no slow seat counts as
+	// slow.
+	turnedAwayFor = 5 * time.Second
 	// urgentRetry is when what is urgent and found no seat is looked at again, at the
 	// earliest; at the latest after ten times that.
 	urgentRetry = 100 * time.Millisecond
@@ -30,7 +32,7 @@ const (
 	retrySpread = 9
 )
 
-// Options are what seats there are, and who gets them.
+// Options are how many seats there are, and when an attempt moves.
 type Options struct {
 	Clock clock.WithDelayedExecution
 	// Quick seats are for all attempts. Slow ones are for those that took longer than
@@ -52,8 +54,8 @@ type Seated struct {
 
 	mu   sync.Mutex
 	slow map[share]int
-	// full are namespaces in which an attempt found no slow seat.
-	full *utilcache.Expiring
+	// turnedAway are namespaces in which an attempt found no slow seat.
+	turnedAway *utilcache.Expiring
 }
 
 // share is what has a share of the slow seats: a namespace, and in it what is urgent.
@@ -64,16 +66,16 @@ type share struct {
 
 // New gives a reconciler its seats.
 func New(r reconcile.Reconciler, o Options) *Seated {
-	return &Seated{Options: o, reconciler: r, quick: make(chan struct{}, o.Quick), slow: map[share]int{}, full: utilcache.NewExpiringWithClock(o.Clock)}
+	return &Seated{Options: o, reconciler: r, quick: make(chan struct{}, o.Quick), slow: map[share]int{}, turnedAway: utilcache.NewExpiringWithClock(o.Clock)}
 }
 
-// Full says whether all quick seats are taken.
-func (s *Seated) Full() bool { return len(s.quick) == cap(s.quick) }
+// Busy says whether all quick seats are taken.
+func (s *Seated) Busy() bool { return len(s.quick) == cap(s.quick) }
 
 // Reconcile has the reconciler look at an object, or says when there may be a seat.
 func (s *Seated) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	select {
 	case s.quick <- struct{}{}:
 	case <-ctx.Done():
@@ -90,17 +92,20 @@ func (s *Seated) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, 
 		defer moving.Stop()
 	}
 	result, err := s.reconciler.Reconcile(ctx, key)
-	if who := a.wasRefused(); who != nil && err != nil {
-		return s.later(*who), nil
+	if err != nil && errors.Is(context.Cause(ctx), errNoSeat) {
+		return s.later(s.shareOf(ctx, key)), nil
 	}
 	return result, err
 }
 
-func (s *Seated) moveOrCancel(ctx context.Context, cancel context.CancelFunc, key ctrl.Request, a *attempt) {
+// errNoSeat is why an attempt is cancelled that found no slow seat.
+var errNoSeat = errors.New("there is no slow seat for it")
+
+func (s *Seated) moveOrCancel(ctx context.Context, cancel context.CancelCauseFunc, key ctrl.Request, a *attempt) {
 	moved := a.move(s.shareOf(ctx, key))
 	log.FromContext(ctx).Info("the API server is slow in this namespace; look for a webhook that does not answer", "after", s.SlowAfter.String(), "goesOn", moved)
 	if !moved {
-		cancel()
+		cancel(errNoSeat)
 	}
 }
 
@@ -110,7 +115,7 @@ func (s *Seated) shareOf(ctx context.Context, key ctrl.Request) share {
 
 // later is for what found no slow seat.
 func (s *Seated) later(who share) ctrl.Result {
-	s.full.Set(who.namespace, nil, fullFor)
+	s.turnedAway.Set(who.namespace, nil, turnedAwayFor)
 	retry := otherRetry
 	if who.urgent {
 		retry = urgentRetry
@@ -120,7 +125,7 @@ func (s *Seated) later(who share) ctrl.Result {
 
 // isSlow says whether an attempt in the namespace is on a slow seat, or found none.
 func (s *Seated) isSlow(namespace string) bool {
-	if _, full := s.full.Get(namespace); full {
+	if _, turned := s.turnedAway.Get(namespace); turned {
 		return true
 	}
 	s.mu.Lock()
@@ -128,8 +133,8 @@ func (s *Seated) isSlow(namespace string) bool {
 	return s.slow[share{namespace, true}]+s.slow[share{namespace, false}] > 0
 }
 
-// room says whether there is a slow seat. A share takes no more than it leaves free for
-// the others, and a quarter of all is for what is urgent.
+// room says whether there is a slow seat for a share. A share has at most half of what the
+// others leave free, and the last quarter of all is for what is urgent.
 func (s *Seated) room(who share) bool {
 	free := s.Slow
 	if !who.urgent {
@@ -146,8 +151,6 @@ type attempt struct {
 	of *Seated
 	// slow is the share that its seat belongs to; nil if that is a quick one.
 	slow *share
-	// refused is the share that had no seat for it.
-	refused *share
 	over    bool
 }
 
@@ -160,19 +163,12 @@ func (a *attempt) move(who share) bool {
 	case a.over:
 		return true
 	case !s.room(who):
-		a.refused = &who
 		return false
 	}
 	a.slow = &who
 	s.slow[who]++
 	<-s.quick
 	return true
-}
-
-func (a *attempt) wasRefused() *share {
-	a.of.mu.Lock()
-	defer a.of.mu.Unlock()
-	return a.refused
 }
 
 // leave gives the seat back.

@@ -86,11 +86,11 @@ func (r *room) end(n int) {
 func TestAnAttemptThatHangsGivesItsQuickSeatBack(t *testing.T) {
 	r := newRoom(t, 2, 8)
 	r.begin(2, "hangs", "urgent")
-	if !r.Full() {
+	if !r.Busy() {
 		t.Error("two of two quick seats are not all")
 	}
 	r.clock.Step(time.Second)
-	if r.Full() {
+	if r.Busy() {
 		t.Error("they are not given back")
 	}
 	r.begin(1, "hangs", "urgent") // on a slow seat
@@ -131,7 +131,7 @@ func TestWhatFindsNoSlowSeatIsBrokenOffAndComesAgain(t *testing.T) {
 		t.Errorf("quick seats that nobody gave back: %d", len(r.quick))
 	}
 	r.none("b", "urgent", urgentRetry) // which takes no quick seat in vain
-	r.clock.Step(fullFor + 1)
+	r.clock.Step(turnedAwayFor + 1)
 	r.begin(1, "b", "urgent")
 	r.end(2)
 }

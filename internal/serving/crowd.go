@@ -12,10 +12,9 @@ import (
 	"sync"
 )
 
-// crowd are the connections that have no answer coming: those whose request is not whole
-// yet, and those that have had theirs. When there are too many, one is closed: the oldest
-// of the host that has the most. So whoever says at once what he wants gets his answer,
-// however many say nothing.
+// crowd are the connections that wait for their client: no whole request has come, or it was
+// answered. When there are too many, the oldest of the host that has the most is closed. So
+// whoever sends a whole request at once is answered.
 type crowd struct {
 	limit int
 

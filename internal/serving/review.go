@@ -82,10 +82,10 @@ func passed(known *utilcache.Expiring, token string) bool {
 func review(ctx context.Context, reviews client.Writer, token string, r *http.Request) (answer string, status int, err error) {
 	who := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
 	if err := reviews.Create(ctx, who); err != nil {
-		return "the API server could not be asked whose token this is", http.StatusServiceUnavailable, err
+		return "the API server could not be asked whose token this is; see the log of the operator", http.StatusServiceUnavailable, err
 	}
 	if !who.Status.Authenticated {
-		return "the API server does not know this token", http.StatusUnauthorized, nil
+		return "the API server does not know this token; send one of a ServiceAccount that has ClusterRole lapse-metrics-reader", http.StatusUnauthorized, nil
 	}
 	user := who.Status.User
 	may := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
@@ -96,7 +96,7 @@ func review(ctx context.Context, reviews client.Writer, token string, r *http.Re
 		may.Spec.Extra[key] = authorizationv1.ExtraValue(values)
 	}
 	if err := reviews.Create(ctx, may); err != nil {
-		return "the API server could not be asked what you may", http.StatusServiceUnavailable, err
+		return "the API server could not be asked what you may; see the log of the operator", http.StatusServiceUnavailable, err
 	}
 	if !may.Status.Allowed || may.Status.Denied {
 		return fmt.Sprintf("%s may not %s %s; ClusterRole lapse-metrics-reader allows it", user.Username, may.Spec.NonResourceAttributes.Verb, r.URL.Path), http.StatusForbidden, nil

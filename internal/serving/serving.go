@@ -2,9 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package serving answers probes and scrapes. Anybody on the network of the Pods may
-// connect, and costs the operator no more than it can spare: what is bounded by default in
-// net/http, such as a megabyte of headers for each connection, ends an operator whose
-// memory has a limit.
+// connect. net/http allows a megabyte of headers for each connection, which ends an
+// operator whose memory has a limit; so this package has lower bounds.
 package serving
 
 import (
