@@ -59,6 +59,9 @@ const (
 	ReasonBindFailed = "BindFailed"
 	// ReasonRoleNotFound: the role does not exist.
 	ReasonRoleNotFound = "RoleNotFound"
+	// ReasonConditionsTooCostly: no policy that was asked allows the request, and not all
+	// could be asked, since their conditions cost too much together.
+	ReasonConditionsTooCostly = "ConditionsTooCostly"
 	// ReasonBindingConflict: a RoleBinding that is not ours has the name of ours.
 	ReasonBindingConflict = "BindingConflict"
 	// ReasonClockSkew: the clocks of operator and API server are too far apart to

@@ -170,9 +170,9 @@ func (c *cluster) delete(ctx context.Context, obj object) error {
 	if err != nil {
 		return err
 	}
-	uid, namespace := obj.GetUID(), obj.GetNamespace()
+	uid, namespace, background := obj.GetUID(), obj.GetNamespace(), metav1.DeletePropagationBackground
 	return client.Delete().NamespaceIfScoped(namespace, namespace != "").Resource(resource).Name(obj.GetName()).
-		Body(&metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}}).Do(ctx).Error()
+		Body(&metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &background}).Do(ctx).Error()
 }
 
 // namespace is that of -n, else of the kubeconfig, else default.

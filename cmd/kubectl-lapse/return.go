@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/internal/policy"
 )
 
@@ -74,6 +75,9 @@ func (o *returnOptions) run(ctx context.Context, name string) error {
 		return fmt.Errorf("%s is not yours (%s) to give back: %s asked for it; to take it away, if you may: kubectl lapse revoke %s -n %s --reason \"why\"",
 			req.Name, me.Username, requesterOf(req), req.Name, req.Namespace)
 	}
+	if err := o.mayGo(ctx, c, req); err != nil {
+		return err
+	}
 	return o.decide(ctx, c, req, me, v1alpha1.VerdictRevoke, o.comment, o.output)
 }
 
@@ -130,4 +134,16 @@ func (o *returnOptions) askWhich(held []*v1alpha1.AccessRequest) (*v1alpha1.Acce
 		return nil, errors.New("nothing was given back: that is none of the numbers")
 	}
 	return held[n-1], nil
+}
+
+// mayGo says why a request that was refused stays nevertheless.
+func (o *returnOptions) mayGo(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest) error {
+	if req.Status.State != v1alpha1.StateDenied {
+		return nil
+	}
+	decisions, err := decisionsOn(ctx, c, req)
+	if err == nil && !grant.Forgettable(req, decisions) {
+		err = fmt.Errorf("%s stays as a record, since a person denied it: %s", req.Name, messageOf(req))
+	}
+	return err
 }

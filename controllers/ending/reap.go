@@ -12,6 +12,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -86,7 +87,9 @@ func (r roleBindings) List(ctx context.Context, limit int64, from string) (*rbac
 func (r roleBindings) Delete(ctx context.Context, namespace, name string, uid types.UID) error {
 	obj := &rbacv1.RoleBinding{}
 	obj.Namespace, obj.Name = namespace, name
-	return r.live.Delete(ctx, obj, client.Preconditions{UID: &uid})
+	// In the background: somebody may have deleted it in the foreground, and made something
+	// that keeps it.
+	return r.live.Delete(ctx, obj, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
 }
 
 // reaped is a line about what became of a binding.

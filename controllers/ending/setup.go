@@ -70,7 +70,7 @@ func setup(mgr ctrl.Manager, r *reconciler, seated *seats.Seated, due chan event
 }
 
 func newSeated(r *reconciler) *seats.Seated {
-	return seats.New(r, seats.Options{Clock: r.clock.Here, Quick: quick, Slow: slow, SlowAfter: slowAfter, Urgent: r.urgent})
+	return seats.New(r, seats.Options{Clock: r.clock.Here, Quick: quick, Slow: slow, Rest: slow / 4, SlowAfter: slowAfter, Urgent: r.urgent})
 }
 
 func enqueue(obj client.Object, after time.Duration, priority int, q seats.Queue) {

@@ -30,25 +30,27 @@ const (
 // errEnding says that controllers/ending is about to end the access.
 var errEnding = errors.New("access is about to end by its deadline")
 
-// urgent says whether access goes on by a request before its deadline that has to end, as
-// far as the cache tells at once: the request or the binding is deleted, somebody said no,
-// or its policy is not what it was.
+// urgent says whether access goes on by a request that has to end, as far as the cache
+// tells at once: the request or the binding is deleted, somebody said no, its policy is not
+// what it was, or controllers/ending has not ended it.
 func (r *RequestReconciler) urgent(ctx context.Context, key ctrl.Request) bool {
 	req, b := &v1alpha1.AccessRequest{}, &rbacv1.RoleBinding{}
 	if r.client.Get(ctx, key.NamespacedName, req) != nil {
 		return false
 	}
 	name := client.ObjectKey{Namespace: req.Namespace, Name: binding.Name(req)}
-	if r.client.Get(ctx, name, b) != nil || len(b.Subjects) == 0 || !r.clock.Now().Before(binding.Deadline(b, r.settings.MaxDuration)) {
+	if r.client.Get(ctx, name, b) != nil || len(b.Subjects) == 0 {
 		return false
+	}
+	if late := r.clock.Now().Sub(binding.Deadline(b, r.settings.MaxDuration)); late >= 0 {
+		return late >= leftToEnding
 	}
 	return req.DeletionTimestamp != nil || b.DeletionTimestamp != nil || req.Status.State.Final() || r.toldNo(ctx, req) || r.policyChanged(ctx, req)
 }
 
 func (r *RequestReconciler) toldNo(ctx context.Context, req *v1alpha1.AccessRequest) bool {
-	list := &v1alpha1.AccessDecisionList{}
-	err := r.client.List(ctx, list, client.InNamespace(req.Namespace), client.MatchingFields{requestUIDField: string(req.UID)}, client.UnsafeDisableDeepCopy)
-	return err == nil && slices.ContainsFunc(list.Items, func(d v1alpha1.AccessDecision) bool { return ifNo(&d, false) })
+	decisions, err := decisionsOn(ctx, r.client, req)
+	return err == nil && slices.ContainsFunc(decisions, func(d v1alpha1.AccessDecision) bool { return isNo(&d) })
 }
 
 func (r *RequestReconciler) policyChanged(ctx context.Context, req *v1alpha1.AccessRequest) bool {

@@ -129,10 +129,14 @@ func (r *RequestReconciler) observe(ctx context.Context, reader client.Reader, r
 	case req.Status.State.Final() && !grant.NeverHeld(req):
 		return seen, nil
 	}
-	decisions := &v1alpha1.AccessDecisionList{}
-	if err := reader.List(ctx, decisions, client.InNamespace(req.Namespace), client.MatchingFields{requestUIDField: string(req.UID)}); err != nil {
-		return seen, fmt.Errorf("listing decisions: %w", err)
+	seen.Decisions, err = decisionsOn(ctx, reader, req)
+	return seen, err
+}
+
+func decisionsOn(ctx context.Context, reader client.Reader, req *v1alpha1.AccessRequest) ([]v1alpha1.AccessDecision, error) {
+	list := &v1alpha1.AccessDecisionList{}
+	if err := reader.List(ctx, list, client.InNamespace(req.Namespace), client.MatchingFields{requestUIDField: string(req.UID)}); err != nil {
+		return nil, fmt.Errorf("listing decisions: %w", err)
 	}
-	seen.Decisions = decisions.Items
-	return seen, nil
+	return list.Items, nil
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/internal/seats"
 )
 
@@ -72,9 +73,32 @@ func always(client.Object, bool) bool { return true }
 // that is seen finds nothing but work.
 func unlessMade(_ client.Object, made bool) bool { return !made }
 
-// ifNo is for decisions, of whoever may make them.
-func ifNo(obj client.Object, _ bool) bool {
-	return obj.(*v1alpha1.AccessDecision).Spec.Verdict != v1alpha1.VerdictApprove
+// byDecision queues the request of a decision. Only a no on what is held is ahead of all
+// others; who decides on his own request gains no turn by it.
+func (r *RequestReconciler) byDecision() handler.EventHandler {
+	return queued(requestOfDecision, func(obj client.Object, _ bool) *int {
+		d, req := obj.(*v1alpha1.AccessDecision), &v1alpha1.AccessRequest{}
+		key := client.ObjectKey{Namespace: d.Namespace, Name: d.Spec.RequestRef.Name}
+		switch {
+		case r.client.Get(context.Background(), key, req, client.UnsafeDisableDeepCopy) != nil:
+			return nil // it is queued when it is seen
+		case isNo(d) && (held(req) || r.bound(req)):
+			return &endFirst
+		case policy.Involved(req, d.Spec.Reviewer):
+			return r.turns.priority(req)
+		default:
+			return nil
+		}
+	})
+}
+
+func isNo(d *v1alpha1.AccessDecision) bool { return d.Spec.Verdict != v1alpha1.VerdictApprove }
+
+// bound says whether a request has a binding, of which status may not know yet, or not any
+// more.
+func (r *RequestReconciler) bound(req *v1alpha1.AccessRequest) bool {
+	key := client.ObjectKey{Namespace: req.Namespace, Name: binding.Name(req)}
+	return r.client.Get(context.Background(), key, &rbacv1.RoleBinding{}, client.UnsafeDisableDeepCopy) == nil
 }
 
 // held says whether somebody has access by a request, as far as status knows.

@@ -139,12 +139,12 @@ func index(mgr ctrl.Manager) error {
 }
 
 func setupRequests(mgr ctrl.Manager, r *RequestReconciler, inForce <-chan event.GenericEvent) error {
-	seated := seats.New(r, seats.Options{Clock: r.clock.Here, Quick: quick, Slow: slow, SlowAfter: slowAfter, Urgent: r.urgent})
+	seated := seats.New(r, seats.Options{Clock: r.clock.Here, Quick: quick, Slow: slow, Rest: slow - slow/4, SlowAfter: slowAfter, Urgent: r.urgent})
 	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	return ctrl.NewControllerManagedBy(mgr).Named("accessrequest").
 		Watches(&v1alpha1.AccessRequest{}, r.turns.handler()).
 		Watches(&rbacv1.RoleBinding{}, ahead(unlessMade, requestsOfBinding)).
-		Watches(&v1alpha1.AccessDecision{}, ahead(ifNo, requestOfDecision)).
+		Watches(&v1alpha1.AccessDecision{}, r.byDecision()).
 		Watches(&v1alpha1.AccessPolicy{}, ahead(always, r.grantedBy), changed).
 		Watches(&v1alpha1.AccessPolicy{}, behind(r.waitingRequests), changed).
 		Watches(&rbacv1.ClusterRole{}, ahead(always, r.holdersOf(v1alpha1.ClusterRoleKind))).

@@ -47,9 +47,13 @@ const (
 	neverHeld
 )
 
-// lastTurn is the lowest priority of a request without an answer. It is above that of what
-// is judged again.
-const lastTurn = -99
+const (
+	// lastTurn is the lowest priority of a request without an answer. Whoever has very many
+	// comes even after what is judged again.
+	lastTurn = -120
+	// forgetAtOnce is how many requests are deleted in one attempt at another one.
+	forgetAtOnce = 10
+)
 
 func newTurns() *turns { return &turns{requests: map[counted]int{}} }
 
@@ -139,7 +143,7 @@ func requesterOf(req *v1alpha1.AccessRequest) string {
 
 // forgetSurplus deletes the oldest refused requests of who made this one, if there are many.
 func (r *RequestReconciler) forgetSurplus(ctx context.Context, req *v1alpha1.AccessRequest) error {
-	if r.turns.of(req, neverHeld) < grant.MaxRefused {
+	if r.settings.Retention <= 0 || r.turns.of(req, neverHeld) < grant.MaxRefused {
 		return nil
 	}
 	var his []*v1alpha1.AccessRequest
@@ -149,13 +153,22 @@ func (r *RequestReconciler) forgetSurplus(ctx context.Context, req *v1alpha1.Acc
 			return fmt.Errorf("listing requests that were refused: %w", err)
 		}
 		for i := range list.Items {
-			if other := &list.Items[i]; grant.NeverHeld(other) && requesterOf(other) == requesterOf(req) {
+			other := &list.Items[i]
+			if requesterOf(other) != requesterOf(req) {
+				continue
+			}
+			decisions, err := decisionsOn(ctx, r.client, other)
+			if err != nil {
+				return err
+			}
+			if grant.Forgettable(other, decisions) {
 				his = append(his, other)
 			}
 		}
 	}
 	var failed []error
-	for _, old := range grant.Surplus(his) {
+	surplus := grant.Surplus(his)
+	for _, old := range surplus[:min(len(surplus), forgetAtOnce)] {
 		failed = append(failed, client.IgnoreNotFound(r.client.Delete(ctx, old, client.Preconditions{UID: &old.UID})))
 	}
 	return errors.Join(failed...)

@@ -67,7 +67,7 @@ func oneTooMany(req v1alpha1.Request, seen Observed, step Step) Step {
 		return step
 	}
 	switch o.Reason {
-	case v1alpha1.ReasonPendingApproval, v1alpha1.ReasonScheduled, v1alpha1.ReasonRoleNotFound:
+	case v1alpha1.ReasonPendingApproval, v1alpha1.ReasonScheduled, v1alpha1.ReasonRoleNotFound, v1alpha1.ReasonConditionsTooCostly:
 		return refuse(v1alpha1.ReasonDenied, fmt.Sprintf(
 			"%d requests of this requester wait already, in all namespaces together, and no more than %d may; take some back (kubectl lapse get -A --mine shows them, kubectl lapse return takes one back) or wait for an answer, and create a new request",
 			seen.Waiting, MaxWaiting), o.Policy)
@@ -106,6 +106,8 @@ func undecided(now time.Time, req v1alpha1.Request, judge Judge, seen Observed) 
 		return allowed(now, req, d, seen), nil
 	case policy.RoleMissing:
 		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonRoleNotFound, d.Message(), d.Policy), After: now.Add(RetryAfter)}, nil
+	case policy.TooCostly:
+		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonConditionsTooCostly, d.Message(), nil), After: now.Add(RetryAfter)}, nil
 	case policy.NoMatchingPolicy:
 		return refuse(v1alpha1.ReasonNoMatchingPolicy, d.Message(), nil), nil
 	case policy.Denied:

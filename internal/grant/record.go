@@ -9,10 +9,11 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/policy"
 )
 
 const (
-	// refusedRetention is how long a request that never held anything stays as a record, or
+	// refusedRetention is how long a request that can be forgotten stays as a record, or
 	// for Retention, if that is shorter.
 	refusedRetention = 24 * time.Hour
 	// MaxRefused is how many of those of one requester stay.
@@ -27,13 +28,13 @@ func final(now time.Time, req v1alpha1.Request, seen Observed, set Settings) Ste
 	switch {
 	case req.GetDeletionTimestamp() != nil:
 		return Step{Action: Nothing}
-	case req.RequestStatus().State == v1alpha1.StateDenied && NeverHeld(req) && returned(req, seen.Decisions) != nil:
-		return Step{Action: Forget} // nobody may delete requests who only may create them
 	case set.Retention <= 0 || tracked(req):
 		return Step{Action: Nothing}
+	case req.RequestStatus().State == v1alpha1.StateDenied && Forgettable(req, seen.Decisions) && returned(req, seen.Decisions) != nil:
+		return Step{Action: Forget} // nobody may delete requests who only may create them
 	}
 	stays := set.Retention
-	if NeverHeld(req) {
+	if Forgettable(req, seen.Decisions) {
 		stays = min(stays, refusedRetention)
 	}
 	forget := endOf(req).Add(stays)
@@ -48,8 +49,17 @@ func NeverHeld(req v1alpha1.Request) bool {
 	return req.RequestStatus().State.Final() && req.RequestStatus().Grant == nil
 }
 
-// Surplus are the oldest requests beyond MaxRefused, out of all of one requester that never
-// held anything. The label of a GitOps tool protects none: anybody can set one.
+// Forgettable says whether a request is over that never held anything, and no other person
+// has denied. What a person denied stays: made again under its name, it would be judged
+// again.
+func Forgettable(req v1alpha1.Request, decisions []v1alpha1.AccessDecision) bool {
+	return NeverHeld(req) && !slices.ContainsFunc(noes(req, decisions), func(d *v1alpha1.AccessDecision) bool {
+		return !policy.Involved(req, d.Spec.Reviewer)
+	})
+}
+
+// Surplus are the oldest requests beyond MaxRefused, out of all of one requester that can
+// be forgotten. The label of a GitOps tool protects none: anybody can set one.
 func Surplus(all []*v1alpha1.AccessRequest) []*v1alpha1.AccessRequest {
 	if len(all) <= MaxRefused {
 		return nil

@@ -191,7 +191,7 @@ func TestConditionsOfAllPoliciesTogetherHaveABudget(t *testing.T) {
 		t.Errorf("%d: %s, %v", within, d.Message(), err)
 	}
 	d, err = Evaluate(in, append(policies, policy(within, "")))
-	if want := "it was not asked: the conditions of all policies together cost more than 600000; name one policy in policyName"; err != nil || d.Verdict != Denied ||
+	if want := "it was not asked: the conditions of all policies together cost more than 600000; name one policy in policyName"; err != nil || d.Verdict != TooCostly ||
 		!slices.ContainsFunc(d.Denials, func(denial Denial) bool { return slices.Equal(denial.Objections, []string{want}) }) {
 		t.Errorf("one more: %s, %v", d.Verdict, err)
 	}

@@ -23,6 +23,8 @@ const (
 	// Denied: a policy matches requester, role and namespace, and all that do
 	// object; or the request is refused whatever policies say.
 	Denied Verdict = "Denied"
+	// TooCostly: no policy that was asked allows the request, and not all could be asked.
+	TooCostly Verdict = "TooCostly"
 	// NoMatchingPolicy: no policy matches requester, role and namespace.
 	NoMatchingPolicy Verdict = "NoMatchingPolicy"
 )
@@ -82,6 +84,8 @@ func (d Decision) Message() string {
 			return text.Cut(d.refusalText(), maxMessage)
 		}
 		return d.withDenials("no policy allows this")
+	case TooCostly:
+		return d.withDenials("no policy that was asked allows this, and the conditions of all together cost too much; it is tried again")
 	case NoMatchingPolicy:
 		if len(d.Refusals) > 0 {
 			return d.withDenials(d.refusalText())

@@ -70,6 +70,9 @@ func Evaluate(in Input, policies []*Compiled) (Decision, error) {
 	if err == nil && decision.Verdict != Allowed && j.overspent {
 		j.askCheapestFirst(candidates)
 		decision, err = j.choose(candidates)
+		if decision.Verdict == Denied && j.overspent {
+			decision.Verdict = TooCostly // whoever writes policies must not refuse for others
+		}
 	}
 	if err != nil {
 		return Decision{}, err

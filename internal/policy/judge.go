@@ -230,7 +230,7 @@ func (j *judge) ask(c *Compiled, p *program) (out outcome, asked bool) {
 // askCheapestFirst asks the candidates again, those that may cost little before those that
 // may cost much: a dear policy must not keep another one from being asked.
 func (j *judge) askCheapestFirst(candidates []candidate) {
-	j.spent, j.outcomes = 0, map[question]outcome{}
+	j.spent, j.overspent, j.outcomes = 0, false, map[question]outcome{}
 	cheapest := slices.Clone(candidates)
 	slices.SortStableFunc(cheapest, func(a, b candidate) int { return cmp.Compare(a.most(), b.most()) })
 	for _, c := range cheapest {

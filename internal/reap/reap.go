@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lapse-dev/lapse/internal/binding"
@@ -36,7 +38,7 @@ const (
 type RoleBindings interface {
 	// List returns a page of them; from is what the page before says of where it goes on.
 	List(ctx context.Context, limit int64, from string) (*rbacv1.RoleBindingList, error)
-	// Delete deletes one, and fails with a conflict if its UID is another.
+	// Delete deletes one in the background, and fails with a conflict if its UID is another.
 	Delete(ctx context.Context, namespace, name string, uid types.UID) error
 }
 
@@ -147,14 +149,21 @@ func (r Reaper) end(ctx context.Context, b Binding) error {
 		return nil // it went by itself; another one may have its name
 	case err != nil:
 		return fmt.Errorf("access goes on, the deletion failed: %w", err)
-	case len(b.finalizers) > 0:
-		return pinned(b)
+	case pinned(b.finalizers):
+		return stays(b)
 	default:
 		return nil
 	}
 }
 
-func pinned(b Binding) error {
+// pinned says whether something keeps an object that is deleted in the background.
+func pinned(finalizers []string) bool {
+	return slices.ContainsFunc(finalizers, func(f string) bool {
+		return f != metav1.FinalizerDeleteDependents && f != metav1.FinalizerOrphanDependents
+	})
+}
+
+func stays(b Binding) error {
 	return errors.New("access goes on, finalizers keep the object: " + strings.Join(b.finalizers, ", ") +
 		fmt.Sprintf("; take the subjects off with: kubectl patch rolebinding -n %s %s --type=merge -p '{\"subjects\":null}'", b.Namespace, b.Name))
 }

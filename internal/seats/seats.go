@@ -38,7 +38,9 @@ type Options struct {
 	// Quick seats are for all attempts. Slow ones are for those that took longer than
 	// SlowAfter, which go on there, and for what else begins in their namespaces meanwhile.
 	Quick, Slow int
-	SlowAfter   time.Duration
+	// Rest is how many of the slow ones are for what is not urgent.
+	Rest      int
+	SlowAfter time.Duration
 	// Urgent says whether access goes on until an object is looked at.
 	Urgent func(context.Context, ctrl.Request) bool
 }
@@ -54,7 +56,7 @@ type Seated struct {
 
 	mu   sync.Mutex
 	slow map[share]int
-	// turnedAway are namespaces in which an attempt found no slow seat.
+	// turnedAway are shares of which an attempt found no slow seat.
 	turnedAway *utilcache.Expiring
 }
 
@@ -83,9 +85,9 @@ func (s *Seated) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, 
 	}
 	a := &attempt{of: s}
 	defer a.leave()
-	if s.isSlow(key.Namespace) {
-		if who := s.shareOf(ctx, key); !a.move(who) {
-			return s.later(who), nil
+	if who, slow := s.isSlow(ctx, key); slow {
+		if !a.move(who) {
+			return who.later(), nil
 		}
 	} else {
 		moving := s.Clock.AfterFunc(s.SlowAfter, func() { s.moveOrCancel(ctx, cancel, key, a) })
@@ -93,7 +95,9 @@ func (s *Seated) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, 
 	}
 	result, err := s.reconciler.Reconcile(ctx, key)
 	if err != nil && errors.Is(context.Cause(ctx), errNoSeat) {
-		return s.later(s.shareOf(ctx, key)), nil
+		who := s.shareOf(ctx, key)
+		s.turnedAway.Set(who, nil, turnedAwayFor)
+		return who.later(), nil
 	}
 	return result, err
 }
@@ -103,10 +107,10 @@ var errNoSeat = errors.New("there is no slow seat for it")
 
 func (s *Seated) moveOrCancel(ctx context.Context, cancel context.CancelCauseFunc, key ctrl.Request, a *attempt) {
 	moved := a.move(s.shareOf(ctx, key))
-	log.FromContext(ctx).Info("the API server is slow in this namespace; look for a webhook that does not answer", "after", s.SlowAfter.String(), "goesOn", moved)
 	if !moved {
 		cancel(errNoSeat)
 	}
+	log.FromContext(ctx).Info("the API server is slow in this namespace; look for a webhook that does not answer", "after", s.SlowAfter.String(), "goesOn", moved)
 }
 
 func (s *Seated) shareOf(ctx context.Context, key ctrl.Request) share {
@@ -114,8 +118,7 @@ func (s *Seated) shareOf(ctx context.Context, key ctrl.Request) share {
 }
 
 // later is for what found no slow seat.
-func (s *Seated) later(who share) ctrl.Result {
-	s.turnedAway.Set(who.namespace, nil, turnedAwayFor)
+func (who share) later() ctrl.Result {
 	retry := otherRetry
 	if who.urgent {
 		retry = urgentRetry
@@ -123,25 +126,39 @@ func (s *Seated) later(who share) ctrl.Result {
 	return ctrl.Result{RequeueAfter: wait.Jitter(retry, retrySpread)}
 }
 
-// isSlow says whether an attempt in the namespace is on a slow seat, or found none.
-func (s *Seated) isSlow(namespace string) bool {
-	if _, turned := s.turnedAway.Get(namespace); turned {
+// isSlow says whether attempts like this one are on slow seats, or found none lately. What
+// is urgent does not go by what is not.
+func (s *Seated) isSlow(ctx context.Context, key ctrl.Request) (who share, slow bool) {
+	urgent, rest := share{key.Namespace, true}, share{key.Namespace, false}
+	bySeats, byRest := s.slowly(urgent), s.slowly(rest)
+	if !bySeats && !byRest {
+		return share{}, false
+	}
+	who = s.shareOf(ctx, key)
+	return who, bySeats || !who.urgent
+}
+
+func (s *Seated) slowly(who share) bool {
+	if _, turned := s.turnedAway.Get(who); turned {
 		return true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.slow[share{namespace, true}]+s.slow[share{namespace, false}] > 0
+	return s.slow[who] > 0
 }
 
-// room says whether there is a slow seat for a share. A share has at most half of what the
-// others leave free, and the last quarter of all is for what is urgent.
+// room says whether there is a slow seat for a share, which has at most half of what the
+// others leave free.
 func (s *Seated) room(who share) bool {
-	free := s.Slow
-	if !who.urgent {
-		free -= s.Slow / 4
-	}
-	for _, n := range s.slow {
+	free, rest := s.Slow, s.Rest
+	for other, n := range s.slow {
 		free -= n
+		if !other.urgent {
+			rest -= n
+		}
+	}
+	if !who.urgent {
+		free = min(free, rest)
 	}
 	return s.slow[who] < free
 }
@@ -151,7 +168,7 @@ type attempt struct {
 	of *Seated
 	// slow is the share that its seat belongs to; nil if that is a quick one.
 	slow *share
-	over    bool
+	over bool
 }
 
 // move gives the quick seat back for a slow one, and says whether there was one.

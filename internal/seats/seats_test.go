@@ -34,7 +34,7 @@ func newRoom(t *testing.T, quick, slow int) *room {
 		return ctrl.Result{}, ctx.Err()
 	})
 	r.Seated = New(hang, Options{
-		Clock: r.clock, Quick: quick, Slow: slow, SlowAfter: time.Second,
+		Clock: r.clock, Quick: quick, Slow: slow, Rest: slow - slow/4, SlowAfter: time.Second,
 		Urgent: func(_ context.Context, key ctrl.Request) bool { return key.Name == "urgent" },
 	})
 	return r
@@ -114,9 +114,22 @@ func TestANamespaceThatHangsLeavesAsManySlowSeatsAsItTakes(t *testing.T) {
 	r.clock.Step(time.Second)
 	r.begin(3, "a", "urgent")
 	r.none("a", "urgent", urgentRetry)
-	r.begin(1, "a", "other") // which has a share of its own, but none of the last quarter
+	r.begin(2, "a", "other") // which has a share of its own
 	r.none("a", "other", otherRetry)
-	r.end(5)
+	r.end(6)
+}
+
+func TestWhatIsNotUrgentTakesNotTheLastSlowSeats(t *testing.T) {
+	r := newRoom(t, 8, 8)
+	for _, namespace := range []string{"a", "b", "c"} {
+		r.begin(1, namespace, "other")
+	}
+	r.clock.Step(time.Second)
+	r.begin(1, "a", "other")
+	r.begin(1, "b", "other")
+	r.none("c", "other", otherRetry) // five of six are taken, and two more are for what is urgent
+	r.begin(1, "c", "urgent")
+	r.end(6)
 }
 
 func TestWhatFindsNoSlowSeatIsBrokenOffAndComesAgain(t *testing.T) {
@@ -131,7 +144,20 @@ func TestWhatFindsNoSlowSeatIsBrokenOffAndComesAgain(t *testing.T) {
 		t.Errorf("quick seats that nobody gave back: %d", len(r.quick))
 	}
 	r.none("b", "urgent", urgentRetry) // which takes no quick seat in vain
-	r.clock.Step(turnedAwayFor + 1)
+	r.clock.Step(turnedAwayFor / 2)
+	r.none("b", "urgent", urgentRetry)
+	r.clock.Step(turnedAwayFor/2 + 1) // what was not tried puts nothing off
 	r.begin(1, "b", "urgent")
+	r.end(2)
+}
+
+func TestWhatIsUrgentDoesNotGoByWhatIsNot(t *testing.T) {
+	r := newRoom(t, 1, 4)
+	r.begin(1, "a", "other")
+	r.clock.Step(time.Second)
+	r.begin(1, "a", "urgent")
+	if !r.Busy() || len(r.slow) != 1 {
+		t.Errorf("it has no quick seat: slow %v", r.slow)
+	}
 	r.end(2)
 }

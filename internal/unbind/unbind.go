@@ -13,6 +13,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -69,7 +70,7 @@ func (u Unbinder) Remove(ctx context.Context, seen *rbacv1.RoleBinding) (left *r
 	if len(seen.Finalizers) == 0 {
 		// With the resource version matched there is still no finalizer: this
 		// deletion is whole, and needs no second look.
-		err := u.Writer.Delete(ctx, seen, client.Preconditions{UID: &seen.UID, ResourceVersion: &seen.ResourceVersion})
+		err := u.Writer.Delete(ctx, seen, client.Preconditions{UID: &seen.UID, ResourceVersion: &seen.ResourceVersion}, inBackground)
 		if err == nil || apierrors.IsNotFound(err) {
 			return nil, nil
 		}
@@ -145,8 +146,12 @@ func (u Unbinder) Empty(ctx context.Context, seen *rbacv1.RoleBinding) error {
 	return nil
 }
 
+// inBackground has the API server drop the finalizers of its garbage collector: somebody may
+// have deleted the object in the foreground, and made something that keeps it.
+const inBackground = client.PropagationPolicy(metav1.DeletePropagationBackground)
+
 func (u Unbinder) deleteByUID(ctx context.Context, seen *rbacv1.RoleBinding) error {
-	err := u.Writer.Delete(ctx, seen, client.Preconditions{UID: &seen.UID})
+	err := u.Writer.Delete(ctx, seen, client.Preconditions{UID: &seen.UID}, inBackground)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("deleting RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
 	}

@@ -88,6 +88,12 @@ var _ = Describe("The story of access", func() {
 		Expect(denied.code).To(Equal(codeOK), denied.stderr)
 		Expect(denied.stderr).To(ContainSubstring(name + `: Denied: denied by "dave": "not during the freeze"`))
 		Expect(alice.must(ctx, "why", name)).To(ContainSubstring(`denied by "dave": "not during the freeze"`))
+		Expect(alice.lapse(ctx, "return", name).stderr).To(ContainSubstring(name + " stays as a record, since a person denied it"))
+	}, SpecTimeout(time.Minute))
+
+	It("is forgotten on demand of who asked, when no policy allowed it", func(ctx SpecContext) {
+		name := alice.asks(ctx, "edit", "--for", "20h", "--reason", "INC-1: too long")
+		Eventually(func() string { return alice.must(ctx, "get", name) }).WithContext(ctx).Should(ContainSubstring("Denied"))
 		Expect(abby.lapse(ctx, "return", name).stderr).To(ContainSubstring(name + " is not yours (abby)"))
 		forgotten := alice.lapse(ctx, "return", name)
 		Expect(forgotten.code).To(Equal(codeOK), forgotten.stderr)

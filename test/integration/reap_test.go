@@ -236,6 +236,9 @@ var _ = Describe("What the reaper ended", func() {
 		newPolicy(ctx, policyFor(ns))
 		h := newHarness()
 		req := h.granted(ctx, user("alice"), requestIn(ns))
+		// No collector runs here, and in a cluster it may have to wait for what somebody made.
+		Expect(admin.Delete(ctx, bindingOf(ctx, req), client.PropagationPolicy(metav1.DeletePropagationForeground))).To(Succeed())
+		Expect(bindingOf(ctx, req).Finalizers).To(Equal([]string{metav1.FinalizerDeleteDependents}))
 		config, err := plane.ServiceAccountConfig(ctx, operator.Namespace, reaperAccount)
 		Expect(err).NotTo(HaveOccurred())
 		r, err := ending.NewReaper(config, clock.RealClock{}, 24*time.Hour)
