@@ -140,24 +140,18 @@ func (p *plugin) outcome(ctx context.Context, c *cluster, before *v1alpha1.Acces
 	defer cancel()
 	there := false
 	for seen := range p.only(waiting, c, before) {
-		if seen.last {
-			return seen.err
-		}
 		same := seen.req != nil && seen.req.UID == before.UID
 		there = there || same
-		if same && seen.kind == watch.Deleted || seen.kind == watch.Bookmark && !there {
+		switch {
+		case seen.last:
+			return seen.err
+		case same && seen.kind == watch.Deleted, seen.kind == watch.Bookmark && !there:
 			p.say("%s is deleted", before.Name)
 			return nil
+		case same && seen.req.ResourceVersion != before.ResourceVersion:
+			p.say("%s", p.resultText(seen.req))
+			return nil
 		}
-		if !same || seen.req.ResourceVersion == before.ResourceVersion {
-			continue
-		}
-		if seen.req.Status.State == v1alpha1.StateActive {
-			p.say("%s", p.grantedText(seen.req))
-		} else {
-			p.say("%s", standText(seen.req))
-		}
-		return nil
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -165,4 +159,11 @@ func (p *plugin) outcome(ctx context.Context, c *cluster, before *v1alpha1.Acces
 	p.say("%s did not change within %s: your word does not count for its policy, or the operator is away; see kubectl lapse why %s -n %s",
 		before.Name, text.Duration(settledWithin), before.Name, before.Namespace)
 	return nil
+}
+
+func (p *plugin) resultText(req *v1alpha1.AccessRequest) string {
+	if req.Status.State == v1alpha1.StateActive {
+		return p.grantedText(req)
+	}
+	return standText(req)
 }

@@ -61,7 +61,7 @@ func setup(mgr ctrl.Manager, r *reconciler, seated *seats.Seated, due chan event
 			WatchesRawSource(source.Kind(mgr.GetCache(), client.Object(&rbacv1.RoleBinding{}), r.atDeadline())).
 			WatchesRawSource(source.Channel(due, handler.Funcs{GenericFunc: func(_ context.Context, e event.GenericEvent, q seats.Queue) { enqueue(e.Object, 0, endPriority, q) }})).
 			WithOptions(controller.Options{
-				MaxConcurrentReconciles: seated.Workers(), ReconciliationTimeout: endTimeout,
+				MaxConcurrentReconciles: seated.Workers(), ReconciliationTimeout: endTimeout, NewQueue: seated.NewQueue,
 				RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, endRetry),
 			}).
 			Complete(seated),

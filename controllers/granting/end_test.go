@@ -40,7 +40,8 @@ func TestOnlyAnEndByTheDeadlineIsLeftToEndingAndNotForLong(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := binding.New(terms, v1alpha1.Grant{GrantedAt: metav1.NewTime(end.Add(-time.Hour)), ExpiresAt: metav1.NewTime(end)})
-			b.Name, b.CreationTimestamp, b.Subjects = v1alpha1.BindingPrefix+"debug-6f1c2d3e", metav1.NewTime(end.Add(-time.Hour)), []rbacv1.Subject{{Name: "alice"}}
+			b.Name, b.CreationTimestamp = v1alpha1.BindingPrefix+"debug-6f1c2d3e", metav1.NewTime(end.Add(-time.Hour))
+			b.Subjects = []rbacv1.Subject{{Name: "alice"}}
 			if tc.change != nil {
 				tc.change(b)
 			}

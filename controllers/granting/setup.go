@@ -35,7 +35,7 @@ import (
 
 const (
 	// quick and slow are the seats of attempts at requests, see internal/seats.
-	quick = 16
+	quick = 8
 	slow  = 16
 	// slowAfter is how long an attempt at a request takes that goes on on a slow seat: a
 	// second look and a deletion fit into it.
@@ -152,7 +152,7 @@ func setupRequests(mgr ctrl.Manager, r *RequestReconciler, inForce <-chan event.
 		Watches(&rbacv1.Role{}, ahead(always, r.holdersOf(v1alpha1.RoleKind)), builder.OnlyMetadata).
 		WatchesRawSource(source.Channel(inForce, handler.EnqueueRequestsFromMapFunc(r.undecidedRequests))).
 		WithOptions(controller.Options{
-			MaxConcurrentReconciles: seated.Workers(), ReconciliationTimeout: lookTimeout,
+			MaxConcurrentReconciles: seated.Workers(), ReconciliationTimeout: lookTimeout, NewQueue: seated.NewQueue,
 			RateLimiter: retries{workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, 30*time.Second), r.client},
 		}).
 		Complete(seated)

@@ -95,9 +95,9 @@ func (t *turns) priority(obj client.Object) *int {
 		return &turn
 	case waiting:
 		return &judgedAgain
-	default:
-		return nil
+	case neverHeld, notCounted:
 	}
+	return nil
 }
 
 // of is how many of the requests of who made this one stand so, as far as the informer

@@ -101,6 +101,11 @@ func undecided(now time.Time, req v1alpha1.Request, judge Judge, seen Observed) 
 			return refuse(v1alpha1.ReasonDenied, "denied by "+said(no), d.Policy), nil
 		}
 	}
+	return judged(now, req, d, seen)
+}
+
+// judged does what policies say of a request that nobody denied.
+func judged(now time.Time, req v1alpha1.Request, d policy.Decision, seen Observed) (Step, error) {
 	switch d.Verdict {
 	case policy.Allowed:
 		return allowed(now, req, d, seen), nil

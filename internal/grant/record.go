@@ -4,6 +4,7 @@
 package grant
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -64,6 +65,8 @@ func Surplus(all []*v1alpha1.AccessRequest) []*v1alpha1.AccessRequest {
 	if len(all) <= MaxRefused {
 		return nil
 	}
-	byEnd := slices.SortedFunc(slices.Values(all), func(a, b *v1alpha1.AccessRequest) int { return endOf(a).Compare(endOf(b)) })
+	byEnd := slices.SortedFunc(slices.Values(all), func(a, b *v1alpha1.AccessRequest) int {
+		return cmp.Or(endOf(a).Compare(endOf(b)), cmp.Compare(a.UID, b.UID))
+	})
 	return byEnd[:len(byEnd)-MaxRefused]
 }

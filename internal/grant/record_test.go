@@ -30,10 +30,14 @@ func TestWhatNeverHeldAnythingStaysForADay(t *testing.T) {
 	tracked := refusedAt(noon)
 	tracked.Labels = map[string]string{gitOpsMarks[0]: "x"}
 	check(t, next(t, noon.Add(refusedRetention), tracked, allows, seen), Nothing, "", "")
-	for retention, want := range map[time.Duration]Action{0: Nothing, time.Hour: Forget} {
-		step, err := Next(noon.Add(time.Hour), refusedAt(noon), judge(allows), seen, Settings{MaxDuration: time.Hour, Retention: retention})
-		if err != nil || step.Action != want {
-			t.Errorf("retention %s: %s, %v, want %s", retention, step.Action, err, want)
+	for _, tc := range []struct {
+		retention time.Duration
+		want      Action
+	}{{0, Nothing}, {time.Hour, Forget}} {
+		set := Settings{MaxDuration: time.Hour, Retention: tc.retention}
+		step, err := Next(noon.Add(time.Hour), refusedAt(noon), judge(allows), seen, set)
+		if err != nil || step.Action != tc.want {
+			t.Errorf("retention %s: %s, %v, want %s", tc.retention, step.Action, err, tc.want)
 		}
 	}
 }
@@ -62,7 +66,7 @@ func TestARefusedRequestGoesWhenItsAuthorGivesItBack(t *testing.T) {
 }
 
 func TestSurplusAreTheOldest(t *testing.T) {
-	var all []*v1alpha1.AccessRequest
+	all := make([]*v1alpha1.AccessRequest, 0, MaxRefused+2)
 	for i := range MaxRefused + 2 {
 		req := refusedAt(noon.Add(time.Duration((i*7)%(MaxRefused+2)) * time.Second))
 		req.Name = fmt.Sprint((i * 7) % (MaxRefused + 2))

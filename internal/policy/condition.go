@@ -24,15 +24,15 @@ const (
 	// maxCompileError bounds, in bytes, what is said of an expression that does not
 	// compile.
 	maxCompileError = 512
-	// conditionCost is what one condition may cost, in CEL's units: about a hundredth of a
+	// conditionCost is what one condition may cost, in CEL's units: some thousandths of a
 	// second.
-	conditionCost = 200_000
+	conditionCost = 5_000
 	// judgementCost is what the conditions of all policies may cost for one request: a few
 	// hundredths of a second. Whoever may write one policy may write many.
-	judgementCost = 600_000
+	judgementCost = 10_000
 	// clearlyTooMuch is an estimate that is refused: what is less may be estimated too high,
 	// and is bounded when it is run.
-	clearlyTooMuch = 5 * conditionCost
+	clearlyTooMuch = 20 * conditionCost
 	// unknownCost is a cost that is made of what has no bound. It is bounded when it is run.
 	unknownCost = 1 << 50
 )

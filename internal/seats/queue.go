@@ -4,6 +4,8 @@
 package seats
 
 import (
+	"sync"
+
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -20,3 +22,45 @@ func Enqueue(q Queue, o priorityqueue.AddOpts, key reconcile.Request) {
 	}
 	q.AddAfter(key, o.After)
 }
+
+// NewQueue is for controller.Options. A worker takes an object only when there is a quick
+// seat for it: one that took it before would keep what is more urgent waiting by then.
+func (s *Seated) NewQueue(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) Queue {
+	q := priorityqueue.New(name, func(o *priorityqueue.Opts[reconcile.Request]) { o.RateLimiter = limiter })
+	return &seatedQueue{PriorityQueue: q, seated: s, closed: make(chan struct{})}
+}
+
+type seatedQueue struct {
+	priorityqueue.PriorityQueue[reconcile.Request]
+	seated *Seated
+	once   sync.Once
+	closed chan struct{}
+}
+
+// GetWithPriority waits for a quick seat and then for an object.
+func (q *seatedQueue) GetWithPriority() (key reconcile.Request, priority int, shutdown bool) {
+	select {
+	case q.seated.quick <- struct{}{}:
+	case <-q.closed:
+		return key, 0, true
+	}
+	if key, priority, shutdown = q.PriorityQueue.GetWithPriority(); shutdown {
+		<-q.seated.quick
+	}
+	return key, priority, shutdown
+}
+
+// Get is the same.
+func (q *seatedQueue) Get() (key reconcile.Request, shutdown bool) {
+	key, _, shutdown = q.GetWithPriority()
+	return key, shutdown
+}
+
+// ShutDown ends all waiting.
+func (q *seatedQueue) ShutDown() {
+	q.once.Do(func() { close(q.closed) })
+	q.PriorityQueue.ShutDown()
+}
+
+// ShutDownWithDrain is the same.
+func (q *seatedQueue) ShutDownWithDrain() { q.ShutDown() }

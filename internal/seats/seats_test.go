@@ -9,8 +9,11 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/workqueue"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
@@ -19,14 +22,17 @@ type room struct {
 	*testing.T
 	*Seated
 	clock          *clocktesting.FakeClock
-	started, ended chan error
-	letGo          chan struct{}
+	ended          chan error
+	started, letGo chan struct{}
 }
 
 func newRoom(t *testing.T, quick, slow int) *room {
-	r := &room{T: t, clock: clocktesting.NewFakeClock(time.Now()), started: make(chan error), ended: make(chan error), letGo: make(chan struct{})}
+	r := &room{
+		T: t, clock: clocktesting.NewFakeClock(time.Now()),
+		started: make(chan struct{}), ended: make(chan error), letGo: make(chan struct{}),
+	}
 	hang := reconcile.Func(func(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
-		r.started <- nil
+		r.started <- struct{}{}
 		select {
 		case <-r.letGo:
 		case <-ctx.Done():
@@ -41,6 +47,7 @@ func newRoom(t *testing.T, quick, slow int) *room {
 }
 
 func (r *room) look(namespace, name string) (ctrl.Result, error) {
+	r.quick <- struct{}{}
 	return r.Reconcile(r.Context(), ctrl.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}})
 }
 
@@ -160,4 +167,42 @@ func TestWhatIsUrgentDoesNotGoByWhatIsNot(t *testing.T) {
 		t.Errorf("it has no quick seat: slow %v", r.slow)
 	}
 	r.end(2)
+}
+
+func TestAWorkerTakesWhatIsMostUrgentWhenThereIsASeatForIt(t *testing.T) {
+	s := New(nil, Options{Clock: clocktesting.NewFakeClock(time.Now()), Quick: 1})
+	q := s.NewQueue("test", workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	add := func(name string, priority int) {
+		Enqueue(q, priorityqueue.AddOpts{Priority: &priority}, reconcile.Request{NamespacedName: types.NamespacedName{Name: name}})
+	}
+	taken := make(chan string)
+	take := func() {
+		key, shutdown := q.Get()
+		if shutdown {
+			key.Name = "over"
+		}
+		taken <- key.Name
+	}
+	add("first", 0)
+	go take()
+	if got := <-taken; got != "first" {
+		t.Errorf("took %s first", got)
+	}
+	add("second", 0)
+	go take() // there is no seat
+	add("urgent", 1)
+	if err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
+		return q.Len() == 2, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	<-s.quick
+	if got := <-taken; got != "urgent" {
+		t.Errorf("took %s when there was a seat", got)
+	}
+	go take()
+	q.ShutDown()
+	if got := <-taken; got != "over" {
+		t.Errorf("took %s of a queue that is over", got)
+	}
 }

@@ -135,14 +135,13 @@ func TestTheOldestOfTooManyIsClosed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCrowd(3)
-			var conns []net.Conn
-			for _, from := range tc.from {
-				conns = append(conns, connect(t, from))
-				c.state(conns[len(conns)-1], http.StateNew)
+			conns, got := make([]net.Conn, len(tc.from)), make([]bool, len(tc.from))
+			for i, from := range tc.from {
+				conns[i] = connect(t, from)
+				c.state(conns[i], http.StateNew)
 			}
-			var got []bool
-			for _, conn := range conns {
-				got = append(got, closed(conn))
+			for i, conn := range conns {
+				got[i] = closed(conn)
 				c.state(conn, http.StateClosed)
 			}
 			if fmt.Sprint(got) != tc.want {

@@ -6,6 +6,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"syscall"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -32,11 +33,13 @@ var _ = Describe("Beside somebody who makes many requests", func() {
 	It("whoever makes one is answered before them", func(ctx SpecContext) {
 		const many = 600
 		mallory := operator.NewUser(GinkgoTB(), plane, "mallory", "askers")
-		// They are there when the operator comes, all of them undecided.
+		m := startManager(ctx)
+		// They are there before it can look at one.
+		Expect(m.Signal(syscall.SIGSTOP)).To(Succeed())
 		askMany(ctx, mallory, many, func(i int) builders.RequestBuilder { return refusable(ns, i) })
 		asked := builders.Request("asked").In(ns).ForClusterRole("reader").Lasting(time.Hour).Build()
 		Expect(alice.Create(ctx, asked)).To(Succeed())
-		startManager(ctx)
+		Expect(m.Signal(syscall.SIGCONT)).To(Succeed())
 		eventually(ctx, asked, v1alpha1.ReasonGranted)
 		undecided := inState(ctx, ns, "")
 		Expect(undecided).To(BeNumerically(">", many/2), "most of the others wait when alice has her answer")
@@ -69,16 +72,17 @@ var _ = Describe("Beside somebody who makes many requests", func() {
 
 	It("whoever was refused can have that forgotten, and nobody else can", func(ctx SpecContext) {
 		startManager(ctx)
-		req := refusable(ns, 1).Build()
-		Expect(alice.Create(ctx, req)).To(Succeed())
-		eventually(ctx, req, v1alpha1.ReasonNoMatchingPolicy)
 		mallory := operator.NewUser(GinkgoTB(), plane, "mallory", "askers")
-		Expect(mallory.Create(ctx, builders.Decision("by-mallory", req, v1alpha1.VerdictRevoke))).To(Succeed())
-		Consistently(func() error { return admin.Get(ctx, client.ObjectKeyFromObject(req), req) }, 2*time.Second).
-			WithContext(ctx).Should(Succeed())
-		Expect(alice.Create(ctx, builders.Decision("by-alice-herself", req, v1alpha1.VerdictRevoke))).To(Succeed())
-		Eventually(func() bool { return apierrors.IsNotFound(admin.Get(ctx, client.ObjectKeyFromObject(req), req)) }).
+		kept, gone := refusable(ns, 1).Build(), refusable(ns, 2).Build()
+		for _, req := range []*v1alpha1.AccessRequest{kept, gone} {
+			Expect(alice.Create(ctx, req)).To(Succeed())
+			eventually(ctx, req, v1alpha1.ReasonNoMatchingPolicy)
+		}
+		Expect(mallory.Create(ctx, builders.Decision("by-mallory", kept, v1alpha1.VerdictRevoke))).To(Succeed())
+		Expect(alice.Create(ctx, builders.Decision("by-alice", gone, v1alpha1.VerdictRevoke))).To(Succeed())
+		Eventually(func() bool { return apierrors.IsNotFound(admin.Get(ctx, client.ObjectKeyFromObject(gone), gone)) }).
 			WithContext(ctx).Should(BeTrue())
+		Expect(admin.Get(ctx, client.ObjectKeyFromObject(kept), kept)).To(Succeed())
 	})
 })
 
