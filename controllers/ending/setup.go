@@ -32,7 +32,7 @@ const (
 	// replicas all of them fit into the priority level of config/flowcontrol.
 	slow = 32
 	// slowAfter is how long an attempt takes that goes on on a slow seat.
-	slowAfter = 250 * time.Millisecond
+	slowAfter = 500 * time.Millisecond
 	// endTimeout bounds an attempt to end access: the API server gives a write 34 s, with
 	// all webhooks.
 	endTimeout = 36 * time.Second

@@ -42,13 +42,18 @@ var _ = Describe("Beside strangers who fill the operator's ports with requests t
 		for i := range strangers {
 			group.Go(func() { strange(stormCtx, i, m.ProbeAddress(), metrics) })
 		}
-		most, probes := before, 0
+		most, probes, failed, inARow := before, 0, 0, 0
 		for stormCtx.Err() == nil {
 			now, err := m.Memory()
 			Expect(err).NotTo(HaveOccurred())
 			most = max(most, now)
-			Expect(healthy(ctx, m)).To(Succeed(), "the kubelet would restart it")
 			probes++
+			if err := healthy(ctx, m); err == nil {
+				inARow = 0
+			} else {
+				failed, inARow = failed+1, inARow+1
+				Expect(inARow).To(BeNumerically("<", failureThreshold), "the kubelet would restart it: %v", err)
+			}
 			until(ctx, time.Now().Add(200*time.Millisecond))
 		}
 		group.Wait()
@@ -57,11 +62,14 @@ var _ = Describe("Beside strangers who fill the operator's ports with requests t
 		s.converge(ctx)
 		s.judge(ctx, row{
 			sweep: "strangers on its ports", runs: n,
-			note: fmt.Sprintf("%d strangers: %d MB more, %d probes answered", strangers, grown, probes),
+			note: fmt.Sprintf("%d strangers: %d MB more, %d of %d probes not answered", strangers, grown, failed, probes),
 		})
 		Expect(grown).To(BeNumerically("<", 50))
 	}, SpecTimeout(5*time.Minute))
 })
+
+// failureThreshold is how many probes in a row the kubelet lets fail, by default.
+const failureThreshold = 3
 
 // strange sends half requests until the context ends: every second stranger to the metrics,
 // the others to the probes; and of both, every second one more than is read of a header.
