@@ -69,14 +69,11 @@ func (o *returnOptions) run(ctx context.Context, name string) error {
 	switch {
 	case err != nil:
 		return err
-	case req.Status.State.Final() && req.Status.State != v1alpha1.StateDenied:
+	case req.Status.State.Final() && (req.Status.State != v1alpha1.StateDenied || !grant.Forgettable(req)):
 		return fmt.Errorf("%s is over already: %s: %s", req.Name, stateText(req), messageOf(req))
 	case !policy.Involved(req, me):
 		return fmt.Errorf("%s is not yours (%s) to give back: %s asked for it; to take it away, if you may: kubectl lapse revoke %s -n %s --reason \"why\"",
 			req.Name, me.Username, requesterOf(req), req.Name, req.Namespace)
-	}
-	if err := o.mayGo(ctx, c, req); err != nil {
-		return err
 	}
 	return o.decide(ctx, c, req, me, v1alpha1.VerdictRevoke, o.comment, o.output)
 }
@@ -134,16 +131,4 @@ func (o *returnOptions) askWhich(held []*v1alpha1.AccessRequest) (*v1alpha1.Acce
 		return nil, errors.New("nothing was given back: that is none of the numbers")
 	}
 	return held[n-1], nil
-}
-
-// mayGo says why a request that was refused stays nevertheless.
-func (o *returnOptions) mayGo(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest) error {
-	if req.Status.State != v1alpha1.StateDenied {
-		return nil
-	}
-	decisions, err := decisionsOn(ctx, c, req)
-	if err == nil && !grant.Forgettable(req, decisions) {
-		err = fmt.Errorf("%s stays as a record, since a person denied it: %s", req.Name, messageOf(req))
-	}
-	return err
 }

@@ -133,9 +133,10 @@ func (r *RequestReconciler) observe(ctx context.Context, reader client.Reader, r
 	return seen, err
 }
 
-func decisionsOn(ctx context.Context, reader client.Reader, req *v1alpha1.AccessRequest) ([]v1alpha1.AccessDecision, error) {
+func decisionsOn(ctx context.Context, reader client.Reader, req *v1alpha1.AccessRequest, opts ...client.ListOption) ([]v1alpha1.AccessDecision, error) {
 	list := &v1alpha1.AccessDecisionList{}
-	if err := reader.List(ctx, list, client.InNamespace(req.Namespace), client.MatchingFields{requestUIDField: string(req.UID)}); err != nil {
+	opts = append(opts, client.InNamespace(req.Namespace), client.MatchingFields{requestUIDField: string(req.UID)})
+	if err := reader.List(ctx, list, opts...); err != nil {
 		return nil, fmt.Errorf("listing decisions: %w", err)
 	}
 	return list.Items, nil

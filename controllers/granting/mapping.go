@@ -84,7 +84,7 @@ func (r *RequestReconciler) byDecision() handler.EventHandler {
 			return nil // it is queued when it is seen
 		case isNo(d) && (held(req) || r.bound(req)):
 			return &endFirst
-		case policy.Involved(req, d.Spec.Reviewer):
+		case standingOf(req) == unanswered, policy.Involved(req, d.Spec.Reviewer):
 			return r.turns.priority(req)
 		default:
 			return nil

@@ -153,15 +153,7 @@ func (r *RequestReconciler) forgetSurplus(ctx context.Context, req *v1alpha1.Acc
 			return fmt.Errorf("listing requests that were refused: %w", err)
 		}
 		for i := range list.Items {
-			other := &list.Items[i]
-			if requesterOf(other) != requesterOf(req) {
-				continue
-			}
-			decisions, err := decisionsOn(ctx, r.client, other)
-			if err != nil {
-				return err
-			}
-			if grant.Forgettable(other, decisions) {
+			if other := &list.Items[i]; requesterOf(other) == requesterOf(req) && grant.Forgettable(other) {
 				his = append(his, other)
 			}
 		}

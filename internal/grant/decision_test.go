@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/test/builders"
 )
 
@@ -64,6 +65,27 @@ func TestADenyCountsUnderThePolicyThatTheRequestWaitedFor(t *testing.T) {
 	step, err := Next(noon, req, asked(&n),
 		Observed{Admission: inForce, Decisions: []v1alpha1.AccessDecision{decided("carol", v1alpha1.VerdictDeny)}}, settings)
 	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, step, Nothing, v1alpha1.StateDenied, v1alpha1.ReasonDenied)
+}
+
+func TestARequestOfWhichNotAllPoliciesWereAskedWaitsForItsOwn(t *testing.T) {
+	req := request()
+	req.Status.Policy = &v1alpha1.PolicyReference{Name: "p1"}
+	var n int
+	j := asked(&n)
+	j.Decide = func() (policy.Decision, error) { return policy.Decision{Verdict: policy.TooCostly}, nil }
+	step, err := Next(noon, req, j, Observed{Admission: inForce}, settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, step, Nothing, v1alpha1.StateFailed, v1alpha1.ReasonConditionsTooCostly)
+	if step.Outcome.Policy == nil || step.Outcome.Policy.Name != "p1" {
+		t.Errorf("it is under policy %v", step.Outcome.Policy)
+	}
+	no := []v1alpha1.AccessDecision{decided("carol", v1alpha1.VerdictDeny)}
+	if step, err = Next(noon, req, j, Observed{Admission: inForce, Decisions: no}, settings); err != nil {
 		t.Fatal(err)
 	}
 	check(t, step, Nothing, v1alpha1.StateDenied, v1alpha1.ReasonDenied)

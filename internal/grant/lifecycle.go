@@ -91,6 +91,9 @@ func undecided(now time.Time, req v1alpha1.Request, judge Judge, seen Observed) 
 	if err != nil {
 		return Step{}, err
 	}
+	if d.Verdict == policy.TooCostly {
+		d.Policy = req.RequestStatus().Policy // it waits for that one still
+	}
 	if d.Policy != nil {
 		// Also by those who could deny it under the policy that it waited for before.
 		no, err := firstNo(req, judge, seen.Decisions, d.Policy.Name, policyName(req))
@@ -98,7 +101,7 @@ func undecided(now time.Time, req v1alpha1.Request, judge Judge, seen Observed) 
 			return Step{}, err
 		}
 		if no != nil {
-			return refuse(v1alpha1.ReasonDenied, "denied by "+said(no), d.Policy), nil
+			return refuse(v1alpha1.ReasonDenied, deniedBy+said(no), d.Policy), nil
 		}
 	}
 	return judged(now, req, d, seen)
@@ -112,7 +115,7 @@ func judged(now time.Time, req v1alpha1.Request, d policy.Decision, seen Observe
 	case policy.RoleMissing:
 		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonRoleNotFound, d.Message(), d.Policy), After: now.Add(RetryAfter)}, nil
 	case policy.TooCostly:
-		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonConditionsTooCostly, d.Message(), nil), After: now.Add(RetryAfter)}, nil
+		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonConditionsTooCostly, d.Message(), d.Policy), After: now.Add(RetryAfter)}, nil
 	case policy.NoMatchingPolicy:
 		return refuse(v1alpha1.ReasonNoMatchingPolicy, d.Message(), nil), nil
 	case policy.Denied:

@@ -6,11 +6,13 @@ package grant
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/binding"
-	"github.com/lapse-dev/lapse/internal/policy"
 )
 
 const (
@@ -31,11 +33,11 @@ func final(now time.Time, req v1alpha1.Request, seen Observed, set Settings) Ste
 		return Step{Action: Nothing}
 	case set.Retention <= 0 || tracked(req):
 		return Step{Action: Nothing}
-	case req.RequestStatus().State == v1alpha1.StateDenied && Forgettable(req, seen.Decisions) && returned(req, seen.Decisions) != nil:
+	case req.RequestStatus().State == v1alpha1.StateDenied && Forgettable(req) && returned(req, seen.Decisions) != nil:
 		return Step{Action: Forget} // nobody may delete requests who only may create them
 	}
 	stays := set.Retention
-	if Forgettable(req, seen.Decisions) {
+	if Forgettable(req) {
 		stays = min(stays, refusedRetention)
 	}
 	forget := endOf(req).Add(stays)
@@ -50,13 +52,14 @@ func NeverHeld(req v1alpha1.Request) bool {
 	return req.RequestStatus().State.Final() && req.RequestStatus().Grant == nil
 }
 
-// Forgettable says whether a request is over that never held anything, and no other person
-// has denied. What a person denied stays: made again under its name, it would be judged
-// again.
-func Forgettable(req v1alpha1.Request, decisions []v1alpha1.AccessDecision) bool {
-	return NeverHeld(req) && !slices.ContainsFunc(noes(req, decisions), func(d *v1alpha1.AccessDecision) bool {
-		return !policy.Involved(req, d.Spec.Reviewer)
-	})
+// deniedBy is how the message of a request begins that a person denied, and no other.
+const deniedBy = "denied by "
+
+// Forgettable says whether a request is over that never held anything, and that no person
+// denied. What a person denied stays: made again under its name, it would be judged again.
+func Forgettable(req v1alpha1.Request) bool {
+	ready := meta.FindStatusCondition(req.RequestStatus().Conditions, v1alpha1.ConditionReady)
+	return NeverHeld(req) && ready != nil && !strings.HasPrefix(ready.Message, deniedBy)
 }
 
 // Surplus are the oldest requests beyond MaxRefused, out of all of one requester that can

@@ -52,11 +52,11 @@ func TestARefusedRequestGoesWhenItsAuthorGivesItBack(t *testing.T) {
 	tracked := refusedAt(noon)
 	tracked.Labels = map[string]string{gitOpsMarks[0]: "x"}
 	check(t, next(t, noon, tracked, allows, by("alice")), Nothing, "", "")
-	denied := by("alice")
-	denied.Decisions = append(denied.Decisions, decided("carol", v1alpha1.VerdictDeny))
-	check(t, next(t, noon, refusedAt(noon), allows, denied), Nothing, "", "")
-	check(t, next(t, noon.Add(refusedRetention), refusedAt(noon), allows, denied), Nothing, "", "")
-	check(t, next(t, noon.Add(settings.Retention), refusedAt(noon), allows, denied), Forget, "", "")
+	denied := refusedAt(noon)
+	denied.Status.Conditions[0].Message = deniedBy + `"carol"`
+	check(t, next(t, noon, denied, allows, by("alice")), Nothing, "", "")
+	check(t, next(t, noon.Add(refusedRetention), denied, allows, by("alice")), Nothing, "", "")
+	check(t, next(t, noon.Add(settings.Retention), denied, allows, by("alice")), Forget, "", "")
 	held, _ := active(t)
 	held.Status.State, held.Status.Grant.EndedAt = v1alpha1.StateExpired, &metav1.Time{Time: noon}
 	check(t, next(t, noon, held, allows, by("alice")), Nothing, "", "")

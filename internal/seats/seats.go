@@ -115,6 +115,9 @@ func (s *Seated) begin() *attempt {
 var errNoSeat = errors.New("there is no slow seat for it")
 
 func (s *Seated) moveOrCancel(ctx context.Context, cancel context.CancelCauseFunc, key ctrl.Request, a *attempt) {
+	if ctx.Err() != nil {
+		return // it is over
+	}
 	moved := a.move(s.shareOf(ctx, key))
 	if !moved {
 		cancel(errNoSeat)

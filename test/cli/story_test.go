@@ -88,7 +88,7 @@ var _ = Describe("The story of access", func() {
 		Expect(denied.code).To(Equal(codeOK), denied.stderr)
 		Expect(denied.stderr).To(ContainSubstring(name + `: Denied: denied by "dave": "not during the freeze"`))
 		Expect(alice.must(ctx, "why", name)).To(ContainSubstring(`denied by "dave": "not during the freeze"`))
-		Expect(alice.lapse(ctx, "return", name).stderr).To(ContainSubstring(name + " stays as a record, since a person denied it"))
+		Expect(alice.lapse(ctx, "return", name).stderr).To(ContainSubstring(name + ` is over already: Denied: denied by "dave"`))
 	}, SpecTimeout(time.Minute))
 
 	It("is forgotten on demand of who asked, when no policy allowed it", func(ctx SpecContext) {
