@@ -10,6 +10,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -70,7 +71,7 @@ func setup(mgr ctrl.Manager, r *reconciler, seated *seats.Seated, due chan event
 }
 
 func newSeated(r *reconciler) *seats.Seated {
-	return seats.New(r, seats.Options{Clock: r.clock.Here, Quick: quick, Slow: slow, Rest: slow / 4, SlowAfter: slowAfter, Urgent: r.urgent})
+	return seats.New(r, seats.Options{Clock: clock.RealClock{}, Quick: quick, Slow: slow, Rest: slow / 4, SlowAfter: slowAfter, Urgent: r.urgent})
 }
 
 func enqueue(obj client.Object, after time.Duration, priority int, q seats.Queue) {

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -139,7 +140,7 @@ func index(mgr ctrl.Manager) error {
 }
 
 func setupRequests(mgr ctrl.Manager, r *RequestReconciler, inForce <-chan event.GenericEvent) error {
-	seated := seats.New(r, seats.Options{Clock: r.clock.Here, Quick: quick, Slow: slow, Rest: slow - slow/4, SlowAfter: slowAfter, Urgent: r.urgent})
+	seated := seats.New(r, seats.Options{Clock: clock.RealClock{}, Quick: quick, Slow: slow, Rest: slow - slow/4, SlowAfter: slowAfter, Urgent: r.urgent})
 	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	return ctrl.NewControllerManagedBy(mgr).Named("accessrequest").
 		Watches(&v1alpha1.AccessRequest{}, r.turns.handler()).
