@@ -13,6 +13,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // returned is the decision by which requester or grantee gave the access back; nil
@@ -81,11 +82,11 @@ func noes(req v1alpha1.Request, decisions []v1alpha1.AccessDecision) []*v1alpha1
 
 // said is who decided, and why.
 func said(d *v1alpha1.AccessDecision) string {
-	text := fmt.Sprintf("%q", d.Spec.Reviewer.Username)
+	words := fmt.Sprintf("%q", d.Spec.Reviewer.Username)
 	if d.Spec.Comment != "" {
-		text += fmt.Sprintf(": %q", d.Spec.Comment)
+		words += fmt.Sprintf(": %q", d.Spec.Comment)
 	}
-	return text
+	return text.Printable(words, "")
 }
 
 // endedBy is the outcome when a person ended the access.

@@ -20,7 +20,17 @@ const (
 
 // quote makes a name of somebody's choosing safe to print: bounded, and without
 // control or invisible characters.
-func quote(s string) string { return strconv.Quote(text.Cut(s, maxQuoted)) }
+func quote(s string) string {
+	var b strings.Builder
+	for _, r := range strconv.Quote(text.Cut(s, maxQuoted)) {
+		piece := string(r)
+		if text.Printable(piece, "") != piece { // such as a letter that looks like nothing
+			piece = strings.Trim(strconv.QuoteRuneToASCII(r), "'")
+		}
+		b.WriteString(piece)
+	}
+	return b.String()
+}
 
 // list names the first items, and how many there are besides; "none" when empty.
 func list(items []string) string {
