@@ -123,7 +123,7 @@ func (m *matrix) suite(ctx context.Context, v, suite, logs string) (outcome, err
 	runErr := cmd.Run()
 	o, readErr := read(report)
 	if runErr != nil {
-		return o, fmt.Errorf("%s on Kubernetes %s: %w; see %s", suite, v, runErr, log.Name())
+		return o, fmt.Errorf("%s on Kubernetes %s: %w; see %s\n%s", suite, v, runErr, log.Name(), strings.Join(o.failed, "\n"))
 	}
 	return o, readErr
 }

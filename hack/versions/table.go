@@ -20,16 +20,17 @@ import (
 
 // outcome is what became of the specs of a suite.
 type outcome struct {
-	passed, failed int
-	leftOut        map[string]int // by the reason
+	passed  int
+	failed  []string       // names and messages
+	leftOut map[string]int // by the reason
 }
 
 func (o outcome) String() string {
-	if o.passed+o.failed == 0 {
+	if o.passed+len(o.failed) == 0 {
 		return "**nothing ran**"
 	}
-	if o.failed > 0 {
-		return fmt.Sprintf("%d passed, **%d failed**", o.passed, o.failed)
+	if len(o.failed) > 0 {
+		return fmt.Sprintf("%d passed, **%d failed**", o.passed, len(o.failed))
 	}
 	return fmt.Sprint(o.passed)
 }
@@ -55,7 +56,8 @@ func read(file string) (outcome, error) {
 		for _, spec := range reports[i].SpecReports {
 			switch {
 			case spec.State.Is(types.SpecStateFailureStates):
-				o.failed++ // also what is around the specs, such as BeforeSuite
+				// Also what is around the specs, such as BeforeSuite.
+				o.failed = append(o.failed, fmt.Sprintf("%s\n%s: %s", spec.FullText(), spec.Failure.Location, spec.Failure.Message))
 			case spec.LeafNodeType != types.NodeTypeIt:
 			case spec.State.Is(types.SpecStatePassed):
 				o.passed++
