@@ -45,7 +45,7 @@ type Others struct {
 // Setup adds to the manager what ends access. The manager must have nothing else, and no
 // leader election.
 func Setup(mgr ctrl.Manager, clock *servertime.Clock, maxDuration time.Duration, memory binding.Memory) (*Ending, error) {
-	e := &Ending{due: make(chan event.GenericEvent, handOvers)}
+	e := &Ending{due: make(chan event.GenericEvent, maxDue)}
 	r := newReconciler(Options{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock, MaxDuration: maxDuration, Memory: memory,
 		RequestOf: e.requestOf, Leading: e.leading,
@@ -71,7 +71,7 @@ func (e *Ending) Look(key client.ObjectKey) {
 	}
 }
 
-// Busy says whether as many grants are ending at the moment as can at once.
+// Busy says whether more grants are to end at the moment than can at once.
 func (e *Ending) Busy() bool { return e.seated.Busy() }
 
 // Ready says whether what grants knows what there is.

@@ -39,8 +39,8 @@ const (
 	endTimeout = 36 * time.Second
 	// endRetry is the longest pause between attempts to end access.
 	endRetry = 5 * time.Second
-	// handOvers bounds how many bindings are on their way to the queue from elsewhere.
-	handOvers = 1024
+	// maxDue bounds how many bindings are on their way to the queue from elsewhere.
+	maxDue = 1024
 )
 
 // CacheOptions keep foreign RoleBindings out of a cache.

@@ -27,7 +27,17 @@ func Enqueue(q Queue, o priorityqueue.AddOpts, key reconcile.Request) {
 // seat for it: one that took it before would keep what is more urgent waiting by then.
 func (s *Seated) NewQueue(name string, limiter workqueue.TypedRateLimiter[reconcile.Request]) Queue {
 	q := priorityqueue.New(name, func(o *priorityqueue.Opts[reconcile.Request]) { o.RateLimiter = limiter })
-	return &seatedQueue{PriorityQueue: q, seated: s, closed: make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = &seatedQueue{PriorityQueue: q, seated: s, closed: make(chan struct{})}
+	return s.queue
+}
+
+// Busy says whether objects wait for a seat. Those that wait for their time do not count.
+func (s *Seated) Busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queue != nil && s.queue.Len() > 0
 }
 
 type seatedQueue struct {

@@ -54,10 +54,9 @@ type Seated struct {
 	reconciler reconcile.Reconciler
 	quick      chan struct{}
 
-	mu sync.Mutex
-	// working are the attempts on quick seats. A worker that waits for one has a seat, too.
-	working int
-	slow    map[share]int
+	mu    sync.Mutex
+	queue Queue
+	slow  map[share]int
 	// turnedAway are shares of which an attempt found no slow seat.
 	turnedAway *utilcache.Expiring
 }
@@ -73,19 +72,12 @@ func New(r reconcile.Reconciler, o Options) *Seated {
 	return &Seated{Options: o, reconciler: r, quick: make(chan struct{}, o.Quick), slow: map[share]int{}, turnedAway: utilcache.NewExpiringWithClock(o.Clock)}
 }
 
-// Busy says whether there is an attempt on each quick seat.
-func (s *Seated) Busy() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.working == s.Quick
-}
-
 // Reconcile has the reconciler look at an object, or says when there may be a seat. Whoever
 // calls it has taken a quick seat, as the queue does.
 func (s *Seated) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	a := s.begin()
+	a := &attempt{of: s}
 	defer a.leave()
 	if who, slow := s.isSlow(ctx, key); slow {
 		if !a.move(who) {
@@ -102,13 +94,6 @@ func (s *Seated) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, 
 		return who.later(), nil
 	}
 	return result, err
-}
-
-func (s *Seated) begin() *attempt {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.working++
-	return &attempt{of: s}
 }
 
 // errNoSeat is why an attempt is cancelled that found no slow seat.
@@ -196,7 +181,7 @@ func (a *attempt) move(who share) bool {
 	}
 	a.slow = &who
 	s.slow[who]++
-	s.giveBack()
+	<-s.quick
 	return true
 }
 
@@ -208,16 +193,10 @@ func (a *attempt) leave() {
 	a.over = true
 	switch {
 	case a.slow == nil:
-		s.giveBack()
+		<-s.quick
 	case s.slow[*a.slow] == 1:
 		delete(s.slow, *a.slow)
 	default:
 		s.slow[*a.slow]--
 	}
-}
-
-// giveBack gives a quick seat back.
-func (s *Seated) giveBack() {
-	s.working--
-	<-s.quick
 }

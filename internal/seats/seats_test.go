@@ -93,11 +93,11 @@ func (r *room) end(n int) {
 func TestAnAttemptThatHangsGivesItsQuickSeatBack(t *testing.T) {
 	r := newRoom(t, 2, 8)
 	r.begin(2, "hangs", "urgent")
-	if !r.Busy() {
+	if len(r.quick) != 2 {
 		t.Error("two of two quick seats are not all")
 	}
 	r.clock.Step(time.Second)
-	if r.Busy() {
+	if len(r.quick) != 0 {
 		t.Error("they are not given back")
 	}
 	r.begin(1, "hangs", "urgent") // on a slow seat
@@ -163,8 +163,8 @@ func TestWhatIsUrgentDoesNotGoByWhatIsNot(t *testing.T) {
 	r.begin(1, "a", "other")
 	r.clock.Step(time.Second)
 	r.begin(1, "a", "urgent")
-	if !r.Busy() || len(r.slow) != 1 {
-		t.Errorf("it has no quick seat: slow %v", r.slow)
+	if len(r.quick) != 1 || len(r.slow) != 1 {
+		t.Errorf("seats taken: quick %d, slow %v", len(r.quick), r.slow)
 	}
 	r.end(2)
 }
@@ -188,6 +188,9 @@ func TestAWorkerTakesWhatIsMostUrgentWhenThereIsASeatForIt(t *testing.T) {
 	if got := <-taken; got != "first" {
 		t.Errorf("took %s first", got)
 	}
+	if s.Busy() {
+		t.Error("it is busy while nothing waits for a seat")
+	}
 	add("second", 0)
 	go take() // there is no seat
 	add("urgent", 1)
@@ -195,6 +198,9 @@ func TestAWorkerTakesWhatIsMostUrgentWhenThereIsASeatForIt(t *testing.T) {
 		return q.Len() == 2, nil
 	}); err != nil {
 		t.Fatal(err)
+	}
+	if !s.Busy() {
+		t.Error("it is not busy while two wait for a seat")
 	}
 	<-s.quick
 	if got := <-taken; got != "urgent" {
