@@ -27,8 +27,8 @@ const (
 	// conditionCost is what one condition may cost, in CEL's units: some thousandths of a
 	// second.
 	conditionCost = 5_000
-	// judgementCost is what the conditions of all policies may cost for one request: a few
-	// hundredths of a second. Whoever may write one policy may write many.
+	// judgementCost is what the conditions of all policies may cost for one request: some
+	// thousandths of a second. Whoever may write one policy may write many.
 	judgementCost = 10_000
 	// clearlyTooMuch is an estimate that is refused: what is less may be estimated too high,
 	// and is bounded when it is run.
