@@ -35,7 +35,7 @@ var (
 // ahead queues the requests of an object that may end access before all others; made is
 // one that was made a moment ago.
 func ahead(ends func(obj client.Object, made bool) bool, requests handler.MapFunc) handler.EventHandler {
-	return queued(requests, func(obj client.Object, made bool) *int {
+	return queued(requests, func(_ context.Context, obj client.Object, made bool) *int {
 		if ends(obj, made) {
 			return &endFirst
 		}
@@ -45,12 +45,12 @@ func ahead(ends func(obj client.Object, made bool) bool, requests handler.MapFun
 
 // behind queues the requests of an object behind those that nobody has looked at yet.
 func behind(requests handler.MapFunc) handler.EventHandler {
-	return queued(requests, func(client.Object, bool) *int { return &judgedAgain })
+	return queued(requests, func(context.Context, client.Object, bool) *int { return &judgedAgain })
 }
 
-func queued(requests handler.MapFunc, priority func(obj client.Object, made bool) *int) handler.EventHandler {
+func queued(requests handler.MapFunc, priority func(ctx context.Context, obj client.Object, made bool) *int) handler.EventHandler {
 	add := func(ctx context.Context, obj client.Object, made bool, q seats.Queue) {
-		p := priority(obj, made)
+		p := priority(ctx, obj, made)
 		for _, key := range requests(ctx, obj) {
 			seats.Enqueue(q, priorityqueue.AddOpts{Priority: p}, key)
 		}
@@ -76,13 +76,13 @@ func unlessMade(_ client.Object, made bool) bool { return !made }
 // byDecision queues the request of a decision. Only a no on what is held is ahead of all
 // others; who decides on his own request gains no turn by it.
 func (r *RequestReconciler) byDecision() handler.EventHandler {
-	return queued(requestOfDecision, func(obj client.Object, _ bool) *int {
+	return queued(requestOfDecision, func(ctx context.Context, obj client.Object, _ bool) *int {
 		d, req := obj.(*v1alpha1.AccessDecision), &v1alpha1.AccessRequest{}
 		key := client.ObjectKey{Namespace: d.Namespace, Name: d.Spec.RequestRef.Name}
 		switch {
-		case r.client.Get(context.Background(), key, req, client.UnsafeDisableDeepCopy) != nil:
+		case r.client.Get(ctx, key, req, client.UnsafeDisableDeepCopy) != nil:
 			return nil // it is queued when it is seen
-		case isNo(d) && (held(req) || r.bound(req)):
+		case isNo(d) && (held(req) || r.bound(ctx, req)):
 			return &endFirst
 		case standingOf(req) == unanswered, policy.Involved(req, d.Spec.Reviewer):
 			return r.turns.priority(req)
@@ -96,9 +96,9 @@ func isNo(d *v1alpha1.AccessDecision) bool { return d.Spec.Verdict != v1alpha1.V
 
 // bound says whether a request has a binding, of which status may not know yet, or not any
 // more.
-func (r *RequestReconciler) bound(req *v1alpha1.AccessRequest) bool {
+func (r *RequestReconciler) bound(ctx context.Context, req *v1alpha1.AccessRequest) bool {
 	key := client.ObjectKey{Namespace: req.Namespace, Name: binding.Name(req)}
-	return r.client.Get(context.Background(), key, &rbacv1.RoleBinding{}, client.UnsafeDisableDeepCopy) == nil
+	return r.client.Get(ctx, key, &rbacv1.RoleBinding{}, client.UnsafeDisableDeepCopy) == nil
 }
 
 // held says whether somebody has access by a request, as far as status knows.
