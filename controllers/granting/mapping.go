@@ -32,6 +32,9 @@ var (
 	judgedAgain = handler.LowPriority - 10
 )
 
+// judgePace is from one request that is judged again to the next one.
+const judgePace = 20 * time.Millisecond
+
 // ahead queues the requests of an object that may end access before all others; made is
 // one that was made a moment ago.
 func ahead(ends func(obj client.Object, made bool) bool, requests handler.MapFunc) handler.EventHandler {
@@ -43,9 +46,19 @@ func ahead(ends func(obj client.Object, made bool) bool, requests handler.MapFun
 	})
 }
 
-// behind queues the requests of an object behind those that nobody has looked at yet.
+// behind queues the requests of an object behind those that nobody has looked at yet, one
+// after the other: many at once would keep the API server from answering those.
 func behind(requests handler.MapFunc) handler.EventHandler {
-	return queued(requests, func(context.Context, client.Object, bool) *int { return &judgedAgain })
+	add := func(ctx context.Context, obj client.Object, q seats.Queue) {
+		for i, key := range requests(ctx, obj) {
+			seats.Enqueue(q, priorityqueue.AddOpts{After: time.Duration(i) * judgePace, Priority: &judgedAgain}, key)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q seats.Queue) { add(ctx, e.Object, q) },
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q seats.Queue) { add(ctx, e.ObjectNew, q) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q seats.Queue) { add(ctx, e.Object, q) },
+	}
 }
 
 func queued(requests handler.MapFunc, priority func(ctx context.Context, obj client.Object, made bool) *int) handler.EventHandler {
