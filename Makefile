@@ -33,11 +33,11 @@ help: ## List the targets
 
 .PHONY: demo
 demo: build controlplane ## Watch access being asked for, given, used and ended on a real API server
-	go run ./hack/demo
+	KUBEBUILDER_ASSETS=$(ASSETS) go run ./hack/demo
 
 .PHONY: dev
 dev: build controlplane ## Leave a cluster running and print its KUBECONFIG; Ctrl-C ends it
-	go run ./hack/dev
+	KUBEBUILDER_ASSETS=$(ASSETS) go run ./hack/dev
 
 ##### Build
 
