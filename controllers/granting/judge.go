@@ -65,8 +65,12 @@ func (j judges) of(ctx context.Context, policies, rest client.Reader, now time.T
 				return policy.Decision{}, err
 			}
 			if req.Status.State != "" {
-				j.again <- struct{}{}
-				defer func() { <-j.again }()
+				select {
+				case j.again <- struct{}{}:
+					defer func() { <-j.again }()
+				case <-ctx.Done():
+					return policy.Decision{}, ctx.Err()
+				}
 			}
 			return policy.Evaluate(in, all)
 		},
