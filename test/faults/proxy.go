@@ -28,10 +28,15 @@ import (
 type Proxy struct {
 	server  *httptest.Server
 	forward *httputil.ReverseProxy
-	fault   atomic.Pointer[Fault]
+	fault   atomic.Pointer[injected]
 	ahead   atomic.Int64
 	watches gate
-	hangs   gate
+}
+
+// injected is a fault, and over is closed when another took its place.
+type injected struct {
+	decide Fault
+	over   chan struct{}
 }
 
 // NewProxy serves the API server of config until Close.
@@ -82,12 +87,13 @@ func (p *Proxy) Through(config *rest.Config) *rest.Config {
 
 // Inject replaces the fault; nil forwards everything. What hangs is cut.
 func (p *Proxy) Inject(f Fault) {
-	p.hangs.cut()
-	if f == nil {
-		p.fault.Store(nil)
-		return
+	var next *injected
+	if f != nil {
+		next = &injected{decide: f, over: make(chan struct{})}
 	}
-	p.fault.Store(&f)
+	if last := p.fault.Swap(next); last != nil {
+		close(last.over)
+	}
 }
 
 // SetClockAhead has the Date of every answer show a clock that is ahead.
@@ -116,8 +122,9 @@ func (p *Proxy) setDate(res *http.Response) error {
 // ServeHTTP lets the fault decide.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	call, effect := callOf(r), Effect{}
-	if f := p.fault.Load(); f != nil {
-		effect = (*f)(call)
+	fault := p.fault.Load()
+	if fault != nil {
+		effect = fault.decide(call)
 	}
 	if effect.Before != nil {
 		effect.Before()
@@ -127,7 +134,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case effect.Hang:
-		p.hang(r)
+		hang(r, fault.over)
 		panic(http.ErrAbortHandler)
 	case effect.Drop:
 		panic(http.ErrAbortHandler)
@@ -146,8 +153,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // hang waits until the caller gives up or the fault is over. The server notices that a
 // caller is gone only when his body was read.
-func (p *Proxy) hang(r *http.Request) {
-	over := p.hangs.next()
+func hang(r *http.Request, over <-chan struct{}) {
 	_, _ = io.Copy(io.Discard, r.Body) //nolint:errcheck // the caller may be gone
 	select {
 	case <-r.Context().Done():
