@@ -75,9 +75,11 @@ func (c *ControlPlane) AuditEvents(since AuditMark) ([]auditv1.Event, error) {
 }
 
 // AuditedWrites returns the events since a mark that Options.AuditObjects has logged
-// with their objects, in the order of the log.
+// with their objects, and those that found no object, in the order of the log.
 func (c *ControlPlane) AuditedWrites(since AuditMark) ([]auditv1.Event, error) {
-	return c.auditEvents(since, func(line []byte) bool { return bytes.Contains(line, []byte(`"level":"RequestResponse"`)) })
+	return c.auditEvents(since, func(line []byte) bool {
+		return bytes.Contains(line, []byte(`"level":"RequestResponse"`)) || bytes.Contains(line, []byte(`"code":404`))
+	})
 }
 
 func (c *ControlPlane) auditEvents(since AuditMark, wanted func(line []byte) bool) ([]auditv1.Event, error) {

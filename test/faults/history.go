@@ -27,6 +27,8 @@ type History struct {
 	Decisions map[types.UID]*v1alpha1.AccessDecision
 	// Policies by name, each in all forms that were stored.
 	Policies map[string][]*v1alpha1.AccessPolicy
+
+	unanswered map[types.NamespacedName]*unanswered
 }
 
 // RequestLife is one AccessRequest from its creation on.
@@ -63,14 +65,17 @@ func NewHistory(events []auditv1.Event, scope func(namespace string) bool) (*His
 	h := &History{
 		Requests: map[types.UID]*RequestLife{}, Bindings: map[types.UID]*BindingLife{},
 		Decisions: map[types.UID]*v1alpha1.AccessDecision{}, Policies: map[string][]*v1alpha1.AccessPolicy{},
+		unanswered: map[types.NamespacedName]*unanswered{},
 	}
 	for i := range events {
 		e := &events[i]
-		if e.ObjectRef == nil || e.ResponseStatus == nil || e.ResponseStatus.Code >= 300 || e.ResponseObject == nil ||
-			strings.Contains(e.RequestURI, "dryRun=") {
+		if e.ObjectRef == nil || e.ResponseStatus == nil || e.ObjectRef.Resource != "accesspolicies" && !scope(e.ObjectRef.Namespace) {
 			continue
 		}
-		if e.ObjectRef.Resource != "accesspolicies" && !scope(e.ObjectRef.Namespace) {
+		if e.ObjectRef.Resource == "rolebindings" {
+			h.noteUnanswered(e)
+		}
+		if e.ResponseStatus.Code >= 300 || e.ResponseObject == nil || strings.Contains(e.RequestURI, "dryRun=") {
 			continue
 		}
 		if err := h.add(e); err != nil {
@@ -224,6 +229,7 @@ func (h *History) order() {
 			continue
 		}
 		slices.SortFunc(b.Updates, byVersion[*rbacv1.RoleBinding])
+		h.endUnanswered(b)
 	}
 	for _, r := range h.Requests {
 		slices.SortFunc(r.Writes, byVersion[*v1alpha1.AccessRequest])
