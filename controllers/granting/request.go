@@ -44,17 +44,20 @@ type RequestReconciler struct {
 	turns    *turns
 	// pinned are the bindings of which it was told that finalizers keep them.
 	pinned *binding.UIDs
+	// forgotten are requests that this replica deleted: the cache has them for a while yet.
+	forgotten *binding.UIDs
 }
 
 // NewRequestReconciler has all that it needs from the options.
 func NewRequestReconciler(o Options) *RequestReconciler {
 	return &RequestReconciler{
 		client: o.Client, live: o.Live, clock: o.Clock, recorder: o.Recorder, admission: o.Admission, busy: o.Busy, memory: o.Memory,
-		judges:   newJudges(o.Client, o.Live, o.Limits),
-		unbinder: unbind.Unbinder{Writer: o.Client, Live: o.Live, Clock: o.Clock.Here},
-		settings: grant.Settings{MaxDuration: o.Limits.MaxDuration, Retention: o.Retention},
-		turns:    newTurns(),
-		pinned:   binding.NewUIDs(),
+		judges:    newJudges(o.Client, o.Live, o.Limits),
+		unbinder:  unbind.Unbinder{Writer: o.Client, Live: o.Live, Clock: o.Clock.Here},
+		settings:  grant.Settings{MaxDuration: o.Limits.MaxDuration, Retention: o.Retention},
+		turns:     newTurns(),
+		pinned:    binding.NewUIDs(),
+		forgotten: binding.NewUIDs(),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -159,9 +160,13 @@ func (r *RequestReconciler) forgetSurplus(ctx context.Context, req *v1alpha1.Acc
 		}
 	}
 	var failed []error
-	surplus := grant.Surplus(his)
+	surplus := slices.DeleteFunc(grant.Surplus(his), func(old *v1alpha1.AccessRequest) bool { return r.forgotten.Has(old.UID) })
 	for _, old := range surplus[:min(len(surplus), forgetAtOnce)] {
-		failed = append(failed, client.IgnoreNotFound(r.client.Delete(ctx, old, client.Preconditions{UID: &old.UID})))
+		r.forgotten.Add(old.UID)
+		if err := client.IgnoreNotFound(r.client.Delete(ctx, old, client.Preconditions{UID: &old.UID})); err != nil {
+			r.forgotten.Remove(old.UID)
+			failed = append(failed, err)
+		}
 	}
 	return errors.Join(failed...)
 }

@@ -4,10 +4,18 @@
 package granting
 
 import (
+	"context"
 	"fmt"
 	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/test/builders"
 )
 
@@ -57,5 +65,48 @@ func TestWhatIsCountedOfARequester(t *testing.T) {
 	of := by("alice", "")
 	if got, want := fmt.Sprint(turns.of(of, unanswered), turns.of(of, waiting), turns.of(of, neverHeld)), "0 3 2"; got != want {
 		t.Errorf("without an answer, waiting, refused: %s, want %s", got, want)
+	}
+}
+
+// behindClient is a cache that shows no deletions yet.
+type behindClient struct {
+	client.Client
+	refused []v1alpha1.AccessRequest
+	deleted int
+}
+
+func (c *behindClient) List(_ context.Context, into client.ObjectList, opts ...client.ListOption) error {
+	options := (&client.ListOptions{}).ApplyOptions(opts)
+	if state, _ := options.FieldSelector.RequiresExactMatch(stateField); state == string(v1alpha1.StateDenied) {
+		into.(*v1alpha1.AccessRequestList).Items = c.refused
+	}
+	return nil
+}
+
+func (c *behindClient) Delete(context.Context, client.Object, ...client.DeleteOption) error {
+	c.deleted++
+	return nil
+}
+
+func TestWhatIsForgottenIsDeletedOnce(t *testing.T) {
+	const surplus = 3
+	cached := &behindClient{}
+	r := &RequestReconciler{
+		client: cached, turns: newTurns(), forgotten: binding.NewUIDs(), settings: grant.Settings{Retention: time.Hour},
+	}
+	for i := range grant.MaxRefused + surplus {
+		req := by("alice", v1alpha1.StateDenied)
+		req.UID = types.UID(fmt.Sprint(i))
+		req.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Message: "no policy allows it"}}
+		cached.refused = append(cached.refused, *req)
+		r.turns.count(req, 1)
+	}
+	for range 5 {
+		if err := r.forgetSurplus(t.Context(), by("alice", v1alpha1.StateDenied)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if cached.deleted != surplus {
+		t.Errorf("%d deletions of %d requests", cached.deleted, surplus)
 	}
 }

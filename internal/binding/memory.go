@@ -70,6 +70,9 @@ func NewUIDs() *UIDs { return &UIDs{lru.New(maxRemembered)} }
 // Add remembers one.
 func (u *UIDs) Add(uid types.UID) { u.known.Add(uid, nil) }
 
+// Remove forgets one.
+func (u *UIDs) Remove(uid types.UID) { u.known.Remove(uid) }
+
 // Has says whether one was added.
 func (u *UIDs) Has(uid types.UID) bool {
 	_, known := u.known.Get(uid)
