@@ -22,7 +22,9 @@ import (
 var _ = Describe("Of two managers", func() {
 	It("a leader that is suspended around its writes never grants after the end", whole, func(ctx SpecContext) {
 		one, other := run(ctx, "--leader-elect"), run(ctx, "--leader-elect")
-		rounds, batch := sized(208, 4), sized(workers, 4)
+		// No more than the operator has quick seats for: others begin when the first go on on slow
+		// ones, and those are tried again before all are caught.
+		rounds, batch := sized(208, 4), sized(8, 4)
 		for done := 0; done < rounds; done += batch {
 			s := newScene(ctx, 3*time.Second, false)
 			p := &pause{ns: s.ns, release: make(chan struct{})}
