@@ -24,6 +24,7 @@ import (
 	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/metrics"
 	"github.com/lapse-dev/lapse/internal/seats"
+	"github.com/lapse-dev/lapse/internal/unbind"
 )
 
 const (
@@ -71,7 +72,7 @@ func setup(mgr ctrl.Manager, r *reconciler, seated *seats.Seated, due chan event
 }
 
 func newSeated(r *reconciler) *seats.Seated {
-	return seats.New(r, seats.Options{Clock: clock.RealClock{}, Quick: quick, Slow: slow, Rest: slow / 4, SlowAfter: slowAfter, Urgent: r.urgent})
+	return seats.New(r, seats.Options{Clock: clock.RealClock{}, Quick: quick, Slow: slow, Rest: slow / 4, SlowAfter: slowAfter, Brief: unbind.Patience, Urgent: r.urgent})
 }
 
 func enqueue(obj client.Object, after time.Duration, priority int, q seats.Queue) {

@@ -40,7 +40,7 @@ func newRoom(t *testing.T, quick, slow int) *room {
 		return ctrl.Result{}, ctx.Err()
 	})
 	r.Seated = New(hang, Options{
-		Clock: r.clock, Quick: quick, Slow: slow, Rest: slow - slow/4, SlowAfter: time.Second,
+		Clock: r.clock, Quick: quick, Slow: slow, Rest: slow - slow/4, SlowAfter: time.Second, Brief: time.Second / 5,
 		Urgent: func(_ context.Context, key ctrl.Request) bool { return key.Name == "urgent" },
 	})
 	return r
@@ -151,11 +151,29 @@ func TestWhatFindsNoSlowSeatIsBrokenOffAndComesAgain(t *testing.T) {
 		t.Errorf("quick seats that nobody gave back: %d", len(r.quick))
 	}
 	r.none("b", "urgent", urgentRetry) // which takes no quick seat in vain
-	r.clock.Step(turnedAwayFor / 2)
+	r.clock.Step(slowFor / 2)
 	r.none("b", "urgent", urgentRetry)
-	r.clock.Step(turnedAwayFor/2 + 1) // what was not tried puts nothing off
+	r.clock.Step(slowFor/2 + 1) // what was not tried puts nothing off
 	r.begin(1, "b", "urgent")
 	r.end(2)
+}
+
+// As where deletions are not answered, and what is done in their place takes a moment each.
+func TestAfterAnAttemptThatIsNotBriefOthersLeaveQuickSeatsFree(t *testing.T) {
+	r := newRoom(t, 2, 8)
+	r.begin(2, "a", "urgent")
+	r.clock.Step(time.Second / 5)
+	r.end(2)
+	r.begin(4, "a", "urgent")
+	r.none("a", "urgent", urgentRetry)
+	r.begin(2, "b", "urgent")
+	r.end(6)
+	r.clock.Step(slowFor + 1)
+	r.begin(1, "a", "urgent")
+	if len(r.slow) != 0 {
+		t.Errorf("slow seats taken where nothing was slow lately: %v", r.slow)
+	}
+	r.end(1)
 }
 
 func TestWhatIsUrgentDoesNotGoByWhatIsNot(t *testing.T) {
