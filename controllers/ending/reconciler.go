@@ -33,6 +33,9 @@ const (
 	leftRetry = 5 * time.Second
 )
 
+// behindPriority is that of what waits where ends take long, see seats.Options.
+const behindPriority = 75
+
 // Priorities in the queue: access that has to end is before what is left of objects by
 // which nobody holds a role any more.
 var (

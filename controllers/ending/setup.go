@@ -72,7 +72,10 @@ func setup(mgr ctrl.Manager, r *reconciler, seated *seats.Seated, due chan event
 }
 
 func newSeated(r *reconciler) *seats.Seated {
-	return seats.New(r, seats.Options{Clock: clock.RealClock{}, Quick: quick, Slow: slow, Rest: slow / 4, SlowAfter: slowAfter, Brief: unbind.Patience, Urgent: r.urgent})
+	return seats.New(r, seats.Options{
+		Clock: clock.RealClock{}, Quick: quick, Slow: slow, Rest: slow / 4, SlowAfter: slowAfter, Urgent: r.urgent,
+		Brief: unbind.Patience, Behind: behindPriority,
+	})
 }
 
 func enqueue(obj client.Object, after time.Duration, priority int, q seats.Queue) {

@@ -41,8 +41,6 @@ const (
 	// slowAfter is how long an attempt at a request takes that goes on on a slow seat: a
 	// second look and a deletion fit into it.
 	slowAfter = liveTimeout + time.Second
-	// brief is shorter than an attempt after which others in the namespace begin on slow seats.
-	brief = time.Second
 	// lookTimeout bounds an attempt at a request: the API server gives a write 34 s, with all
 	// webhooks, and status is written after that.
 	lookTimeout = 36*time.Second + recordTimeout
@@ -142,7 +140,7 @@ func index(mgr ctrl.Manager) error {
 }
 
 func setupRequests(mgr ctrl.Manager, r *RequestReconciler, inForce <-chan event.GenericEvent) error {
-	seated := seats.New(r, seats.Options{Clock: clock.RealClock{}, Quick: quick, Slow: slow, Rest: slow - slow/4, SlowAfter: slowAfter, Brief: brief, Urgent: r.urgent})
+	seated := seats.New(r, seats.Options{Clock: clock.RealClock{}, Quick: quick, Slow: slow, Rest: slow - slow/4, SlowAfter: slowAfter, Urgent: r.urgent})
 	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	return ctrl.NewControllerManagedBy(mgr).Named("accessrequest").
 		Watches(&v1alpha1.AccessRequest{}, r.turns.handler()).

@@ -47,17 +47,26 @@ type seatedQueue struct {
 	closed chan struct{}
 }
 
-// GetWithPriority waits for a quick seat and then for an object.
+// GetWithPriority waits for a quick seat and then for an object. One of a namespace that
+// drags goes back into the queue, behind the others, the first time.
 func (q *seatedQueue) GetWithPriority() (key reconcile.Request, priority int, shutdown bool) {
 	select {
 	case q.seated.quick <- struct{}{}:
 	case <-q.closed:
 		return key, 0, true
 	}
-	if key, priority, shutdown = q.PriorityQueue.GetWithPriority(); shutdown {
-		<-q.seated.quick
+	for {
+		if key, priority, shutdown = q.PriorityQueue.GetWithPriority(); shutdown {
+			<-q.seated.quick
+			return key, priority, true
+		}
+		behind := q.seated.Behind
+		if _, drags := q.seated.drags.Get(key.Namespace); !drags || priority <= behind {
+			return key, priority, false
+		}
+		q.Done(key)
+		q.AddWithOpts(priorityqueue.AddOpts{Priority: &behind}, key)
 	}
-	return key, priority, shutdown
 }
 
 // Get is the same.

@@ -20,9 +20,11 @@ import (
 )
 
 const (
-	// slowFor is how long a namespace counts as slow in which an attempt was not brief, or
-	// found no slow seat.
-	slowFor = 5 * time.Second
+	// turnedAwayFor is how long a namespace in which an attempt found no slow seat counts as
+	// slow.
+	turnedAwayFor = 5 * time.Second
+	// dragsFor is how long a namespace stands behind others in which an attempt was not brief.
+	dragsFor = 5 * time.Second
 	// urgentRetry is when what is urgent and found no seat is looked at again, at the
 	// earliest; at the latest after ten times that.
 	urgentRetry = 100 * time.Millisecond
@@ -41,9 +43,11 @@ type Options struct {
 	// Rest is how many of the slow ones are for what is not urgent.
 	Rest      int
 	SlowAfter time.Duration
-	// Brief is shorter than an attempt after which others in the namespace begin on slow seats:
-	// a thousand that each take nearly SlowAfter would keep all quick ones.
-	Brief time.Duration
+	// Brief is shorter than an attempt after which what waits in its namespace stands behind all
+	// others, with the priority Behind at the most: a thousand attempts that each take nearly
+	// SlowAfter would keep them waiting. Zero is for never.
+	Brief  time.Duration
+	Behind int
 	// Urgent says whether access goes on until an object is looked at.
 	Urgent func(context.Context, ctrl.Request) bool
 }
@@ -60,8 +64,10 @@ type Seated struct {
 	mu    sync.Mutex
 	queue Queue
 	slow  map[share]int
-	// slowLately are shares of which an attempt was not brief, or found no slow seat.
-	slowLately *utilcache.Expiring
+	// turnedAway are shares of which an attempt found no slow seat.
+	turnedAway *utilcache.Expiring
+	// drags are namespaces in which an attempt was not brief lately.
+	drags *utilcache.Expiring
 }
 
 // share is what has a share of the slow seats: a namespace, and in it what is urgent.
@@ -72,7 +78,10 @@ type share struct {
 
 // New gives a reconciler its seats.
 func New(r reconcile.Reconciler, o Options) *Seated {
-	return &Seated{Options: o, reconciler: r, quick: make(chan struct{}, o.Quick), slow: map[share]int{}, slowLately: utilcache.NewExpiringWithClock(o.Clock)}
+	return &Seated{
+		Options: o, reconciler: r, quick: make(chan struct{}, o.Quick), slow: map[share]int{},
+		turnedAway: utilcache.NewExpiringWithClock(o.Clock), drags: utilcache.NewExpiringWithClock(o.Clock),
+	}
 }
 
 // Reconcile has the reconciler look at an object, or says when there may be a seat. Whoever
@@ -80,22 +89,24 @@ func New(r reconcile.Reconciler, o Options) *Seated {
 func (s *Seated) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	a, who := &attempt{of: s}, share{key.Namespace, s.Urgent(ctx, key)}
+	a := &attempt{of: s}
 	defer a.leave()
-	if s.isSlow(who) {
+	if who, slow := s.isSlow(ctx, key); slow {
 		if !a.move(who) {
 			return who.later(), nil
 		}
 	} else {
-		moving := s.Clock.AfterFunc(s.SlowAfter, func() { s.moveOrCancel(ctx, cancel, who, a) })
+		moving := s.Clock.AfterFunc(s.SlowAfter, func() { s.moveOrCancel(ctx, cancel, key, a) })
 		defer moving.Stop()
 	}
 	began := s.Clock.Now()
 	result, err := s.reconciler.Reconcile(ctx, key)
-	if s.Clock.Since(began) >= s.Brief {
-		s.slowLately.Set(who, nil, slowFor)
+	if s.Brief > 0 && s.Clock.Since(began) >= s.Brief {
+		s.drags.Set(key.Namespace, nil, dragsFor)
 	}
 	if err != nil && errors.Is(context.Cause(ctx), errNoSeat) {
+		who := s.shareOf(ctx, key)
+		s.turnedAway.Set(who, nil, turnedAwayFor)
 		return who.later(), nil
 	}
 	return result, err
@@ -104,15 +115,19 @@ func (s *Seated) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, 
 // errNoSeat is why an attempt is cancelled that found no slow seat.
 var errNoSeat = errors.New("there is no slow seat for it")
 
-func (s *Seated) moveOrCancel(ctx context.Context, cancel context.CancelCauseFunc, who share, a *attempt) {
+func (s *Seated) moveOrCancel(ctx context.Context, cancel context.CancelCauseFunc, key ctrl.Request, a *attempt) {
 	if ctx.Err() != nil {
 		return // it is over
 	}
-	moved := a.move(who)
+	moved := a.move(s.shareOf(ctx, key))
 	if !moved {
 		cancel(errNoSeat)
 	}
 	log.FromContext(ctx).Info("the API server is slow in this namespace; look for a webhook that does not answer", "after", s.SlowAfter.String(), "goesOn", moved)
+}
+
+func (s *Seated) shareOf(ctx context.Context, key ctrl.Request) share {
+	return share{key.Namespace, s.Urgent(ctx, key)}
 }
 
 // later is for what found no slow seat.
@@ -124,14 +139,20 @@ func (who share) later() ctrl.Result {
 	return ctrl.Result{RequeueAfter: wait.Jitter(retry, retrySpread)}
 }
 
-// isSlow says whether attempts like this one are on slow seats, or were slow lately. What is
-// urgent does not go by what is not.
-func (s *Seated) isSlow(who share) bool {
-	return s.slowly(share{who.namespace, true}) || !who.urgent && s.slowly(who)
+// isSlow says whether attempts like this one are on slow seats, or found none lately. What
+// is urgent does not go by what is not.
+func (s *Seated) isSlow(ctx context.Context, key ctrl.Request) (who share, slow bool) {
+	urgent, rest := share{key.Namespace, true}, share{key.Namespace, false}
+	bySeats, byRest := s.slowly(urgent), s.slowly(rest)
+	if !bySeats && !byRest {
+		return share{}, false
+	}
+	who = s.shareOf(ctx, key)
+	return who, bySeats || !who.urgent
 }
 
 func (s *Seated) slowly(who share) bool {
-	if _, lately := s.slowLately.Get(who); lately {
+	if _, turned := s.turnedAway.Get(who); turned {
 		return true
 	}
 	s.mu.Lock()

@@ -5,6 +5,8 @@ package seats
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -40,7 +42,7 @@ func newRoom(t *testing.T, quick, slow int) *room {
 		return ctrl.Result{}, ctx.Err()
 	})
 	r.Seated = New(hang, Options{
-		Clock: r.clock, Quick: quick, Slow: slow, Rest: slow - slow/4, SlowAfter: time.Second, Brief: time.Second / 5,
+		Clock: r.clock, Quick: quick, Slow: slow, Rest: slow - slow/4, SlowAfter: time.Second,
 		Urgent: func(_ context.Context, key ctrl.Request) bool { return key.Name == "urgent" },
 	})
 	return r
@@ -151,29 +153,11 @@ func TestWhatFindsNoSlowSeatIsBrokenOffAndComesAgain(t *testing.T) {
 		t.Errorf("quick seats that nobody gave back: %d", len(r.quick))
 	}
 	r.none("b", "urgent", urgentRetry) // which takes no quick seat in vain
-	r.clock.Step(slowFor / 2)
+	r.clock.Step(turnedAwayFor / 2)
 	r.none("b", "urgent", urgentRetry)
-	r.clock.Step(slowFor/2 + 1) // what was not tried puts nothing off
+	r.clock.Step(turnedAwayFor/2 + 1) // what was not tried puts nothing off
 	r.begin(1, "b", "urgent")
 	r.end(2)
-}
-
-// As where deletions are not answered, and what is done in their place takes a moment each.
-func TestAfterAnAttemptThatIsNotBriefOthersLeaveQuickSeatsFree(t *testing.T) {
-	r := newRoom(t, 2, 8)
-	r.begin(2, "a", "urgent")
-	r.clock.Step(time.Second / 5)
-	r.end(2)
-	r.begin(4, "a", "urgent")
-	r.none("a", "urgent", urgentRetry)
-	r.begin(2, "b", "urgent")
-	r.end(6)
-	r.clock.Step(slowFor + 1)
-	r.begin(1, "a", "urgent")
-	if len(r.slow) != 0 {
-		t.Errorf("slow seats taken where nothing was slow lately: %v", r.slow)
-	}
-	r.end(1)
 }
 
 func TestWhatIsUrgentDoesNotGoByWhatIsNot(t *testing.T) {
@@ -185,6 +169,54 @@ func TestWhatIsUrgentDoesNotGoByWhatIsNot(t *testing.T) {
 		t.Errorf("seats taken: quick %d, slow %v", len(r.quick), r.slow)
 	}
 	r.end(2)
+}
+
+// As where deletions are not answered, and what is done in their place takes a moment each.
+func TestWhatDragsStandsBehindAllOthers(t *testing.T) {
+	clock := clocktesting.NewFakeClock(time.Now())
+	takes := reconcile.Func(func(_ context.Context, key ctrl.Request) (ctrl.Result, error) {
+		if key.Namespace == "drags" {
+			clock.Step(200 * time.Millisecond)
+		}
+		return ctrl.Result{}, nil
+	})
+	s := New(takes, Options{
+		Clock: clock, Quick: 2, SlowAfter: time.Second, Brief: 200 * time.Millisecond, Behind: 7,
+		Urgent: func(context.Context, ctrl.Request) bool { return true },
+	})
+	q := s.NewQueue("test", workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	add := func(namespace string, priority int) {
+		key := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: namespace, Name: fmt.Sprint(priority)}}
+		Enqueue(q, priorityqueue.AddOpts{Priority: &priority}, key)
+	}
+	order := func(n int) (out []string) {
+		for range n {
+			key, _ := q.Get()
+			if _, err := s.Reconcile(t.Context(), key); err != nil {
+				t.Error(err)
+			}
+			q.Done(key)
+			out = append(out, key.String())
+		}
+		return out
+	}
+	check := func(want ...string) {
+		t.Helper()
+		if got := order(len(want)); !slices.Equal(got, want) {
+			t.Errorf("order %v, want %v", got, want)
+		}
+	}
+	add("drags", 10)
+	check("drags/10")
+	add("drags", 9)
+	add("drags", 6)
+	add("answers", 8)
+	add("drags", 8)
+	check("answers/8", "drags/9", "drags/8", "drags/6")
+	clock.Step(dragsFor + 1)
+	add("answers", 8)
+	add("drags", 9)
+	check("drags/9", "answers/8")
 }
 
 func TestAWorkerTakesWhatIsMostUrgentWhenThereIsASeatForIt(t *testing.T) {
