@@ -61,6 +61,9 @@ var manifests = map[string]string{
 	"generated": `{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {generateName: backdoor-}, ` +
 		`roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: app}, ` +
 		`subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: eve}]}`,
+	"hidden": `{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {name: hidden, ` +
+		`labels: {lapse.dev/request-uid: mine}}, roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: app}, ` +
+		`subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: eve}]}`,
 	"put": `{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"RoleBinding","metadata":{"name":"put"},` +
 		`"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"Role","name":"app"},` +
 		`"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}]}`,
@@ -77,7 +80,8 @@ var manifests = map[string]string{
 const (
 	bindRoles     = "bind roles"
 	makeRoles     = "create Roles or add rules to them"
-	pinRoles      = "add finalizers to RoleBindings and Roles, or change their owners,"
+	pinRoles      = "add finalizers to Roles, or change their owners,"
+	pinBindings   = "add finalizers to RoleBindings, or change their owners,"
 	makeAccounts  = "create ServiceAccounts"
 	requestTokens = "create tokens of ServiceAccounts"
 	makeTokens    = "create token Secrets of ServiceAccounts"
@@ -101,9 +105,9 @@ var lasting = [][2]string{
 	{makeRoles, "create role mine --verb=get --resource=secrets"},
 	{makeRoles, "apply --server-side --force-conflicts -f @role"},
 	{makeRoles, `patch role app --type=json -p [{"op":"add","path":"/rules/0/verbs/-","value":"list"}]`},
-	{pinRoles, `patch rolebinding app --type=merge -p {"metadata":{"finalizers":["example.com/pin"]}}`},
+	{pinBindings, `patch rolebinding app --type=merge -p {"metadata":{"finalizers":["example.com/pin"]}}`},
 	{pinRoles, `patch role app --type=merge -p {"metadata":{"finalizers":["example.com/pin"]}}`},
-	{pinRoles, `patch rolebinding app --type=merge -p ` +
+	{pinBindings, `patch rolebinding app --type=merge -p ` +
 		`{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"mine","uid":"00000000-0000"}]}}`},
 	{pinRoles, `patch role app --type=json -p ` +
 		`[{"op":"add","path":"/metadata/ownerReferences","value":[{"apiVersion":"v1","kind":"ConfigMap","name":"mine","uid":"00000000-0000"}]}]`},
@@ -113,6 +117,13 @@ var lasting = [][2]string{
 	{makeTokens, "create -f @token"},
 	{makeTokens, "apply --server-side -f @token-ssa"},
 	{makeTokens, "annotate --overwrite secret app-token kubernetes.io/service-account.name=other"},
+}
+
+// hiding are ways to have the guard of RoleBindings not asked, by the label that it selects.
+var hiding = []string{
+	"create -f @hidden",
+	"label rolebinding app lapse.dev/request-uid=mine",
+	`patch rolebinding app --type=merge -p {"metadata":{"labels":{"lapse.dev/request-uid":"mine"}},"subjects":[]}`,
 }
 
 // holders are whom a grant may be given to, each with somebody who holds it thereby.
@@ -157,7 +168,13 @@ var _ = Describe("What would outlast a grant", Ordered, func() {
 			for _, way := range lasting {
 				_, stderr, err := t.kubectl(ctx, config, way[1])
 				Expect(err).To(HaveOccurred(), way[1])
+				Expect(stderr).To(ContainSubstring("ValidatingAdmissionPolicy 'lapse-persistence"), way[1])
 				Expect(stderr).To(ContainSubstring(t.refusal(req, way[0])), way[1])
+			}
+			for _, way := range hiding {
+				_, stderr, err := t.kubectl(ctx, config, way)
+				Expect(err).To(HaveOccurred(), way)
+				Expect(stderr).To(ContainSubstring("ValidatingAdmissionPolicy 'lapse-managed-binding'"), way)
 			}
 			Expect(admin.Delete(ctx, req)).To(Succeed())
 			Eventually(func() int { return len(bindings(ctx, t.ns)) }).WithContext(ctx).Should(BeZero())
@@ -237,7 +254,7 @@ func (t *tenant) grantRole(ctx context.Context, role string, s v1alpha1.Subject)
 
 // refusal is what a holder is told, to the letter.
 func (t *tenant) refusal(req *v1alpha1.AccessRequest, what string) string {
-	return fmt.Sprintf("ValidatingAdmissionPolicy 'lapse-persistence' with binding 'lapse-persistence' denied request: "+
+	return fmt.Sprintf("denied request: "+
 		"while you hold ClusterRole %q in namespace %q (RoleBinding %q, until %s) you may not %s there, which would outlast it; "+
 		"ask somebody who holds no grant there, or give the access back first\n",
 		req.Spec.RoleRef.Name, t.ns, req.Status.Grant.Binding, req.Status.Grant.ExpiresAt.UTC().Format(time.RFC3339), what)

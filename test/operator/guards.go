@@ -152,7 +152,11 @@ func (p *prober) persistence(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "admission-probe"}}
+	other := builders.Binding("default", "admission-probe", "view", builders.User("nobody"))
 	refused, err := refusal(p.admin.Create(ctx, account, client.DryRunAll))
+	if refused && err == nil { // the part for RoleBindings is a policy of its own
+		refused, err = refusal(p.admin.Create(ctx, other, client.DryRunAll))
+	}
 	if refused || err != nil {
 		return refused, err
 	}
