@@ -20,9 +20,10 @@ import (
 )
 
 // decide says what comes next: by a view of the cache and, unless that ends access or
-// changes nothing, by a view of the API server.
+// changes nothing, by a view of the API server. See ADR 13 for what is read there before
+// access is given.
 func (r *RequestReconciler) decide(ctx context.Context, now time.Time, req *v1alpha1.AccessRequest) (grant.Step, grant.Observed, error) {
-	seen, err := r.observe(ctx, r.client, req)
+	seen, err := r.observe(ctx, r.client, r.client, req)
 	if err != nil {
 		return grant.Step{}, seen, err
 	}
@@ -33,7 +34,18 @@ func (r *RequestReconciler) decide(ctx context.Context, now time.Time, req *v1al
 	if err != nil || step.Ends() || settled(now, req, step) {
 		return step, seen, err
 	}
-	return r.decideByServer(ctx, req)
+	if givesUnasked(req, step) {
+		if step, seen, err = r.decideByServer(ctx, req, r.client); err != nil || givesUnasked(req, step) {
+			return step, seen, err
+		}
+	}
+	return r.decideByServer(ctx, req, r.live)
+}
+
+// givesUnasked says whether a step gives access that nobody had to approve, at once. Of what
+// waited before, somebody may have said no under the policy that it waited for.
+func givesUnasked(req *v1alpha1.AccessRequest, step grant.Step) bool {
+	return step.Action == grant.Create && len(step.Outcome.Approvals) == 0 && req.Status.State == ""
 }
 
 // confirmWithdrawal judges a grant again that its policy is said to allow no more: the
@@ -48,12 +60,12 @@ func (r *RequestReconciler) confirmWithdrawal(ctx context.Context, now time.Time
 	return step
 }
 
-// decideByServer reads everything from the API server, the request into req. Policies are
-// many, and those of the cache do to allow something: that is allowed by one policy, which
-// is confirmed before access is given. What is for good is decided by all policies as they
-// are now.
-func (r *RequestReconciler) decideByServer(ctx context.Context, req *v1alpha1.AccessRequest) (grant.Step, grant.Observed, error) {
-	seen, gone, err := r.observeServer(ctx, req)
+// decideByServer reads decisions by the given reader, all else from the API server, and the
+// request into req. Policies are many, and those of the cache do to allow something:
+// that is allowed by one policy, which is confirmed before access is given. What is for good
+// is decided by all policies as they are now.
+func (r *RequestReconciler) decideByServer(ctx context.Context, req *v1alpha1.AccessRequest, decisions client.Reader) (grant.Step, grant.Observed, error) {
+	seen, gone, err := r.observeServer(ctx, req, decisions)
 	if err != nil || gone {
 		return grant.Step{}, seen, err
 	}
@@ -68,8 +80,8 @@ func (r *RequestReconciler) decideByServer(ctx context.Context, req *v1alpha1.Ac
 // observeServer reads the binding first, in the opposite order to what is written: status
 // knows of a grant before its binding goes, so that if there is no binding, status that is
 // read after it knows of every grant that there was.
-func (r *RequestReconciler) observeServer(ctx context.Context, req *v1alpha1.AccessRequest) (seen grant.Observed, gone bool, err error) {
-	if seen, err = r.observe(ctx, r.live, req); err != nil {
+func (r *RequestReconciler) observeServer(ctx context.Context, req *v1alpha1.AccessRequest, decisions client.Reader) (seen grant.Observed, gone bool, err error) {
+	if seen, err = r.observe(ctx, r.live, decisions, req); err != nil {
 		return seen, false, err
 	}
 	live := &v1alpha1.AccessRequest{}
@@ -80,7 +92,7 @@ func (r *RequestReconciler) observeServer(ctx context.Context, req *v1alpha1.Acc
 	}
 	*req = *live
 	if seen.Binding == nil && req.Status.State == v1alpha1.StateActive {
-		seen, err = r.observe(ctx, r.live, req) // it may have been granted in between
+		seen, err = r.observe(ctx, r.live, decisions, req) // it may have been granted in between
 	}
 	seen.Skew = r.clock.Ahead()
 	return seen, false, err
@@ -104,12 +116,12 @@ var errMadeMeanwhile = errors.New("the RoleBinding was made while it was looked 
 // observe looks at what there is. That a binding is missing is believed only of
 // the API server: the cache may not have seen it yet, or may not see it any more
 // because somebody took its labels off.
-func (r *RequestReconciler) observe(ctx context.Context, reader client.Reader, req *v1alpha1.AccessRequest) (grant.Observed, error) {
+func (r *RequestReconciler) observe(ctx context.Context, bindings, decisions client.Reader, req *v1alpha1.AccessRequest) (grant.Observed, error) {
 	seen := grant.Observed{Skew: r.clock.Ahead(), Admission: r.admission()}
 	lost := r.memory.Of(req.UID) // before the binding is looked for, which may be made meanwhile
 	b := &rbacv1.RoleBinding{}
 	key := client.ObjectKey{Namespace: req.Namespace, Name: binding.Name(req)}
-	err := reader.Get(ctx, key, b)
+	err := bindings.Get(ctx, key, b)
 	if apierrors.IsNotFound(err) && req.Status.State == v1alpha1.StateActive {
 		err = r.live.Get(ctx, key, b)
 	}
@@ -129,7 +141,7 @@ func (r *RequestReconciler) observe(ctx context.Context, reader client.Reader, r
 	case req.Status.State.Final() && !grant.NeverHeld(req):
 		return seen, nil
 	}
-	seen.Decisions, err = decisionsOn(ctx, reader, req)
+	seen.Decisions, err = decisionsOn(ctx, decisions, req)
 	return seen, err
 }
 

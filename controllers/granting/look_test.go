@@ -19,6 +19,7 @@ import (
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/internal/servertime"
 )
 
@@ -47,11 +48,22 @@ func TestABindingThatIsSeenWhileItIsNotFoundIsLookedForAgain(t *testing.T) {
 		memory: binding.NewMemory(24 * time.Hour), turns: newTurns(),
 	}
 	meanwhile := noBinding{asked: func() { r.memory.Add(made) }}
-	if _, err := r.observe(t.Context(), meanwhile, req); !errors.Is(err, errMadeMeanwhile) {
+	if _, err := r.observe(t.Context(), meanwhile, meanwhile, req); !errors.Is(err, errMadeMeanwhile) {
 		t.Errorf("err = %v; the request would be granted a second time", err)
 	}
-	seen, err := r.observe(t.Context(), meanwhile, req)
+	seen, err := r.observe(t.Context(), meanwhile, meanwhile, req)
 	if err != nil || seen.Lost == nil {
 		t.Errorf("the next time: lost = %v, err = %v; the grant is known", seen.Lost, err)
+	}
+}
+
+// The policy that grants it may not know of the approver who denied it while it waited.
+func TestWhatWaitedIsNotGrantedByTheDecisionsOfTheCache(t *testing.T) {
+	gives := grant.Step{Action: grant.Create, Outcome: &grant.Outcome{}}
+	for _, state := range []v1alpha1.RequestState{"", v1alpha1.StatePending, v1alpha1.StateScheduled} {
+		req := &v1alpha1.AccessRequest{Status: v1alpha1.AccessRequestStatus{State: state}}
+		if got, want := givesUnasked(req, gives), state == ""; got != want {
+			t.Errorf("state %q: granted by the decisions of the cache: %v, want %v", state, got, want)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
@@ -35,15 +36,9 @@ var (
 // judgePace is from one request that is judged again to the next one.
 const judgePace = 20 * time.Millisecond
 
-// ahead queues the requests of an object that may end access before all others; made is
-// one that was made a moment ago.
-func ahead(ends func(obj client.Object, made bool) bool, requests handler.MapFunc) handler.EventHandler {
-	return queued(requests, func(_ context.Context, obj client.Object, made bool) *int {
-		if ends(obj, made) {
-			return &endFirst
-		}
-		return nil // as usual: last of all at start-up
-	})
+// ahead queues the requests of an object that may end access before all others.
+func ahead(requests handler.MapFunc) handler.EventHandler {
+	return queued(requests, func(context.Context, client.Object) *int { return &endFirst })
 }
 
 // behind queues the requests of an object behind those that nobody has looked at yet, one
@@ -61,35 +56,41 @@ func behind(requests handler.MapFunc) handler.EventHandler {
 	}
 }
 
-func queued(requests handler.MapFunc, priority func(ctx context.Context, obj client.Object, made bool) *int) handler.EventHandler {
-	add := func(ctx context.Context, obj client.Object, made bool, q seats.Queue) {
-		p := priority(ctx, obj, made)
+func queued(requests handler.MapFunc, priority func(context.Context, client.Object) *int) handler.EventHandler {
+	add := func(ctx context.Context, obj client.Object, q seats.Queue) {
+		p := priority(ctx, obj)
 		for _, key := range requests(ctx, obj) {
 			seats.Enqueue(q, priorityqueue.AddOpts{Priority: p}, key)
 		}
 	}
 	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, q seats.Queue) {
-			add(ctx, e.Object, !e.IsInInitialList, q)
-		},
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q seats.Queue) { add(ctx, e.Object, q) },
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q seats.Queue) {
-			add(ctx, e.ObjectOld, false, q)
-			add(ctx, e.ObjectNew, false, q)
+			add(ctx, e.ObjectOld, q)
+			add(ctx, e.ObjectNew, q)
 		},
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q seats.Queue) { add(ctx, e.Object, false, q) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q seats.Queue) { add(ctx, e.Object, q) },
 	}
 }
 
-func always(client.Object, bool) bool { return true }
-
-// unlessMade is for bindings: whoever made one is about to record it, and a look before
-// that is seen finds nothing but work.
-func unlessMade(_ client.Object, made bool) bool { return !made }
+// byBinding queues the request of a binding, except while this replica records that binding:
+// a look before the cache has the record is wasted.
+func (r *RequestReconciler) byBinding() handler.EventHandler {
+	all := ahead(requestsOfBinding)
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q seats.Queue) {
+			if !r.making.Has(types.UID(e.Object.GetLabels()[v1alpha1.RequestUIDLabel])) {
+				all.Create(ctx, e, q)
+			}
+		},
+		UpdateFunc: all.Update, DeleteFunc: all.Delete,
+	}
+}
 
 // byDecision queues the request of a decision. Only a no on what is held is ahead of all
 // others; who decides on his own request gains no turn by it.
 func (r *RequestReconciler) byDecision() handler.EventHandler {
-	return queued(requestOfDecision, func(ctx context.Context, obj client.Object, _ bool) *int {
+	return queued(requestOfDecision, func(ctx context.Context, obj client.Object) *int {
 		d, req := obj.(*v1alpha1.AccessDecision), &v1alpha1.AccessRequest{}
 		key := client.ObjectKey{Namespace: d.Namespace, Name: d.Spec.RequestRef.Name}
 		switch {

@@ -42,6 +42,8 @@ type RequestReconciler struct {
 	unbinder unbind.Unbinder
 	settings grant.Settings
 	turns    *turns
+	// making are the requests whose bindings are made and recorded at the moment.
+	making *binding.UIDs
 	// pinned are the bindings of which it was told that finalizers keep them.
 	pinned *binding.UIDs
 	// forgotten are requests that this replica deleted: the cache has them for a while yet.
@@ -56,6 +58,7 @@ func NewRequestReconciler(o Options) *RequestReconciler {
 		unbinder:  unbind.Unbinder{Writer: o.Client, Live: o.Live, Clock: o.Clock.Here},
 		settings:  grant.Settings{MaxDuration: o.Limits.MaxDuration, Retention: o.Retention},
 		turns:     newTurns(),
+		making:    binding.NewUIDs(),
 		pinned:    binding.NewUIDs(),
 		forgotten: binding.NewUIDs(),
 	}
@@ -74,6 +77,7 @@ func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ct
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	defer r.making.Remove(req.UID)
 	outcome, actErr := r.act(ctx, req, seen, step)
 	now = r.clock.Now()
 	if step.Ends() {
@@ -83,7 +87,11 @@ func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ct
 	setStatus(now, req, outcome)
 	setRoleChanged(now, req, step.Role)
 	if err := r.record(ctx, before, req); err != nil {
-		return ctrl.Result{}, errors.Join(actErr, err)
+		var soon ctrl.Result
+		if held(req) { // though status does not know that
+			soon.Priority = &endFirst
+		}
+		return soon, errors.Join(actErr, err)
 	}
 	r.announce(ctx, before, req)
 	if grant.NeverHeld(req) && !before.Status.State.Final() {
@@ -135,6 +143,7 @@ func (r *RequestReconciler) create(ctx context.Context, req *v1alpha1.AccessRequ
 	}
 	ctx, cancel := context.WithTimeout(ctx, binding.CreateWindow/2)
 	defer cancel()
+	r.making.Add(req.UID)
 	err := r.client.Create(ctx, step.Binding)
 	switch {
 	case err == nil:

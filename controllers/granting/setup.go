@@ -144,13 +144,13 @@ func setupRequests(mgr ctrl.Manager, r *RequestReconciler, inForce <-chan event.
 	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	return ctrl.NewControllerManagedBy(mgr).Named("accessrequest").
 		Watches(&v1alpha1.AccessRequest{}, r.turns.handler()).
-		Watches(&rbacv1.RoleBinding{}, ahead(unlessMade, requestsOfBinding)).
+		Watches(&rbacv1.RoleBinding{}, r.byBinding()).
 		Watches(&v1alpha1.AccessDecision{}, r.byDecision()).
-		Watches(&v1alpha1.AccessPolicy{}, ahead(always, r.grantedBy), changed).
+		Watches(&v1alpha1.AccessPolicy{}, ahead(r.grantedBy), changed).
 		Watches(&v1alpha1.AccessPolicy{}, behind(r.waitingRequests), changed).
-		Watches(&rbacv1.ClusterRole{}, ahead(always, r.holdersOf(v1alpha1.ClusterRoleKind))).
+		Watches(&rbacv1.ClusterRole{}, ahead(r.holdersOf(v1alpha1.ClusterRoleKind))).
 		Watches(&rbacv1.ClusterRole{}, r.afterRoleChange()).
-		Watches(&rbacv1.Role{}, ahead(always, r.holdersOf(v1alpha1.RoleKind)), builder.OnlyMetadata).
+		Watches(&rbacv1.Role{}, ahead(r.holdersOf(v1alpha1.RoleKind)), builder.OnlyMetadata).
 		WatchesRawSource(source.Channel(inForce, handler.EnqueueRequestsFromMapFunc(r.undecidedRequests))).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: seated.Workers(), ReconciliationTimeout: lookTimeout, NewQueue: seated.NewQueue,

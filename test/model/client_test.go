@@ -90,6 +90,9 @@ func fetch[T any](r reader, c call, into *T) error {
 func (r reader) List(_ context.Context, into client.ObjectList, opts ...client.ListOption) error {
 	switch into := into.(type) {
 	case *v1alpha1.AccessDecisionList:
+		if r.cached && r.bug == deaf {
+			return nil
+		}
 		options := (&client.ListOptions{}).ApplyOptions(opts)
 		uid, _ := options.FieldSelector.RequiresExactMatch("spec.requestRef.uid")
 		return fetch(r, call{verb: list, cached: r.cached, kind: decisions, uid: types.UID(uid)}, into)

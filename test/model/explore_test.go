@@ -145,7 +145,7 @@ func (o *operator) begins(w *world, a action, found visit) {
 		return
 	}
 	if job(a.arg) == toGrant {
-		r.granting, r.unjust, r.late = t, o.unjust(&w.server), false
+		r.granting, r.unjust, r.late = t, o.unjustTo(r, &w.server), false
 	} else {
 		r.ending = t
 	}
@@ -163,7 +163,7 @@ func (o *operator) calls(w *world, a action, found visit) {
 	c, answer, problem := o.callAt(*at), lost, ""
 	if a.arg%2 == 0 && c.verb == get && c.kind == bindings {
 		// The first that it reads past its caches.
-		r.unjust, r.late = o.unjust(&w.server), false
+		r.unjust, r.late = o.unjustTo(r, &w.server), false
 	}
 	if a.arg/2 != requestLost {
 		answer, problem = o.commit(w, &next, c, r)

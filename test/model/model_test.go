@@ -99,6 +99,10 @@ func TestTheModelFindsMistakes(t *testing.T) {
 		"not remembering what was made": {
 			scenario{bug: remembersNothing, budget: budget{ticks: 3, faults: 1}}, "^I3",
 		},
+		// What is read from a cache before a grant ends the grant when it is seen; see ADR 13.
+		"ending nothing by a no that was not seen before the grant": {
+			scenario{bug: deaf, budget: budget{edits: 1}, edits: deciding}, "^I1",
+		},
 		"taking a binding that exists for one's own": {
 			scenario{bug: existsIsSuccess, budget: budget{edits: 1}, edits: []edit{occupyName}}, "^I2",
 		},

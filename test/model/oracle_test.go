@@ -5,6 +5,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -45,10 +46,31 @@ func (m *machine) active(s *server, slot int8) bool {
 }
 
 // unjust says whether there is a reason not to grant the request that is there.
-func (m *machine) unjust(s *server) bool {
+func (m *machine) unjust(s *server) bool { return m.unjustBy(s, s.decisions) }
+
+// unjustTo is the same as far as a replica has to know it. Of a request that needs no
+// approval it knows what people say by its cache, see ADR 13: what that does not show yet
+// has to end the grant, to which judgeSettledBinding holds it.
+func (m *machine) unjustTo(r *replica, s *server) bool {
+	if m.approval {
+		return m.unjust(s)
+	}
+	return m.unjustBy(s, r.decisions)
+}
+
+func (m *machine) unjustBy(s *server, decisions id) bool {
 	req := m.request(s)
-	w := s.seen[s.incarnation]
-	return req == nil || req.DeletionTimestamp != nil || m.recorded(s, int8(s.incarnation)) || w.no || !m.allows(s.policy)
+	return req == nil || req.DeletionTimestamp != nil || m.recorded(s, int8(s.incarnation)) || !m.allows(s.policy) ||
+		slices.ContainsFunc(m.decisionList(decisions), func(d v1alpha1.AccessDecision) bool {
+			return d.Spec.RequestRef.UID == req.UID && d.Spec.Verdict != v1alpha1.VerdictApprove
+		})
+}
+
+func (m *machine) decisionList(decisions id) []v1alpha1.AccessDecision {
+	if decisions == 0 {
+		return nil
+	}
+	return as[*v1alpha1.AccessDecisionList](m.objects, decisions).Items
 }
 
 // judge holds a call that was served for a replica against the invariants. It says

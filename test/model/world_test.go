@@ -105,6 +105,8 @@ const (
 	forgets
 	// remembersNothing: what grants does not tell its memory what it made.
 	remembersNothing
+	// deaf: the cache of decisions never shows any.
+	deaf
 )
 
 const (
