@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -166,6 +167,8 @@ type operator struct {
 	guard  *guarding.Guard
 	memory binding.Memory
 	ending *ending.Ending
+	// bindings are what is cached of RoleBindings, for both.
+	bindings cache.Cache
 }
 
 // run runs both until the context ends, or the one that ends access fails.
@@ -205,6 +208,7 @@ func (o *operator) setupEnding() (ctrl.Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("setting up: %w", err)
 	}
+	o.bindings = mgr.GetCache()
 	if o.ending, err = ending.Setup(mgr, o.clock, o.limits.MaxDuration, o.memory); err != nil {
 		return nil, err
 	}
@@ -246,7 +250,8 @@ func (o *operator) grant(ctx context.Context) error {
 	again, grace := true, shutdownGrace
 	mgr, err := ctrl.NewManager(o.config, ctrl.Options{
 		Scheme:                        o.scheme,
-		Cache:                         granting.CacheOptions(ending.CacheOptions()),
+		NewCache:                      granting.NewCache(o.bindings),
+		Cache:                         granting.CacheOptions(),
 		Metrics:                       metricsserver.Options{BindAddress: "0"},
 		HealthProbeBindAddress:        "0",
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: &again},

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -80,14 +79,17 @@ type Options struct {
 	Retention time.Duration
 }
 
-// CacheOptions keep what nobody reads out of a cache, besides those of the RoleBindings.
-func CacheOptions(o cache.Options) cache.Options {
-	o.ByObject = maps.Clone(o.ByObject)
-	// Whoever may decide may make many of them.
-	o.ByObject[&v1alpha1.AccessDecision{}] = cache.ByObject{Transform: withoutMetadata}
-	// Every namespace has some. Only that they change is watched: metadata.
-	o.ByObject[&rbacv1.Role{}] = cache.ByObject{Transform: withoutMetadata}
-	return o
+// CacheOptions keep what nobody reads out of a cache.
+func CacheOptions() cache.Options {
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			// Whoever may decide may make many of them.
+			&v1alpha1.AccessDecision{}: {Transform: withoutMetadata},
+			// Every namespace has some. Only that they change is watched: metadata.
+			&rbacv1.Role{}: {Transform: withoutMetadata},
+		},
+	}
 }
 
 // withoutMetadata drops what is read of no decision and no Role.

@@ -19,6 +19,7 @@ import (
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
@@ -117,16 +118,17 @@ func runManager(ctx context.Context, clock *clocktesting.FakeClock) {
 func startManager(_ context.Context, config *rest.Config, here clock.WithTickerAndDelayedExecution, settle time.Duration) *guarding.Guard {
 	GinkgoHelper()
 	again := true // there was another one in an earlier spec
-	newManager := func() ctrl.Manager {
+	newManager := func(o cache.Options, newCache cache.NewCacheFunc) ctrl.Manager {
 		mgr, err := ctrl.NewManager(config, ctrl.Options{
-			Scheme: operator.Scheme(), Cache: granting.CacheOptions(ending.CacheOptions()),
+			Scheme: operator.Scheme(), Cache: o, NewCache: newCache,
 			Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
 			Controller: ctrlconfig.Controller{SkipNameValidation: &again},
 		})
 		Expect(err).NotTo(HaveOccurred())
 		return mgr
 	}
-	ends, grants := newManager(), newManager()
+	ends := newManager(ending.CacheOptions(), nil)
+	grants := newManager(granting.CacheOptions(), granting.NewCache(ends.GetCache()))
 	now := servertime.New(here)
 	limits := policy.Limits{MaxDuration: 24 * time.Hour, ReservedNamespaces: []string{operator.Namespace, policy.DefaultReserved}}
 	memory := binding.NewMemory(limits.MaxDuration)
