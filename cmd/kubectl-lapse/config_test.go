@@ -33,7 +33,7 @@ func TestFlagsAreThoseOfKubectl(t *testing.T) {
 
 // TestFormatsAreThoseOfKubectl compares with the library that kubectl takes them from.
 func TestFormatsAreThoseOfKubectl(t *testing.T) {
-	for _, format := range []string{"json", "yaml", "name", "jsonpath={.kind}", "jsonpath-as-json={.kind}", "go-template={{.kind}}"} {
+	for _, format := range []string{"json", "yaml", "name", "jsonpath={.kind}", "jsonpath-as-json={.kind}"} {
 		flags := genericclioptions.NewPrintFlags("created")
 		*flags.OutputFormat = format
 		want, err := flags.ToPrinter()

@@ -41,7 +41,6 @@ var _ = Describe("Output", Ordered, func() {
 		Entry("names", "name", `^accessrequest.lapse.dev/seen\n$`),
 		Entry("jsonpath", `jsonpath={.spec.roleRef.name}`, `^edit$`),
 		Entry("jsonpath-as-json", `jsonpath-as-json={.spec.roleRef}`, `"kind": "ClusterRole"`),
-		Entry("go-template", `go-template={{.spec.reason}}`, `^INC-7: seen$`),
 		Entry("custom columns", "custom-columns=NAME:.metadata.name,ROLE:.spec.roleRef.name,NONE:.spec.nothing",
 			`^NAME +ROLE +NONE\nseen +edit +<none>\n$`),
 		Entry("wide", "wide", `^NAME .* REQUESTER +POLICY +BINDING +WHY\nseen .* alice +oncall-edit +lapse-seen-[0-9a-f]{8} +INC-7: seen\n$`),

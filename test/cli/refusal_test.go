@@ -56,7 +56,7 @@ var _ = Describe("What goes wrong", func() {
 			"--for", "1h", "--reason", "x", "--as-subject", "carol"),
 		Entry("waiting for what is not stored", "--wait has nothing to wait for", "request", "edit", "--for", "1h", "--reason", "x",
 			"--wait", "--dry-run=server"),
-		Entry("an output that there is not", "-o xml is not known; use one of custom-columns=, go-template-file=", "get", "-o", "xml"),
+		Entry("an output that there is not", "-o xml is not known; use one of custom-columns=, json", "get", "-o", "xml"),
 		Entry("a flag that there is not", "unknown flag: --nope; see kubectl lapse get --help", "get", "--nope"),
 		Entry("no request", "which request? kubectl lapse get lists them", "approve"),
 	)
