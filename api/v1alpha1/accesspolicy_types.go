@@ -186,6 +186,13 @@ type AccessPolicyStatus struct {
 	// +kubebuilder:validation:MaxItems=8
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
+	// roles that this policy offers, in one line, such as "view, edit, role/migrate":
+	// of a list kubectl prints the first member only.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Roles string `json:"roles,omitempty"`
+
 	// risks that come with the roles of this policy, in words, for those who
 	// approve.
 	// +optional
@@ -204,7 +211,7 @@ type AccessPolicyStatus struct {
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Max",type=string,JSONPath=`.spec.maxDuration`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:printcolumn:name="Roles",type=string,JSONPath=`.spec.roles[*].name`,priority=1
+// +kubebuilder:printcolumn:name="Roles",type=string,JSONPath=`.status.roles`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 type AccessPolicy struct {
 	metav1.TypeMeta `json:",inline"`

@@ -22,10 +22,12 @@ import (
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
-// maxRisks bounds status.risks, and maxRisk each of them, in bytes; see the schema.
+// maxRisks bounds status.risks, maxRisk each of them and maxRoles status.roles, in bytes;
+// see the schema.
 const (
 	maxRisks = 64
 	maxRisk  = 512
+	maxRoles = 512
 )
 
 // PolicyReconciler says of each AccessPolicy whether it is in force, and what
@@ -56,11 +58,21 @@ func (r *PolicyReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctr
 	if p.Status.Risks, err = risks(p, roles); err != nil {
 		return ctrl.Result{}, fmt.Errorf("looking at the risks of policy %s: %w", p.Name, err)
 	}
-	setPolicyStatus(r.clock.Now(), p, problems)
+	p.Status.Roles = text.Cut(offered(p.Spec.Roles), maxRoles)
+	setPolicyStatus(r.clock.Now(), p, problems, policy.Unmatched(p, r.judges.limits))
 	if equality.Semantic.DeepEqual(before.Status, p.Status) {
 		return ctrl.Result{}, nil
 	}
 	return ctrl.Result{}, client.IgnoreNotFound(r.client.Status().Patch(ctx, p, client.MergeFrom(before)))
+}
+
+// offered are roles in one line.
+func offered(roles []v1alpha1.RoleRef) string {
+	names := make([]string, len(roles))
+	for i, ref := range roles {
+		names[i] = policy.RoleArgument(ref)
+	}
+	return strings.Join(names, ", ")
 }
 
 // risks of the ClusterRoles that a policy offers. What a Role allows differs by
@@ -85,12 +97,16 @@ func risks(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]string, error) 
 	return out[:min(len(out), maxRisks)], nil
 }
 
-// setPolicyStatus writes what was found into the status of a policy.
-func setPolicyStatus(now time.Time, p *v1alpha1.AccessPolicy, problems []policy.Problem) {
+// setPolicyStatus writes what was found into the status of a policy. What never matches
+// keeps the rest of it in force.
+func setPolicyStatus(now time.Time, p *v1alpha1.AccessPolicy, problems []policy.Problem, unmatched []string) {
 	p.Status.ObservedGeneration = p.Generation
 	ready := metav1.Condition{
 		Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonValid,
 		Message: "in force", ObservedGeneration: p.Generation, LastTransitionTime: metav1.NewTime(now.Truncate(time.Second)),
+	}
+	if len(unmatched) > 0 {
+		ready.Message = text.Cut("in force; but "+strings.Join(unmatched, "; "), maxMessage)
 	}
 	if len(problems) == 0 {
 		meta.RemoveStatusCondition(&p.Status.Conditions, v1alpha1.ConditionStalled)

@@ -71,6 +71,29 @@ func conditionOf(c v1alpha1.PolicyCondition, compile func(string) *program) cond
 	return condition{program: compile(c.Expression), objection: objection}
 }
 
+// checked is an expression that is a condition by its form, and otherwise what is wrong with
+// it.
+func checked(expression string) (env *cel.Env, ast *cel.Ast, problem string) {
+	if len(expression) > maxExpression {
+		return nil, nil, fmt.Sprintf("%d bytes are more than the %d that are allowed", len(expression), maxExpression)
+	}
+	env, err := celEnvironment()
+	if err != nil {
+		return nil, nil, text.Cut(text.Line(err.Error()), maxCompileError)
+	}
+	ast, issues := env.Compile(expression)
+	switch {
+	case issues.Err() != nil:
+		return nil, nil, issuesText(issues)
+	case !ast.OutputType().IsExactType(cel.BoolType):
+		return nil, nil, "must be a bool, and is of type " + text.Cut(ast.OutputType().String(), maxQuoted)
+	}
+	if zone := unknownZone(ast.NativeRep()); zone != "" {
+		return nil, nil, quote(zone) + " is no time zone; write one such as \"Europe/Berlin\" or \"+02:00\""
+	}
+	return env, ast, ""
+}
+
 // compileExpression never fails and never panics: what does not compile holds its
 // problem.
 func compileExpression(expression string) (p *program) {
@@ -80,22 +103,9 @@ func compileExpression(expression string) (p *program) {
 			p = &program{problem: text.Cut(text.Line(fmt.Sprintf("the compiler gave up: %v", r)), maxCompileError)}
 		}
 	}()
-	if len(expression) > maxExpression {
-		p.problem = fmt.Sprintf("%d bytes are more than the %d that are allowed", len(expression), maxExpression)
-		return p
-	}
-	env, err := celEnvironment()
-	if err != nil {
-		p.problem = text.Cut(text.Line(err.Error()), maxCompileError)
-		return p
-	}
-	ast, issues := env.Compile(expression)
-	if issues.Err() != nil {
-		p.problem = issuesText(issues)
-		return p
-	}
-	if !ast.OutputType().IsExactType(cel.BoolType) {
-		p.problem = "must be a bool, and is of type " + text.Cut(ast.OutputType().String(), maxQuoted)
+	env, ast, problem := checked(expression)
+	if problem != "" {
+		p.problem = problem
 		return p
 	}
 	for _, ref := range ast.NativeRep().ReferenceMap() {

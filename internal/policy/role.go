@@ -130,3 +130,11 @@ func unpacked(record *v1alpha1.GrantedRole) ([]rbacv1.PolicyRule, error) {
 	}
 	return rules, nil
 }
+
+// RoleArgument is a role as the plugin takes it; a ClusterRole stands for itself.
+func RoleArgument(ref v1alpha1.RoleRef) string {
+	if ref.Kind == v1alpha1.RoleKind {
+		return "role/" + ref.Name
+	}
+	return ref.Name
+}

@@ -1,0 +1,73 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
+)
+
+// Unmatched are the entries of a policy that look right and can never match anything, each
+// with what to write in its place. The rest of the policy holds.
+func Unmatched(p *v1alpha1.AccessPolicy, limits Limits) (out []string) {
+	say := func(field, problem string) {
+		if problem != "" {
+			out = append(out, text.Cut(field+" "+problem, maxProblem))
+		}
+	}
+	for i, name := range p.Spec.Namespaces.Names {
+		say(fmt.Sprintf("namespaces.names[%d]", i), namespaceProblem(name, limits.ReservedNamespaces))
+	}
+	subjects := func(field string, all []v1alpha1.Subject) {
+		for i, s := range all {
+			say(fmt.Sprintf("%s[%d]", field, i), subjectProblem(s))
+		}
+	}
+	subjects("requesters", p.Spec.Requesters)
+	subjects("grantees", p.Spec.Grantees)
+	for i, rule := range p.Spec.Approvals {
+		subjects(fmt.Sprintf("approvals[%d].from", i), rule.From)
+	}
+	return out
+}
+
+// namespaceProblem says why a name is that of no namespace in which anything is granted.
+func namespaceProblem(name string, reserved []string) string {
+	by := reservedBy(reserved, name)
+	near := strings.ToLower(strings.TrimSpace(name))
+	switch {
+	case strings.Contains(name, "*"):
+		return quote(name) + " never matches: a name is not a pattern; select namespaces by their labels"
+	case strings.Contains(name, ","):
+		return quote(name) + " never matches: it is one name; write one entry for each namespace"
+	case len(validation.IsDNS1123Label(name)) > 0 && len(validation.IsDNS1123Label(near)) == 0:
+		return quote(name) + " never matches: it is not the name of a namespace; " + quote(near) + " may be meant"
+	case len(validation.IsDNS1123Label(name)) > 0:
+		return quote(name) + " never matches: it is not the name of a namespace"
+	case by != "":
+		return quote(name) + " never matches: the operator reserves " + by + ", and grants nothing there"
+	}
+	return ""
+}
+
+// subjectProblem says why nobody has the name of a subject.
+func subjectProblem(s v1alpha1.Subject) string {
+	trimmed := strings.TrimSpace(s.Name)
+	switch {
+	case s.Kind == v1alpha1.ServiceAccountKind:
+		return ""
+	case trimmed == "*":
+		return subjectText(s) + " never matches: a name is not a pattern; name a group that all of them are in"
+	case trimmed == "":
+		return subjectText(s) + " never matches: nobody has that name"
+	case trimmed != s.Name:
+		return subjectText(s) + " never matches, since spaces count; " + quote(trimmed) + " may be meant"
+	}
+	return ""
+}
