@@ -23,6 +23,7 @@ const defaultApprovalTimeout = time.Hour
 type Compiled struct {
 	ref        v1alpha1.PolicyReference
 	requesters people
+	nearly     []nearSubject              // requesters
 	grantees   sets.Set[v1alpha1.Subject] // as they are, without looking into groups
 	roles      []v1alpha1.RoleRef
 	namespaces territory
@@ -69,6 +70,7 @@ func compile(p *v1alpha1.AccessPolicy, compileOne func(string) *program) *Compil
 	c := &Compiled{
 		ref:             v1alpha1.PolicyReference{Name: p.Name, UID: p.UID, Generation: p.Generation},
 		requesters:      peopleOf(spec.Requesters),
+		nearly:          nearOf(spec.Requesters),
 		grantees:        sets.New(spec.Grantees...),
 		roles:           rolesOf(spec.Roles),
 		maxDuration:     spec.MaxDuration.Duration,

@@ -36,7 +36,8 @@ func TestMessageSaysWhatWouldHaveBeenAllowed(t *testing.T) {
 		"another requester": {
 			ask(),
 			[]buildable{bob},
-			`no policy is for this requester, role and namespace: policy p: requester "alice" is not among its requesters (User "bob", ` +
+			`no policy is for this requester, role and namespace: policy p: requester "alice" (groups: "oncall") is not among its ` +
+				`requesters (User "bob", ` +
 				`Group "leads", ServiceAccount "ci/bot")`,
 		},
 		"another role": {
@@ -82,7 +83,8 @@ func TestMessageSaysWhatWouldHaveBeenAllowed(t *testing.T) {
 		"a policy that the request names is told in full": {
 			ask().UnderPolicy("p"),
 			[]buildable{bob.Allowing("edit").In("shop"), offer("q")},
-			`no policy is for this requester, role and namespace: policy p: requester "alice" is not among its requesters (User "bob", ` +
+			`no policy is for this requester, role and namespace: policy p: requester "alice" (groups: "oncall") is not among its ` +
+				`requesters (User "bob", ` +
 				`Group "leads", ServiceAccount "ci/bot"), ` +
 				`and roleRef ClusterRole "view" is not among its roles (ClusterRole "edit"), ` +
 				`and namespace "payments" is not among its namespaces ("shop")`,
@@ -112,7 +114,7 @@ func TestMessageSaysWhatWouldHaveBeenAllowed(t *testing.T) {
 			[]buildable{bob, offer("z").If("false", "z objects"), offer("y").If("false", "y objects"), offer("a").In("shop")},
 			`no policy allows this: policy y: y objects; policy z: z objects; ` +
 				`policy a: namespace "payments" is not among its namespaces ("shop"); ` +
-				`policy p: requester "alice" is not among its requesters (User "bob", Group "leads", ServiceAccount "ci/bot")`,
+				`policy p: requester "alice" (groups: "oncall") is not among its requesters (User "bob", Group "leads", ServiceAccount "ci/bot")`,
 		},
 		"allowed, with approvals": {
 			ask(),
@@ -248,7 +250,7 @@ func TestStillAllows(t *testing.T) {
 		},
 		"what was asked for does not matter": {inputOf(ask().Lasting(23 * time.Hour).Build()), offer("p"), time.Hour, nil},
 		"the requester was removed": {
-			in, offer("p").From(user("bob")), time.Hour, []string{`requester "alice" is not among its requesters (User "bob")`},
+			in, offer("p").From(user("bob")), time.Hour, []string{`requester "alice" (groups: "oncall") is not among its requesters (User "bob")`},
 		},
 		"the role was removed": {
 			in, offer("p").Allowing("edit"), time.Hour, []string{`roleRef ClusterRole "view" is not among its roles (ClusterRole "edit")`},

@@ -36,6 +36,8 @@ type judge struct {
 	// overspent says that there was a condition that was not asked, since too much was spent.
 	overspent bool
 
+	nearly map[near]string // names of who asks; made when first needed
+
 	requesterText, subjectText, roleText, namespaceText string // as objections begin
 }
 
@@ -51,7 +53,7 @@ func newJudge(in Input) (*judge, error) {
 	}
 	if r := spec.Requester; r != nil {
 		j.requester, j.groups = r.Username, sets.New(r.Groups...)
-		j.requesterText = "requester " + quote(r.Username)
+		j.requesterText = "requester " + quote(r.Username) + groupsText(j.groups)
 	}
 	j.subject, j.refused = GrantSubject(spec)
 	j.subjectText = "subject " + subjectText(j.subject)
@@ -110,7 +112,7 @@ func (j *judge) fit(c *Compiled) fit {
 // misfits says in which respects the policy is not for the request.
 func (j *judge) misfits(c *Compiled, f fit) (out []string) {
 	if !f.requester {
-		out = append(out, j.requesterText+c.says.requesters)
+		out = append(out, j.requesterText+c.says.requesters+j.nearMiss(c))
 	}
 	if !f.role {
 		out = append(out, j.roleText+c.says.roles)

@@ -1,0 +1,100 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"strings"
+
+	"golang.org/x/text/unicode/norm"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+// overlooked is what people overlook in a name, and how it is taken out. A prefix is such as
+// an identity provider's.
+var overlooked = []struct {
+	what string
+	drop func(string) string
+}{
+	{"Unicode form", norm.NFKC.String},
+	{"a prefix", func(name string) string { return name[strings.LastIndexAny(name, ":/")+1:] }},
+	{"spaces", strings.TrimSpace},
+	{"case", strings.ToLower},
+}
+
+// folded is a name without what people overlook in it, but for one such thing, by its index.
+func folded(name string, but int) string {
+	for i, o := range overlooked {
+		if i != but {
+			name = o.drop(name)
+		}
+	}
+	return name
+}
+
+const nothing = -1
+
+// difference is in what two names differ that are the same when they are folded.
+func difference(a, b string) string {
+	var in []string
+	for i, o := range overlooked {
+		if folded(a, i) != folded(b, i) {
+			in = append(in, o.what)
+		}
+	}
+	return strings.Join(in, " and ")
+}
+
+// near is a user or a group, with the folded name.
+type near struct {
+	kind   string
+	folded string
+}
+
+// nearSubject is a subject that others may be near to.
+type nearSubject struct {
+	near
+	v1alpha1.Subject
+}
+
+func nearOf(subjects []v1alpha1.Subject) (out []nearSubject) {
+	for _, s := range subjects {
+		if s.Kind == v1alpha1.UserKind || s.Kind == v1alpha1.GroupKind {
+			out = append(out, nearSubject{near{s.Kind, folded(s.Name, nothing)}, s})
+		}
+	}
+	return out
+}
+
+// nearMiss says which requester of a policy is nearly who asks, or one of his groups; empty
+// if none is.
+func (j *judge) nearMiss(c *Compiled) string {
+	if j.nearly == nil {
+		j.nearly = map[near]string{{v1alpha1.UserKind, folded(j.requester, nothing)}: j.requester}
+		for group := range j.groups {
+			j.nearly[near{v1alpha1.GroupKind, folded(group, nothing)}] = group
+		}
+	}
+	for _, s := range c.nearly {
+		if own, is := j.nearly[s.near]; is {
+			return "; " + subjectText(s.Subject) + " differs from " + quote(own) + " only in " + difference(own, s.Name)
+		}
+	}
+	return ""
+}
+
+// groupsText names groups, those of Kubernetes left out, which everybody is in.
+func groupsText(groups sets.Set[string]) string {
+	var own []string
+	for _, group := range sets.List(groups) {
+		if !strings.HasPrefix(group, systemPrefix) {
+			own = append(own, quote(group))
+		}
+	}
+	if len(own) == 0 {
+		return ""
+	}
+	return " (groups: " + list(own) + ")"
+}
