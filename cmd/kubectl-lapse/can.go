@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -31,24 +32,24 @@ type canOptions struct {
 func (p *plugin) canCommand() *cobra.Command {
 	o := &canOptions{plugin: p}
 	cmd := &cobra.Command{
-		Use:   "can ROLE",
-		Short: "Say what would become of a request, without making one",
-		Long: `Judge a request by the policies of the cluster, with the operator's own code, and
-create nothing: which policy allows it, who would have to approve, or what each policy
-objects to and what would be allowed instead.
+		Use:   "can [ROLE]",
+		Short: "Say what would become of a request, or what may be asked for",
+		Long: `Without a role: list what may be asked for in the namespace, for how long, and what it
+needs. With a role: judge a request by the policies of the cluster, with the operator's
+own code, and create nothing: which policy allows it, who would have to approve, or what
+each policy objects to and what would be allowed instead.
 
 It reads policies, the namespace and the roles; what you may not read is said. The
 limits of the operator are taken to be its defaults. Exit codes: 0 it would be granted,
-at once or when approved; 2 it would be refused.`,
-		Example: `  kubectl lapse can edit -n payments --for 8h
+at once or when approved, or there is something to ask for; 2 it would be refused, or
+there is nothing.`,
+		Example: `  kubectl lapse can -n payments
+  kubectl lapse can edit -n payments --for 8h
   kubectl lapse can edit -n payments --as-requester alice --as-requester-group oncall`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: p.completeRoles,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return fmt.Errorf("which role? kubectl lapse can edit -n %s", p.namespace())
-			}
-			return o.run(cmd.Context(), args[0])
+			return o.run(cmd.Context(), strings.Join(args, ""))
 		},
 	}
 	f := cmd.Flags()
@@ -72,30 +73,60 @@ func (o *canOptions) run(ctx context.Context, role string) error {
 	if err != nil {
 		return err
 	}
-	requester := &v1alpha1.Identity{Username: o.requester, Groups: append(o.groups, "system:authenticated")}
-	if o.requester == "" {
-		if requester, err = c.whoami(ctx); err != nil {
-			return err
-		}
-	}
-	req, err := o.build(role, requester)
+	requester, err := o.requesterFor(ctx, c)
 	if err != nil {
 		return err
 	}
-	w, err := o.observe(ctx, c, req.Namespace)
+	w, err := o.observe(ctx, c, o.namespace())
 	if err != nil {
 		return err
+	}
+	req, err := o.build(cmp.Or(role, "any"), requester)
+	if err != nil {
+		return err
+	}
+	if role == "" {
+		return o.list(w, req)
 	}
 	decision, err := w.judge(o.clock.now(), req)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(o.Out, text.Printable(canText(req, decision), "\n\t"))
-	w.sayUnknown(o.plugin)
-	if decision.Verdict == policy.Allowed {
-		return nil
+	objection, err := otherObjection(ctx, o.clock.now(), req, decision)
+	if err != nil {
+		return err
 	}
-	return &exitError{code: exitRefused}
+	answer, denied := canText(req, decision), decision.Verdict != policy.Allowed
+	if objection != "" {
+		answer, denied = "no: "+objection, true
+	}
+	fmt.Fprintln(o.Out, text.Printable(answer, "\n\t"))
+	w.sayUnknown(o.plugin)
+	if denied {
+		return &exitError{code: exitRefused}
+	}
+	return nil
+}
+
+// requesterFor is who would ask.
+func (o *canOptions) requesterFor(ctx context.Context, c *cluster) (*v1alpha1.Identity, error) {
+	if o.requester == "" {
+		return c.whoami(ctx)
+	}
+	return &v1alpha1.Identity{Username: o.requester, Groups: append(o.groups, "system:authenticated")}, nil
+}
+
+// list says what may be asked for.
+func (o *canOptions) list(w *world, req *v1alpha1.AccessRequest) error {
+	all, err := w.offers(o.clock.now(), req)
+	if err != nil {
+		return err
+	}
+	defer w.sayUnknown(o.plugin)
+	if len(all) == 0 {
+		return refused("no policy offers a role to %s in namespace %s; to see why for one role: kubectl lapse can ROLE", requesterOf(req), req.Namespace)
+	}
+	return printOffers(o.Out, all)
 }
 
 func (o *canOptions) build(role string, requester *v1alpha1.Identity) (*v1alpha1.AccessRequest, error) {

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
@@ -72,13 +73,13 @@ func (p *plugin) completeRequests(keep func(*v1alpha1.AccessRequest) bool) compl
 		for i := range list.Items {
 			req := &list.Items[i]
 			if keep == nil || keep(req) {
-				names = append(names, req.Name+"\t"+text.Line(roleText(req.Spec.RoleRef)+" for "+grantee(req)+": "+stateText(req)))
+				names = append(names, req.Name+"\t"+text.Line(policy.RoleArgument(req.Spec.RoleRef)+" for "+grantee(req)+": "+stateText(req)))
 			}
 		}
 		return names, err
 	})
 	return func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
-		if len(args) > 0 && cmd.Name() != "get" {
+		if len(args) > 0 && cmd.Name() == "why" {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		return names(cmd, args, typed)
@@ -101,7 +102,7 @@ func roleNames(ctx context.Context, c *cluster) ([]string, error) {
 		seen := map[string]bool{}
 		for i := range policies.Items {
 			for _, ref := range policies.Items[i].Spec.Roles {
-				if name := roleText(ref); !seen[name] {
+				if name := policy.RoleArgument(ref); !seen[name] {
 					seen[name] = true
 					names = append(names, name)
 				}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
@@ -34,9 +35,11 @@ func (p *plugin) decideCommand(verdict v1alpha1.Verdict) *cobra.Command {
 	o := &decideOptions{plugin: p, output: newOutput("created"), verdict: verdict}
 	verb := strings.ToLower(string(verdict))
 	cmd := &cobra.Command{
-		Use:  verb + " NAME",
-		Args: oneName,
-		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args[0]) },
+		Use:  verb + " NAME...",
+		Args: someNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return o.each(cmd.Context(), args, func(name string) error { return o.run(cmd.Context(), name) })
+		},
 	}
 	switch verdict {
 	case v1alpha1.VerdictApprove:
@@ -56,23 +59,24 @@ func (p *plugin) decideCommand(verdict v1alpha1.Verdict) *cobra.Command {
 	}
 	if verdict == v1alpha1.VerdictRevoke {
 		cmd.Flags().StringVar(&o.comment, "reason", "", "Why, one line. Required.")
+		understand(cmd, "comment", "reason")
 	} else {
 		cmd.Example = fmt.Sprintf("  kubectl lapse %s admin-x7k2p -n payments --comment \"I watch the dashboards\"", verb)
 		cmd.Flags().StringVar(&o.comment, "comment", "", "What else there is to say, one line.")
+		understand(cmd, "reason", "comment")
 	}
 	o.output.addTo(cmd)
 	return cmd
 }
 
-func oneName(_ *cobra.Command, args []string) error {
-	switch len(args) {
-	case 0:
-		return errNoName
-	case 1:
-		return nil
-	default:
-		return fmt.Errorf("one request at a time, and not %d; a comment of several words needs quotes", len(args))
-	}
+// understand takes a flag by the name that another verb has for it.
+func understand(cmd *cobra.Command, alias, name string) {
+	cmd.Flags().SetNormalizeFunc(func(_ *pflag.FlagSet, given string) pflag.NormalizedName {
+		if given == alias {
+			given = name
+		}
+		return pflag.NormalizedName(given)
+	})
 }
 
 func (o *decideOptions) run(ctx context.Context, name string) error {
@@ -156,9 +160,8 @@ func (p *plugin) outcome(ctx context.Context, c *cluster, before *v1alpha1.Acces
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	p.say("%s did not change within %s: your word does not count for its policy, or the operator is away; see kubectl lapse why %s -n %s",
-		before.Name, text.Duration(settledWithin), before.Name, before.Namespace)
-	return nil
+	return &exitError{exitFailed, fmt.Sprintf("%s did not change within %s: your word does not count for its policy, or the operator is away; see kubectl lapse why %s -n %s",
+		before.Name, text.Duration(settledWithin), before.Name, before.Namespace)}
 }
 
 func (p *plugin) resultText(req *v1alpha1.AccessRequest) string {

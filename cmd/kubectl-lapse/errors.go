@@ -42,6 +42,10 @@ func refused(format string, args ...any) error {
 	return &exitError{exitRefused, fmt.Sprintf(format, args...)}
 }
 
+func waits(format string, args ...any) error {
+	return &exitError{exitUnknown, fmt.Sprintf(format, args...)}
+}
+
 // explain says in one sentence what is wrong and what to do next.
 func (p *plugin) explain(err error) string {
 	var unreachable net.Error

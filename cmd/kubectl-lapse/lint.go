@@ -43,13 +43,14 @@ Exit codes: 0 no mistakes, perhaps risks; 1 mistakes.`,
 
 func (p *plugin) lint(ctx context.Context, files []string) error {
 	var policies []v1alpha1.AccessPolicy
+	var unaccepted []refusedPolicy
 	var roles policy.RoleLookup
 	if len(files) > 0 {
 		m, err := readManifests(p.In, files)
 		if err != nil {
 			return err
 		}
-		policies = m.policies
+		policies, unaccepted = m.policies, m.refused
 		roles = func(ref v1alpha1.RoleRef) (policy.Role, bool, error) {
 			rules, _ := m.rules("", ref)
 			return policy.Role{Rules: rules}, true, nil // what the files do not have, the cluster may
@@ -71,7 +72,10 @@ func (p *plugin) lint(ctx context.Context, files []string) error {
 		p.say("there are no policies")
 		return nil
 	}
-	mistakes := 0
+	mistakes := len(unaccepted)
+	for _, r := range unaccepted {
+		fmt.Fprintf(p.Out, "mistake  %s: %s\n", text.Line(r.name), text.Line(r.reason))
+	}
 	for i := range policies {
 		findings, err := lintPolicy(&policies[i], roles)
 		if err != nil {
@@ -102,8 +106,10 @@ func lintPolicy(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]finding, e
 	for _, problem := range problems {
 		out = append(out, finding{true, problem.Message})
 	}
+	for _, unmatched := range policy.Unmatched(p, defaultLimits()) {
+		out = append(out, finding{true, unmatched})
+	}
 	out = append(out, emptyLists(p)...)
-	out = append(out, durations(p)...)
 	out = append(out, approvals(p)...)
 	out = append(out, conditions(p)...)
 	out = append(out, powers(p)...)
@@ -144,17 +150,6 @@ func emptyLists(p *v1alpha1.AccessPolicy) (out []finding) {
 		}
 	}
 	slices.SortFunc(out, func(a, b finding) int { return strings.Compare(a.text, b.text) })
-	return out
-}
-
-func durations(p *v1alpha1.AccessPolicy) (out []finding) {
-	longest := p.Spec.MaxDuration.Duration
-	if longest < 10*time.Second || longest > 24*time.Hour {
-		out = append(out, finding{true, "maxDuration " + text.Duration(longest) + " is not between 10s and 24h"})
-	}
-	if d := p.Spec.DefaultDuration; d != nil && d.Duration > longest {
-		out = append(out, finding{true, "defaultDuration " + text.Duration(d.Duration) + " is longer than maxDuration " + text.Duration(longest)})
-	}
 	return out
 }
 

@@ -4,10 +4,10 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 
@@ -35,7 +35,6 @@ func TestLintFindsMistakesAndRisks(t *testing.T) {
 		"the same condition twice": {
 			good.If("1 < 2", "").If("1  <  2", ""), []string{"mistake: conditions[1] is the same as conditions[0]"},
 		},
-		"too long":    {good.AtMost(25 * time.Hour), []string{"mistake: maxDuration 25h is not between 10s and 24h"}},
 		"an approver": {good.ApprovedBy(eve), nil},
 		"one approver for two rules": {good.ApprovedBy(eve).ApprovedBy(eve), []string{
 			`mistake: approvals can never be met: even when all that are named approve, it waits for 1 of User "eve"`,
@@ -79,6 +78,53 @@ func TestLintFindsMistakesAndRisks(t *testing.T) {
 			}
 			if !slices.EqualFunc(got, tc.want, strings.HasPrefix) {
 				t.Errorf("got  %q\nwant %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestLintRefusesWhatTheAPIServerWould(t *testing.T) {
+	const list = `
+apiVersion: v1
+kind: List
+items:
+- apiVersion: lapse.dev/v1alpha1
+  kind: AccessPolicy
+  metadata: {name: p}
+  spec:
+    requesters: [%s]
+    roles: [{kind: ClusterRole, name: view}]
+    namespaces: {names: [payments]}
+    maxDuration: %s
+`
+	for name, tc := range map[string]struct{ requesters, longest, want string }{
+		"nothing wrong": {"{kind: Group, name: oncall}", "1h", ""},
+		"a kind in small letters": {
+			"{kind: group, name: oncall}", "1h", `spec.requesters[0].kind: Unsupported value: "group": supported values: "User", ` +
+				`"Group", "ServiceAccount"`,
+		},
+		"a ServiceAccount without namespace": {"{kind: ServiceAccount, name: bot}", "1h", "spec.requesters[0]: Invalid value:"},
+		"an account as User": {
+			`{kind: User, name: "system:serviceaccount:ci:bot"}`,
+			"1h",
+			"spec.requesters[0].name: Invalid value:",
+		},
+		"too long":                       {"{kind: Group, name: oncall}", "25h", "spec.maxDuration: Invalid value:"},
+		"a duration of another spelling": {"{kind: Group, name: oncall}", "1.5h", "spec.maxDuration: Invalid value:"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := readManifests(strings.NewReader(fmt.Sprintf(list, tc.requesters, tc.longest)), []string{"-"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(m.policies) != 1 {
+				t.Errorf("policies in the list: %d, want 1", len(m.policies))
+			}
+			switch {
+			case tc.want == "" && len(m.refused) > 0, tc.want != "" && len(m.refused) != 1:
+				t.Errorf("refused: %v, want %q", m.refused, tc.want)
+			case tc.want != "" && !strings.HasPrefix(m.refused[0].reason, "the API server would refuse it: "+tc.want):
+				t.Errorf("refused: %s, want %s", m.refused[0].reason, tc.want)
 			}
 		})
 	}

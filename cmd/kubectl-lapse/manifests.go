@@ -6,6 +6,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,11 +28,15 @@ import (
 // manifests is what files say, without a cluster.
 type manifests struct {
 	policies     []v1alpha1.AccessPolicy
+	refused      []refusedPolicy
 	requests     []located
 	namespaces   map[string]*corev1.Namespace
 	clusterRoles map[string][]rbacv1.PolicyRule
 	roles        map[string][]rbacv1.PolicyRule // by namespace/name
 }
+
+// refusedPolicy is one that the API server would not take, and why.
+type refusedPolicy struct{ name, reason string }
 
 // located is a request and the file that it is from.
 type located struct {
@@ -106,12 +111,13 @@ func (m *manifests) add(file string, document []byte) error {
 	if err := yaml.Unmarshal(document, &kind); err != nil {
 		return err
 	}
+	if strings.HasSuffix(kind.Kind, "List") {
+		return m.addAll(file, document)
+	}
 	version := v1alpha1.GroupVersion.String()
 	switch kind {
 	case metav1.TypeMeta{APIVersion: version, Kind: "AccessPolicy"}:
-		p, err := parse[v1alpha1.AccessPolicy](document)
-		m.policies = append(m.policies, p)
-		return err
+		return m.addPolicy(document)
 	case metav1.TypeMeta{APIVersion: version, Kind: "AccessRequest"}:
 		r, err := parse[v1alpha1.AccessRequest](document)
 		m.requests = append(m.requests, located{r, file})
@@ -132,6 +138,47 @@ func (m *manifests) add(file string, document []byte) error {
 	if strings.HasPrefix(kind.APIVersion, v1alpha1.GroupVersion.Group+"/") && kind.APIVersion != version {
 		return fmt.Errorf("apiVersion %s is not known, only %s is", kind.APIVersion, version)
 	}
+	return nil
+}
+
+// addAll takes the objects of a list, such as kubectl get -o yaml prints.
+func (m *manifests) addAll(file string, document []byte) error {
+	var list struct {
+		Items []map[string]any `json:"items"`
+	}
+	if err := yaml.Unmarshal(document, &list); err != nil {
+		return err
+	}
+	for i, item := range list.Items {
+		one, err := yaml.Marshal(item)
+		if err == nil {
+			err = m.add(file, one)
+		}
+		if err != nil {
+			return fmt.Errorf("items[%d]: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// addPolicy also holds it against the schema.
+func (m *manifests) addPolicy(document []byte) error {
+	p, err := parse[v1alpha1.AccessPolicy](document)
+	if err != nil {
+		return err
+	}
+	s, err := policySchema()
+	if err != nil {
+		return fmt.Errorf("the schema of this plugin: %w", err)
+	}
+	var object map[string]any
+	if err := yaml.Unmarshal(document, &object); err != nil {
+		return err
+	}
+	for _, reason := range s.refuses(context.Background(), object) {
+		m.refused = append(m.refused, refusedPolicy{p.Name, reason})
+	}
+	m.policies = append(m.policies, p)
 	return nil
 }
 

@@ -25,6 +25,7 @@ func defaultLimits() policy.Limits {
 // world is what requests are judged by, as far as the caller may read it.
 type world struct {
 	policies  []*policy.Compiled
+	offered   []v1alpha1.AccessPolicy // the same, as they are written
 	namespace *corev1.Namespace
 	roles     policy.RoleLookup
 	// unknown is what could not be read, and what was taken for granted instead.
@@ -42,6 +43,7 @@ func (p *plugin) observe(ctx context.Context, c *cluster, namespace string) (*wo
 	for i := range list.Items {
 		if list.Items[i].DeletionTimestamp == nil {
 			w.policies = append(w.policies, policy.Compile(&list.Items[i]))
+			w.offered = append(w.offered, list.Items[i])
 		}
 	}
 	ns := &corev1.Namespace{}

@@ -4,12 +4,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -82,6 +85,76 @@ func parseTime(flag, s string) (time.Time, error) {
 }
 
 var errNoName = errors.New("which request? kubectl lapse get lists them")
+
+func oneName(_ *cobra.Command, args []string) error {
+	switch len(args) {
+	case 0:
+		return errNoName
+	case 1:
+		return nil
+	default:
+		return fmt.Errorf("one request at a time, and not %d", len(args))
+	}
+}
+
+func someNames(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return errNoName
+	}
+	return nil
+}
+
+// requestName takes the kind off, as in what kubectl get -o name prints.
+func requestName(arg string) string {
+	kind, name, found := strings.Cut(arg, "/")
+	if found && slices.Contains([]string{"accessrequest", "accessrequests", "areq", "accessrequest.lapse.dev", "accessrequests.lapse.dev"}, strings.ToLower(kind)) {
+		return name
+	}
+	return arg
+}
+
+// allThere says what is wrong with one of several names before anything is done to the
+// others: it may be a word of a comment.
+func (p *plugin) allThere(ctx context.Context, args []string) error {
+	c, err := p.connect()
+	if err != nil {
+		return err
+	}
+	for _, arg := range args {
+		if err := c.get(ctx, p.namespace(), requestName(arg), &v1alpha1.AccessRequest{}); err != nil {
+			return fmt.Errorf("nothing was done: %s; a reason of several words needs quotes", p.explain(err))
+		}
+	}
+	return nil
+}
+
+// each does something to each request, also when it failed for another one.
+func (p *plugin) each(ctx context.Context, args []string, do func(name string) error) error {
+	if len(args) == 1 {
+		return do(requestName(args[0]))
+	}
+	if err := p.allThere(ctx, args); err != nil {
+		return err
+	}
+	return p.eachOf(ctx, args, do)
+}
+
+func (p *plugin) eachOf(ctx context.Context, args []string, do func(name string) error) error {
+	failed := 0
+	for _, arg := range args {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := do(requestName(arg)); err != nil {
+			p.say("error: %s: %s", requestName(arg), p.explain(err))
+			failed++
+		}
+	}
+	if failed > 0 {
+		return &exitError{exitFailed, fmt.Sprintf("%d of %d failed", failed, len(args))}
+	}
+	return nil
+}
 
 // notInNames is what the name of an object cannot hold.
 var notInNames = regexp.MustCompile(`[^a-z0-9]+`)

@@ -4,10 +4,13 @@
 package main
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/text"
@@ -80,5 +83,62 @@ func TestGenerateNameMakesANameOfAnyRole(t *testing.T) {
 	}
 	if got := generateName(strings.Repeat("a-", 200)) + "abcde"; len(validation.IsDNS1123Subdomain(got)) > 0 || len(got) > 63 {
 		t.Errorf("%q is no name", got)
+	}
+}
+
+func TestARequestMayBeNamedWithItsKind(t *testing.T) {
+	for in, want := range map[string]string{
+		"edit-x7k2p":                          "edit-x7k2p",
+		"accessrequest.lapse.dev/edit-x7k2p":  "edit-x7k2p", // as kubectl get -o name prints it
+		"areq/edit-x7k2p":                     "edit-x7k2p",
+		"AccessRequests/edit-x7k2p":           "edit-x7k2p",
+		"pod/edit-x7k2p":                      "pod/edit-x7k2p", // which there is not
+		"accessdecision.lapse.dev/edit-x7k2p": "accessdecision.lapse.dev/edit-x7k2p",
+	} {
+		if got := requestName(in); got != want {
+			t.Errorf("requestName(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestEachRequestIsTriedAlthoughOneFails(t *testing.T) {
+	var said strings.Builder
+	p := newPlugin(genericiooptions.IOStreams{ErrOut: &said})
+	var tried []string
+	err := p.eachOf(t.Context(), []string{"a", "areq/b", "c"}, func(name string) error {
+		tried = append(tried, name)
+		if name == "b" {
+			return errors.New("it is over already")
+		}
+		return nil
+	})
+	if got := strings.Join(tried, " "); got != "a b c" {
+		t.Errorf("tried %s, want a b c", got)
+	}
+	if err == nil || err.Error() != "1 of 3 failed" || said.String() != "error: b: it is over already\n" {
+		t.Errorf("err %v, said %q", err, said.String())
+	}
+}
+
+func TestWhatOtherToolsCallAVerbIsUnderstood(t *testing.T) {
+	root := newPlugin(genericiooptions.NewTestIOStreamsDiscard()).rootCommand()
+	for verb, others := range otherNames {
+		for _, other := range others {
+			if got := root.SuggestionsFor(other); !slices.Contains(got, verb) {
+				t.Errorf("%s: %v, want %s", other, got, verb)
+			}
+			if found, _, err := root.Find([]string{other}); err == nil && found != root {
+				t.Errorf("%s is a verb itself", other)
+			}
+		}
+	}
+	for verb, flag := range map[string]string{"approve": "reason", "deny": "reason", "revoke": "comment", "return": "reason"} {
+		cmd, _, err := root.Find([]string{verb})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Flags().Parse([]string{"--" + flag, "why"}); err != nil {
+			t.Errorf("%s --%s: %v", verb, flag, err)
+		}
 	}
 }

@@ -102,6 +102,8 @@ func (o *testOptions) run() error {
 	switch {
 	case len(m.requests) == 0:
 		return fmt.Errorf("there is no AccessRequest in %s", strings.Join(o.files, ", "))
+	case len(m.refused) > 0:
+		return &exitError{exitFailed, fmt.Sprintf("policy %s: %s", m.refused[0].name, m.refused[0].reason)}
 	case len(m.policies) == 0:
 		return fmt.Errorf("there is no AccessPolicy in %s", strings.Join(o.files, ", "))
 	}

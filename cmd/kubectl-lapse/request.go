@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,12 +40,10 @@ func (p *plugin) requestCommand() *cobra.Command {
 		Short: "Ask for a role in a namespace, for a time and a reason",
 		Long: `Ask for a role in a namespace. ROLE is a ClusterRole, or role/NAME for a Role.
 
-A policy allows it or not, at once or when people have approved. Without --wait the
-operator's first word is said, and the exit code is 2 if that is a refusal, else 0.
-
-With --wait the exit code is 0 when access is granted, 2 when it is refused, taken away
-or withdrawn, and 3 when it still waits at the timeout. Ctrl-C leaves the request as it
-is.`,
+A policy allows it or not, at once or when people have approved. The exit code is 0 when
+access is granted, 2 when it is refused, taken away or withdrawn, and 3 when it still
+waits: without --wait after the operator's first word, with it at the timeout. So what
+comes after && has the access. Ctrl-C leaves the request as it is.`,
 		Example: `  # ClusterRole edit for an hour
   kubectl lapse request edit -n payments --for 1h --reason "INC-4211: checkout returns 500" --wait
 
@@ -234,7 +233,11 @@ func (p *plugin) foretell(ctx context.Context, c *cluster, req *v1alpha1.AccessR
 	if err != nil {
 		return err
 	}
-	p.say("%s", decision.Message())
+	objection, err := otherObjection(ctx, p.clock.now(), req, decision)
+	if err != nil {
+		return err
+	}
+	p.say("%s", cmp.Or(objection, decision.Message()))
 	w.sayUnknown(p)
 	return nil
 }

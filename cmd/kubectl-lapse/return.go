@@ -31,18 +31,21 @@ type returnOptions struct {
 func (p *plugin) returnCommand() *cobra.Command {
 	o := &returnOptions{plugin: p, output: newOutput("created")}
 	cmd := &cobra.Command{
-		Use:   "return [NAME]",
+		Use:   "return [NAME...]",
 		Short: "Give back access of your own, or withdraw what you asked for",
 		Long: `Give access back before its time is over, withdraw a request that still waits, or have
 one deleted that was refused.
 Without a name it is the only access that you hold in the namespace.`,
 		Example:           "  kubectl lapse return -n payments",
-		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: p.completeRequests(unfinished),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.run(cmd.Context(), strings.Join(args, ""))
+			if len(args) == 0 {
+				return o.run(cmd.Context(), "")
+			}
+			return o.each(cmd.Context(), args, func(name string) error { return o.run(cmd.Context(), name) })
 		},
 	}
+	understand(cmd, "reason", "comment")
 	cmd.Flags().StringVar(&o.comment, "comment", "", "What else there is to say, one line.")
 	o.output.addTo(cmd)
 	return cmd
@@ -119,7 +122,7 @@ func (o *returnOptions) askWhich(held []*v1alpha1.AccessRequest) (*v1alpha1.Acce
 	}
 	t := table{now: o.clock.now()}
 	for i, req := range held {
-		o.say("%d) %s  %s  %s", i+1, req.Name, roleText(req.Spec.RoleRef), t.remaining(req))
+		o.say("%d) %s  %s  %s", i+1, req.Name, policy.RoleArgument(req.Spec.RoleRef), t.remaining(req))
 	}
 	fmt.Fprintf(o.ErrOut, "which one? [1-%d] ", len(held))
 	answer, err := bufio.NewReader(o.In).ReadString('\n')

@@ -57,7 +57,7 @@ func (p *plugin) rootCommand() *cobra.Command {
 for, see who holds what until when, and give it back.
 
 Data goes to stdout and talk to stderr. Exit codes: 0 done, or granted; 1 error;
-2 refused; 3 not known yet: still waiting at the timeout, or something could not be
+2 refused; 3 not known yet: still waiting, or something could not be
 checked; 130 interrupted.`,
 		Example: `  # ask for ClusterRole edit for an hour, and wait until it is there
   kubectl lapse request edit -n payments --for 1h --reason "INC-4211: checkout returns 500" --wait
@@ -84,8 +84,23 @@ checked; 130 interrupted.`,
 		p.decideCommand(v1alpha1.VerdictApprove), p.decideCommand(v1alpha1.VerdictDeny), p.decideCommand(v1alpha1.VerdictRevoke),
 		p.returnCommand(), p.policyCommand(), p.doctorCommand(), p.reapCommand(), p.versionCommand(),
 	)
+	for _, cmd := range root.Commands() {
+		cmd.SuggestFor = otherNames[cmd.Name()]
+	}
 	p.completeFlags(root)
 	return root
+}
+
+// otherNames are what other tools call our verbs.
+var otherNames = map[string][]string{
+	"request": {"ask", "elevate", "escalate", "extend", "grant", "renew", "sudo"},
+	"get":     {"list", "ls", "show", "status"},
+	"why":     {"describe", "events", "explain", "history", "log", "logs"},
+	"can":     {"can-i", "check"},
+	"approve": {"accept", "allow"},
+	"deny":    {"decline", "refuse", "reject"},
+	"revoke":  {"end", "remove", "terminate"},
+	"return":  {"cancel", "delete", "drop", "release", "withdraw"},
 }
 
 // verbless is for a command line without a verb that is known: most likely somebody

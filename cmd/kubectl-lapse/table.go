@@ -15,6 +15,7 @@ import (
 	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
 )
 
 // table is how requests are shown to people.
@@ -40,7 +41,7 @@ func (t table) header() string {
 
 func (t table) row(req *v1alpha1.AccessRequest) string {
 	cells := []string{
-		cell(req.Name), cell(grantee(req)), cell(roleText(req.Spec.RoleRef)), cell(stateText(req)),
+		cell(req.Name), cell(grantee(req)), cell(policy.RoleArgument(req.Spec.RoleRef)), cell(stateText(req)),
 		cell(t.remaining(req)), cell(t.approvals(req)), duration.HumanDuration(t.now.Sub(req.CreationTimestamp.Time)),
 	}
 	if t.allNamespaces {

@@ -46,14 +46,6 @@ func grantee(req *v1alpha1.AccessRequest) string {
 	return ""
 }
 
-// roleText is a role as request takes it; a ClusterRole stands for itself.
-func roleText(r v1alpha1.RoleRef) string {
-	if r.Kind == v1alpha1.RoleKind {
-		return "role/" + r.Name
-	}
-	return r.Name
-}
-
 // until is the way to a moment: "in 42m", or "3m ago".
 func until(now, t time.Time) string {
 	if t.Before(now) {

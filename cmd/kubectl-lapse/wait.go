@@ -38,7 +38,10 @@ func (p *plugin) firstWord(ctx context.Context, c *cluster, req *v1alpha1.Access
 		return ctx.Err()
 	}
 	p.say("the operator has not looked at %s yet; kubectl lapse doctor says whether it runs. By the policies as they are now:", asked.Name)
-	return p.foretell(ctx, c, asked)
+	if err := p.foretell(ctx, c, asked); err != nil {
+		return err
+	}
+	return &exitError{code: exitUnknown}
 }
 
 // only follows one request.
@@ -49,7 +52,8 @@ func (p *plugin) only(ctx context.Context, c *cluster, req *v1alpha1.AccessReque
 // named selects one object by its name.
 func named(name string) fields.Set { return fields.Set{"metadata.name": name} }
 
-// verdict says how a request stands, and is an exitError when it was refused.
+// verdict says how a request stands, and is an exitError unless access is held: what comes
+// after it in a script needs that.
 func (p *plugin) verdict(req *v1alpha1.AccessRequest) error {
 	switch state := req.Status.State; {
 	case state == v1alpha1.StateActive:
@@ -58,11 +62,9 @@ func (p *plugin) verdict(req *v1alpha1.AccessRequest) error {
 	case state.Final():
 		return refused("%s", standText(req))
 	case state == v1alpha1.StatePending:
-		p.say("%s %s\nthey approve with: kubectl lapse approve %s -n %s", req.Name, messageOf(req), req.Name, req.Namespace)
-		return nil
+		return waits("%s %s\nthey approve with: kubectl lapse approve %s -n %s", req.Name, messageOf(req), req.Name, req.Namespace)
 	default:
-		p.say("%s: %s: %s", req.Name, stateText(req), messageOf(req))
-		return nil
+		return waits("%s", standText(req))
 	}
 }
 

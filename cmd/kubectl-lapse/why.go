@@ -29,7 +29,7 @@ decided, when access began, and when, how and by whom it ended.`,
 		Args:              oneName,
 		ValidArgsFunction: p.completeRequests(nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return p.why(cmd.Context(), args[0])
+			return p.why(cmd.Context(), requestName(args[0]))
 		},
 	}
 }

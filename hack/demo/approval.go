@@ -8,12 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"time"
 )
 
 const (
-	approved = "accessrequest/rotate-accounts"
+	// stillWaits is the plugin's exit code for a request that is not granted yet.
+	stillWaits = 3
+	approved   = "accessrequest/rotate-accounts"
 	// wanted is what only the role of the second act allows.
 	wanted = "rolebindings"
 	// revocationTolerance is what a revocation may take to be seen by a kubectl.
@@ -22,9 +25,11 @@ const (
 
 // playApproval is the second act.
 func (s *stage) playApproval(ctx context.Context) error {
-	if err := s.lapse(ctx, "alice", s.alice, "request", "admin", "--name", "rotate-accounts", "--for", "1h",
-		"--reason", "CHG-77: rotate the service accounts of checkout"); err != nil {
-		return err
+	asked := s.lapse(ctx, "alice", s.alice, "request", "admin", "--name", "rotate-accounts", "--for", "1h",
+		"--reason", "CHG-77: rotate the service accounts of checkout")
+	var exit *exec.ExitError
+	if !errors.As(asked, &exit) || exit.ExitCode() != stillWaits {
+		return fmt.Errorf("the request is to wait, with exit code %d, and ended with: %w", stillWaits, asked)
 	}
 	if err := s.waits(ctx, `waits for 1 of Group "sre-leads", and 1 of Group "security"`); err != nil {
 		return err

@@ -45,6 +45,7 @@ var _ = Describe("What goes wrong", func() {
 			Expect(r.stderr).To(ContainSubstring(says))
 		},
 		Entry("a role without a verb", `"edit" is not a command; to ask for a role: kubectl lapse request edit --for 1h --reason "why"`, "edit"),
+		Entry("a verb of another tool", `"list" is not a command; did you mean kubectl lapse get?`, "list"),
 		Entry("a verb that is misspelt", `did you mean kubectl lapse request?`, "requst"),
 		Entry("a request without a role", "which role?", "request"),
 		Entry("a request without time and reason", "a request needs --for (how long, such as 1h) and --reason", "request", "edit"),
@@ -69,6 +70,13 @@ var _ = Describe("What goes wrong", func() {
 		Expect(r.code).To(Equal(codeFailed))
 		Expect(r.stderr).To(ContainSubstring("reason must be one line of printable characters"))
 		Expect(r.stderr).NotTo(ContainSubstring("\x1b"))
+	}, SpecTimeout(10*time.Second))
+
+	It("takes no word of a reason for a request", func(ctx SpecContext) {
+		r := alice.lapse(ctx, "revoke", "nothing", "--reason", "the", "incident", "is", "over")
+		Expect(r.code).To(Equal(codeFailed))
+		Expect(r.stderr).To(HavePrefix("error: nothing was done: "))
+		Expect(r.stderr).To(HaveSuffix("; a reason of several words needs quotes\n"))
 	}, SpecTimeout(10*time.Second))
 
 	It("says so when a request does not exist", func(ctx SpecContext) {

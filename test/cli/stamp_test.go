@@ -31,8 +31,8 @@ var _ = Describe("Where the API server stamps nothing, as below Kubernetes 1.36,
 		alice.must(ctx, "return", "unstamped-edit")
 
 		var asked v1alpha1.AccessRequest
-		Expect(json.Unmarshal([]byte(alice.must(ctx, "request", "admin", "--name", "unstamped", "--for", "1h", "--reason", "CHG-1",
-			"-o", "json")), &asked)).To(Succeed())
+		Expect(json.Unmarshal([]byte(alice.lapse(ctx, "request", "admin", "--name", "unstamped", "--for", "1h", "--reason", "CHG-1",
+			"-o", "json").stdout), &asked)).To(Succeed())
 		Expect(asked.Spec.Requester.Username).To(Equal("alice"))
 		Expect(asked.Spec.Requester.Groups).To(ContainElements("oncall", "system:authenticated"))
 		Expect(asked.Spec.Subject).To(Equal(&v1alpha1.Subject{Kind: v1alpha1.UserKind, Name: "alice"}))

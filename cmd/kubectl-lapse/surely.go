@@ -1,0 +1,56 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/admission"
+	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/policy"
+)
+
+// otherObjection is what speaks against a request that policies allow: the schema, and the
+// times that it names. Empty if nothing does.
+func otherObjection(ctx context.Context, now time.Time, req *v1alpha1.AccessRequest, d policy.Decision) (string, error) {
+	if d.Verdict != policy.Allowed {
+		return "", nil
+	}
+	full := req.DeepCopy()
+	if full.Spec.Subject == nil {
+		// As it is stamped. What cannot be, policies have refused.
+		if subject, err := policy.GrantSubject(&full.Spec); err == nil {
+			full.Spec.Subject = &subject
+		}
+	}
+	full.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AccessRequest"))
+	full.Spec.Reason = cmp.Or(full.Spec.Reason, "any")
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(full)
+	if err != nil {
+		return "", err
+	}
+	s, err := requestSchema()
+	if err != nil {
+		return "", fmt.Errorf("the schema of this plugin: %w", err)
+	}
+	if reasons := s.refuses(ctx, object); len(reasons) > 0 {
+		return strings.Join(reasons, "\n    "), nil
+	}
+	judge := grant.Judge{
+		Decide: func() (policy.Decision, error) { return d, nil },
+		MayEnd: func(string, *v1alpha1.Identity) (bool, error) { return false, nil },
+	}
+	step, err := grant.Next(now, req, judge, grant.Observed{Admission: admission.State{Enforced: true}}, grant.Settings{})
+	if err != nil || step.Outcome == nil || step.Outcome.State != v1alpha1.StateDenied {
+		return "", err
+	}
+	return step.Outcome.Message, nil
+}

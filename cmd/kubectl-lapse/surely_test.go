@@ -1,0 +1,55 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/test/builders"
+)
+
+func TestWhatIsSurelyRefusedIsForetold(t *testing.T) {
+	now := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	ask := builders.Request("r").In("payments").ForClusterRole("edit").By("alice").To(builders.User("alice"))
+	for name, tc := range map[string]struct {
+		request builders.RequestBuilder
+		want    string
+	}{
+		"for oneself":   {builders.Request("r").In("payments").ForClusterRole("edit").By("alice").Lasting(time.Hour), ""},
+		"nothing wrong": {ask.Lasting(time.Hour), ""},
+		"too short": {
+			ask.Lasting(5 * time.Second),
+			"the API server would refuse it: spec.duration: Invalid value: \"5s\": duration must be between 10s and 24h",
+		},
+		"begins in 30 days": {ask.Lasting(time.Hour).NotBefore(now.Add(30 * 24 * time.Hour)), ""},
+		"begins in over 30 days": {
+			ask.Lasting(time.Hour).NotBefore(now.Add(30*24*time.Hour + time.Second)),
+			"notBefore 2026-12-31T12:00:01Z is more than 30 days after the request was made",
+		},
+		"ends before it begins": {
+			ask.Lasting(time.Hour).NotBefore(now.Add(2 * time.Hour)).NotAfter(now.Add(time.Hour)),
+			"the API server would refuse it: spec.notAfter: Invalid value: notAfter must be later than notBefore",
+		},
+		"a reason of two lines": {ask.Lasting(time.Hour).Because("a\nb"), "the API server would refuse it: spec.reason: Invalid value:"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := tc.request.Build()
+			req.CreationTimestamp = metav1.NewTime(now)
+			d := policy.Decision{Verdict: policy.Allowed, Policy: &v1alpha1.PolicyReference{Name: "p"}, Duration: time.Hour}
+			got, err := otherObjection(t.Context(), now, req, d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != tc.want && (tc.want == "" || !strings.HasPrefix(got, tc.want)) {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
