@@ -62,7 +62,7 @@ var _ = Describe("Next to bare calls", Serial, whole, func() {
 			before := drainBare(ctx, namespaces, n)
 
 			m := startDirect(ctx)
-			end := time.Now().Add(time.Duration(n)*sized(25*time.Millisecond, 15*time.Millisecond) + 15*time.Second).Truncate(time.Second)
+			end := time.Now().Add(time.Duration(n)*sized(30*time.Millisecond, 15*time.Millisecond) + 15*time.Second).Truncate(time.Second)
 			each(n, func(i int) {
 				ask(ctx, s.request(fmt.Sprintf("a-%05d", i)).In(namespaces[i%len(namespaces)]).NotAfter(end))
 			})
