@@ -52,7 +52,7 @@ func (p *plugin) decideCommand(verdict v1alpha1.Verdict) *cobra.Command {
 		cmd.ValidArgsFunction = p.completeRequests(pending)
 	case v1alpha1.VerdictRevoke:
 		cmd.Short = "Take access away, at once"
-		cmd.Long = "Take access away at once, or see to it that it is not given. Approvers of the policy may; under a policy without approvals, whoever may delete the request."
+		cmd.Long = "Take access away at once, or see to it that it is not given. Approvers and revokers of the policy may; under a policy without approvals, also whoever may delete the request."
 		cmd.ValidArgsFunction = p.completeRequests(unfinished)
 		cmd.Use += " --reason TEXT"
 		cmd.Example = "  kubectl lapse revoke edit-x7k2p -n payments --reason \"the incident is over\""
