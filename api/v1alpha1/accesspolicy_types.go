@@ -83,6 +83,14 @@ type AccessPolicySpec struct {
 	// +kubebuilder:validation:XValidation:rule="self != '' && self.matches('^([0-9]{1,3}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') && duration(self) >= duration('10s') && duration(self) <= duration('168h')",message="approvalTimeout must be between 10s and 168h, in whole hours, minutes and seconds, such as 1h30m"
 	ApprovalTimeout *metav1.Duration `json:"approvalTimeout,omitempty"`
 
+	// revokers are those who may deny and revoke besides the approvers, each alone, at
+	// most 64. They never approve. A ServiceAccount counts only when it is named here
+	// itself. Default: nobody.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Revokers []Subject `json:"revokers,omitempty"`
+
 	// allowSelfApproval lets the requester and the grantee count as approvers.
 	// Defaults to false.
 	// +optional

@@ -122,16 +122,16 @@ func (b *ballot) count(p *v1alpha1.AccessPolicy, decisions []v1alpha1.AccessDeci
 	return ""
 }
 
-// end is about Deny and Revoke: approvers may and, under a policy without approvals,
-// whoever may delete the request. Everybody may give back what is his.
+// end is about Deny and Revoke: approvers and revokers may and, under a policy without
+// approvals, whoever may delete the request. Everybody may give back what is his.
 func (b *ballot) end(ctx context.Context, p *v1alpha1.AccessPolicy, verdict v1alpha1.Verdict) (objection, doubt string, err error) {
 	switch {
 	case verdict == v1alpha1.VerdictRevoke && policy.Involved(b.req, b.me):
 		return "", "", nil
-	case len(p.Spec.Approvals) > 0 && policy.Reviews(p.Spec.Approvals, b.me):
+	case policy.MayEnd(&p.Spec, b.me):
 		return "", "", nil
 	case len(p.Spec.Approvals) > 0:
-		return fmt.Sprintf("you (%s) are not among the approvers of policy %s, who are %s", b.me.Username, p.Name, rulesText(p.Spec.Approvals)), "", nil
+		return notAmongText(p, b.me), "", nil
 	}
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 		ResourceAttributes: &authorizationv1.ResourceAttributes{
@@ -143,22 +143,40 @@ func (b *ballot) end(ctx context.Context, p *v1alpha1.AccessPolicy, verdict v1al
 		return "", "", err
 	}
 	if !review.Status.Allowed {
-		return fmt.Sprintf("policy %s asks for no approval, so only those who may delete the request can end it, and you (%s) may not", p.Name, b.me.Username), "", nil
+		who := "those who may delete the request"
+		if len(p.Spec.Revokers) > 0 {
+			who = "its revokers (" + subjectsText(p.Spec.Revokers) + ") and " + who
+		}
+		return fmt.Sprintf("policy %s asks for no approval, so only %s can end it, and you (%s) may not", p.Name, who, b.me.Username), "", nil
 	}
 	return "", "", nil
+}
+
+// notAmongText says who may end access under a policy that asks for approvals.
+func notAmongText(p *v1alpha1.AccessPolicy, me *v1alpha1.Identity) string {
+	said := fmt.Sprintf("you (%s) are not among the approvers of policy %s, who are %s", me.Username, p.Name, rulesText(p.Spec.Approvals))
+	if len(p.Spec.Revokers) > 0 {
+		said += ", nor among its revokers, who are " + subjectsText(p.Spec.Revokers)
+	}
+	return said
 }
 
 // rulesText is such as: 1 of group:sre-leads, and 2 of group:security or alice.
 func rulesText(rules []v1alpha1.ApprovalRule) string {
 	texts := make([]string, 0, len(rules))
 	for _, rule := range rules {
-		from := make([]string, 0, len(rule.From))
-		for i := range rule.From {
-			from = append(from, subjectText(&rule.From[i]))
-		}
-		texts = append(texts, fmt.Sprintf("%d of %s", rule.Count, strings.Join(from, " or ")))
+		texts = append(texts, fmt.Sprintf("%d of %s", rule.Count, subjectsText(rule.From)))
 	}
 	return strings.Join(texts, ", and ")
+}
+
+// subjectsText is such as: group:security or alice.
+func subjectsText(subjects []v1alpha1.Subject) string {
+	texts := make([]string, 0, len(subjects))
+	for i := range subjects {
+		texts = append(texts, subjectText(&subjects[i]))
+	}
+	return strings.Join(texts, " or ")
 }
 
 // decisionsOn are those on the request, without those on another of its name.

@@ -29,6 +29,9 @@ type decideOptions struct {
 	output  *output
 	verdict v1alpha1.Verdict
 	comment string
+
+	allOf      string // the user of whom all is revoked
+	everywhere bool
 }
 
 func (p *plugin) decideCommand(verdict v1alpha1.Verdict) *cobra.Command {
@@ -38,6 +41,9 @@ func (p *plugin) decideCommand(verdict v1alpha1.Verdict) *cobra.Command {
 		Use:  verb + " NAME...",
 		Args: someNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.allOf != "" {
+				return o.runAllOf(cmd.Context())
+			}
 			return o.each(cmd.Context(), args, func(name string) error { return o.run(cmd.Context(), name) })
 		},
 	}
@@ -52,12 +58,12 @@ func (p *plugin) decideCommand(verdict v1alpha1.Verdict) *cobra.Command {
 		cmd.ValidArgsFunction = p.completeRequests(pending)
 	case v1alpha1.VerdictRevoke:
 		cmd.Short = "Take access away, at once"
-		cmd.Long = "Take access away at once, or see to it that it is not given. Approvers of the policy may; under a policy without approvals, whoever may delete the request."
+		cmd.Long = "Take access away at once, or see to it that it is not given. Approvers and revokers of the policy may; under a policy without approvals, also whoever may delete the request."
 		cmd.ValidArgsFunction = p.completeRequests(unfinished)
-		cmd.Use += " --reason TEXT"
 		cmd.Example = "  kubectl lapse revoke edit-x7k2p -n payments --reason \"the incident is over\""
 	}
 	if verdict == v1alpha1.VerdictRevoke {
+		o.addAllOf(cmd)
 		cmd.Flags().StringVar(&o.comment, "reason", "", "Why, one line. Required.")
 		understand(cmd, "comment", "reason")
 	} else {
@@ -79,9 +85,17 @@ func understand(cmd *cobra.Command, alias, name string) {
 	})
 }
 
-func (o *decideOptions) run(ctx context.Context, name string) error {
+// reasoned says whether there is a reason where there has to be one.
+func (o *decideOptions) reasoned() error {
 	if o.verdict == v1alpha1.VerdictRevoke && strings.TrimSpace(o.comment) == "" {
 		return errors.New("--reason is missing: whoever loses the access reads it")
+	}
+	return nil
+}
+
+func (o *decideOptions) run(ctx context.Context, name string) error {
+	if err := o.reasoned(); err != nil {
+		return err
 	}
 	if _, err := o.output.printer(); err != nil {
 		return err
@@ -111,8 +125,21 @@ func (o *decideOptions) run(ctx context.Context, name string) error {
 	return o.decide(ctx, c, req, me, o.verdict, o.comment, o.output)
 }
 
-// decide creates a decision on exactly this request, and says what came of it.
+// decide creates a decision, and says what came of it.
 func (p *plugin) decide(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest, me *v1alpha1.Identity, verdict v1alpha1.Verdict, comment string, out *output) error {
+	d, err := p.cast(ctx, c, req, me, verdict, comment)
+	if err != nil {
+		return err
+	}
+	d.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AccessDecision"))
+	if err := p.print(out, d); err != nil {
+		return err
+	}
+	return p.outcome(ctx, c, req)
+}
+
+// cast creates a decision on exactly this request.
+func (p *plugin) cast(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest, me *v1alpha1.Identity, verdict v1alpha1.Verdict, comment string) (*v1alpha1.AccessDecision, error) {
 	d := &v1alpha1.AccessDecision{
 		ObjectMeta: metav1.ObjectMeta{Namespace: req.Namespace, GenerateName: generateName(req.Name)},
 		Spec: v1alpha1.AccessDecisionSpec{
@@ -128,14 +155,7 @@ func (p *plugin) decide(ctx context.Context, c *cluster, req *v1alpha1.AccessReq
 		}}
 		err = c.create(ctx, d)
 	}
-	if err != nil {
-		return err
-	}
-	d.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AccessDecision"))
-	if err := p.print(out, d); err != nil {
-		return err
-	}
-	return p.outcome(ctx, c, req)
+	return d, err
 }
 
 // outcome says how the request stands once the operator has acted on a decision.

@@ -144,6 +144,7 @@ func TestWhyTellsEveryStory(t *testing.T) {
 		{From: []v1alpha1.Subject{{Kind: v1alpha1.GroupKind, Name: "sre-leads"}, {Kind: v1alpha1.UserKind, Name: "zoe"}}, Count: 1},
 		{From: []v1alpha1.Subject{{Kind: v1alpha1.GroupKind, Name: "security"}}, Count: 1},
 	}
+	admin.Spec.Revokers = []v1alpha1.Subject{{Kind: v1alpha1.GroupKind, Name: "incident-response"}}
 	admin.Status.Risks = []string{"ClusterRole admin: its holder can read secrets, with the passwords and tokens in them"}
 	said := func(name, who string, verdict v1alpha1.Verdict, ago int, comment string) v1alpha1.AccessDecision {
 		return v1alpha1.AccessDecision{

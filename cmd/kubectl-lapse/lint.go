@@ -262,6 +262,11 @@ func powers(p *v1alpha1.AccessPolicy) (out []finding) {
 			out = append(out, finding{false, "grantees: all members of " + subjectText(&g) + " get the access at once"})
 		}
 	}
+	for _, r := range p.Spec.Revokers {
+		if slices.Contains(p.Spec.Requesters, r) {
+			out = append(out, finding{false, "revokers: " + subjectText(&r) + " may ask and revoke, and so end what others hold"})
+		}
+	}
 	onlyAccounts := len(p.Spec.Requesters) > 0 && !slices.ContainsFunc(p.Spec.Requesters, func(s v1alpha1.Subject) bool {
 		return s.Kind != v1alpha1.ServiceAccountKind
 	})

@@ -57,6 +57,13 @@ func TestLintFindsMistakesAndRisks(t *testing.T) {
 			"risk: only ServiceAccounts may ask and grantees is empty: they can ask for nobody but themselves, " +
 				"which a GitOps controller seldom means",
 		}},
+		"revokers": {good.RevokedBy(builders.Group("security"), eve), nil},
+		"revokers who ask": {good.RevokedBy(builders.Group("security"), builders.Group("oncall")), []string{
+			"risk: revokers: group:oncall may ask and revoke, and so end what others hold",
+		}},
+		"a revoker whom nobody can be": {good.RevokedBy(builders.User("*")), []string{
+			`mistake: revokers[0] User "*" never matches: a name is not a pattern; name a group that all of them are in`,
+		}},
 		"a group as grantee": {
 			good.To(builders.Group("devs")), []string{"risk: grantees: all members of group:devs get the access at once"},
 		},

@@ -241,7 +241,11 @@ func (s *story) next() []string {
 	case v1alpha1.StateScheduled, v1alpha1.StateFailed:
 		return []string{messageOf(s.req)}
 	case v1alpha1.StateActive:
-		return []string{"to give it back: kubectl lapse return " + name}
+		lines := []string{"to give it back: kubectl lapse return " + name}
+		if s.policy != nil && len(s.policy.Spec.Revokers) > 0 {
+			lines = append(lines, fmt.Sprintf("to take it away, as %s: kubectl lapse revoke %s --reason \"why\"", subjectsText(s.policy.Spec.Revokers), name))
+		}
+		return lines
 	case v1alpha1.StateExpired, v1alpha1.StateReturned, v1alpha1.StateDenied, v1alpha1.StateRevoked:
 		return nil
 	default:

@@ -97,13 +97,6 @@ func compile(p *v1alpha1.AccessPolicy, compileOne func(string) *program) *Compil
 	return c
 }
 
-// Reviews says whether somebody is one of the policy's approvers; false when it asks
-// for no approval.
-func (c *Compiled) Reviews(who *v1alpha1.Identity) bool { return Reviews(c.approvals, who) }
-
-// WantsApproval says whether the policy asks for approval at all.
-func (c *Compiled) WantsApproval() bool { return len(c.approvals) > 0 }
-
 // compileApprovals makes every rule ask for somebody: a count below one, which the
 // schema refuses, would be met by nobody.
 func (c *Compiled) compileApprovals(rules []v1alpha1.ApprovalRule) {

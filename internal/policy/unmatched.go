@@ -34,6 +34,7 @@ func Unmatched(p *v1alpha1.AccessPolicy, limits Limits) (out []string) {
 	for i, rule := range p.Spec.Approvals {
 		subjects(fmt.Sprintf("approvals[%d].from", i), rule.From)
 	}
+	subjects("revokers", p.Spec.Revokers)
 	return out
 }
 

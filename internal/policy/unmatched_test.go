@@ -51,6 +51,9 @@ func TestWhatLooksRightAndNeverMatches(t *testing.T) {
 			[]string{`requesters[0] Group "*" never matches: a name is not a pattern; name a group that all of them are in`},
 		},
 		"spaces alone": {good.In("x").To(builders.User("   ")), []string{`grantees[0] User "   " never matches: nobody has that name`}},
+		"a revoker with a space": {good.In("x").RevokedBy(builders.User("bob "), builders.Group("security")), []string{
+			`revokers[0] User "bob " never matches, since spaces count; "bob" may be meant`,
+		}},
 		"a space at the end": {good.In("x").ApprovedBy(builders.User("bob"), builders.User("alice ")), []string{
 			`approvals[0].from[1] User "alice " never matches, since spaces count; "alice" may be meant`,
 		}},

@@ -161,6 +161,12 @@ func (b PolicyBuilder) ApprovedBy(subjects ...v1alpha1.Subject) PolicyBuilder {
 	return b
 }
 
+// RevokedBy sets those who may end access besides the approvers.
+func (b PolicyBuilder) RevokedBy(subjects ...v1alpha1.Subject) PolicyBuilder {
+	b.obj.Spec.Revokers = subjects
+	return b
+}
+
 // WithinApprovalTimeout sets how long a request may wait for approval.
 func (b PolicyBuilder) WithinApprovalTimeout(d time.Duration) PolicyBuilder {
 	b.obj.Spec.ApprovalTimeout = &metav1.Duration{Duration: d}

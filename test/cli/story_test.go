@@ -8,6 +8,8 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+
+	"github.com/lapse-dev/lapse/test/builders"
 )
 
 var _ = Describe("The story of access", func() {
@@ -113,6 +115,39 @@ var _ = Describe("The story of access", func() {
 		Expect(bob.lapse(ctx, "revoke", name).stderr).To(ContainSubstring("--reason is missing"))
 		Expect(root.must(ctx, "revoke", name, "--reason", "by an admin")).To(ContainSubstring("created"))
 		Expect(alice.must(ctx, "get", name)).To(MatchRegexp(`Revoked +-`))
+	}, SpecTimeout(time.Minute))
+
+	It("is all ended at once, by one command of whoever may, when a laptop is stolen", func(ctx SpecContext) {
+		mallory := enrol(plane, "mallory", "oncall")
+		p := builders.Policy("revocable").From(builders.User("mallory")).Allowing("edit").In(namespace).RevokedBy(builders.User("dave")).Build()
+		Expect(admin.Create(ctx, p)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, p)).To(Succeed()) })
+		held := mallory.asks(ctx, "edit", "--policy", "revocable", "--for", "1h", "--reason", "INC-1: held")
+		waits := mallory.asks(ctx, "admin", "--for", "1h", "--reason", "CHG-1: waits")
+		Eventually(func() bool { return mallory.mayCreate(ctx, "configmaps") }).WithContext(ctx).Should(BeTrue())
+
+		r := dave.lapse(ctx, "revoke", "--all-of", "mallory", "--reason", "her laptop was stolen")
+		Expect(r.code).To(Equal(codeOK), r.stderr)
+		Expect(r.stdout).To(ContainSubstring(held + ` in payments: Revoked: revoked by "dave": "her laptop was stolen"`))
+		Expect(r.stdout).To(ContainSubstring(waits + ` in payments: Denied: denied by "dave": "her laptop was stolen"`))
+		Expect(r.stderr).To(ContainSubstring(`what "mallory" holds outside Lapse could not all be listed: you (dave) may not list rolebindings`))
+		Expect(mallory.mayCreate(ctx, "configmaps")).To(BeFalse())
+
+		By("one that he may not end, and what stands outside Lapse")
+		other := mallory.asks(ctx, "edit", "--policy", "oncall-edit", "--for", "1h", "--reason", "INC-1: not dave's")
+		Eventually(func() string { return mallory.must(ctx, "get", other) }).WithContext(ctx).Should(ContainSubstring("Active"))
+		r = dave.lapse(ctx, "revoke", "--all-of", "mallory", "--reason", "her laptop was stolen")
+		Expect(r.code).To(Equal(codeFailed))
+		Expect(r.stderr).To(ContainSubstring("error: " + other + " in payments: it was decided, and is not over within"))
+		Expect(r.stderr).To(ContainSubstring("1 of 1 failed"))
+		direct := builders.Binding(namespace, "mallory-directly", "view", builders.User("mallory"))
+		Expect(admin.Create(ctx, direct)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, direct)).To(Succeed()) })
+		r = root.lapse(ctx, "revoke", "--all-of", "mallory", "-A", "--reason", "her laptop was stolen")
+		Expect(r.code).To(Equal(codeOK), r.stderr)
+		Expect(r.stdout).To(MatchRegexp(`(?m)^accessrequest.lapse.dev/` + other + ` in payments: Revoked: revoked by `))
+		Expect(r.stdout).To(HaveSuffix("\nrolebinding.rbac.authorization.k8s.io/mallory-directly in payments: ClusterRole view\n"))
+		Expect(r.stderr).To(ContainSubstring(`not looked at: what "mallory" holds through groups`))
 	}, SpecTimeout(time.Minute))
 
 	It("asks which access is meant when there are several to give back", func(ctx SpecContext) {
