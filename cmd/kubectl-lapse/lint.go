@@ -52,8 +52,7 @@ func (p *plugin) lint(ctx context.Context, files []string) error {
 		}
 		policies, unaccepted = m.policies, m.refused
 		roles = func(ref v1alpha1.RoleRef) (policy.Role, bool, error) {
-			rules, _ := m.rules("", ref)
-			return policy.Role{Rules: rules}, true, nil // what the files do not have, the cluster may
+			return m.role("", ref), true, nil
 		}
 	} else {
 		c, err := p.connect()
@@ -113,6 +112,33 @@ func lintPolicy(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]finding, e
 	out = append(out, approvals(p)...)
 	out = append(out, conditions(p)...)
 	out = append(out, powers(p)...)
+	offered, err := offeredRoles(p, roles)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, offered...)
+	slices.SortStableFunc(out, func(a, b finding) int {
+		switch {
+		case a.mistake == b.mistake:
+			return 0
+		case a.mistake:
+			return -1
+		default:
+			return 1
+		}
+	})
+	return out, nil
+}
+
+// offeredRoles finds what the roles give, and do not give.
+func offeredRoles(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) (out []finding, err error) {
+	useless, err := policy.Useless(p, roles)
+	if err != nil {
+		return nil, err
+	}
+	for _, mistake := range useless {
+		out = append(out, finding{true, mistake})
+	}
 	for _, ref := range p.Spec.Roles {
 		if ref.Kind != v1alpha1.ClusterRoleKind {
 			continue // it differs by namespace
@@ -125,16 +151,6 @@ func lintPolicy(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]finding, e
 			out = append(out, finding{false, ref.Kind + " " + ref.Name + ": " + risk})
 		}
 	}
-	slices.SortStableFunc(out, func(a, b finding) int {
-		switch {
-		case a.mistake == b.mistake:
-			return 0
-		case a.mistake:
-			return -1
-		default:
-			return 1
-		}
-	})
 	return out, nil
 }
 

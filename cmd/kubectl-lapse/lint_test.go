@@ -50,6 +50,10 @@ func TestLintFindsMistakesAndRisks(t *testing.T) {
 		"a role with lesser risks": {
 			good.Allowing("secrets"), []string{"risk: ClusterRole secrets: its holder can read secrets, with the passwords and tokens in them"},
 		},
+		"a role that gives nothing": {
+			good.Allowing("nodes"),
+			[]string{`mistake: roles[0] ClusterRole "nodes" gives nothing here: all that it allows (nodes) is in no namespace`},
+		},
 		"namespaces by label": {good.Selecting("team", "x"), []string{
 			"risk: namespaces.selector: whoever may label a namespace decides that access can be asked for in it",
 		}},
@@ -67,7 +71,10 @@ func TestLintFindsMistakesAndRisks(t *testing.T) {
 					return policy.Role{Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get"}}}},
 						true, nil
 				}
-				return policy.Role{}, true, nil
+				if ref.Name == "nodes" {
+					return policy.Role{Rules: []rbacv1.PolicyRule{builders.Rule("", "nodes", "get")}}, true, nil
+				}
+				return policy.Role{Unread: true}, true, nil
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -127,5 +134,30 @@ items:
 				t.Errorf("refused: %s, want %s", m.refused[0].reason, tc.want)
 			}
 		})
+	}
+}
+
+func TestRulesThatTheFilesDoNotHaveAreNotTakenForNone(t *testing.T) {
+	const roles = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: aggregated}
+aggregationRule: {clusterRoleSelectors: [{matchLabels: {aggregate-to: it}}]}
+rules: []
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: empty}
+rules: []
+`
+	m, err := readManifests(strings.NewReader(roles), []string{"-"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := builders.Policy("p").In("payments").Allowing("aggregated", "elsewhere", "empty").Build()
+	got, err := lintPolicy(p, func(ref v1alpha1.RoleRef) (policy.Role, bool, error) { return m.role("payments", ref), true, nil })
+	want := finding{true, `roles[2] ClusterRole "empty" has no rules, so that it gives nothing`}
+	if err != nil || len(got) != 1 || got[0] != want {
+		t.Errorf("got %v, %v, want %v", got, err, want)
 	}
 }

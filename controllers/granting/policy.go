@@ -58,8 +58,12 @@ func (r *PolicyReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctr
 	if p.Status.Risks, err = risks(p, roles); err != nil {
 		return ctrl.Result{}, fmt.Errorf("looking at the risks of policy %s: %w", p.Name, err)
 	}
+	useless, err := policy.Useless(p, roles)
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("looking at what the roles of policy %s give: %w", p.Name, err)
+	}
 	p.Status.Roles = text.Cut(offered(p.Spec.Roles), maxRoles)
-	setPolicyStatus(r.clock.Now(), p, problems, policy.Unmatched(p, r.judges.limits))
+	setPolicyStatus(r.clock.Now(), p, problems, append(policy.Unmatched(p, r.judges.limits), useless...))
 	if equality.Semantic.DeepEqual(before.Status, p.Status) {
 		return ctrl.Result{}, nil
 	}
@@ -97,8 +101,8 @@ func risks(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]string, error) 
 	return out[:min(len(out), maxRisks)], nil
 }
 
-// setPolicyStatus writes what was found into the status of a policy. What never matches
-// keeps the rest of it in force.
+// setPolicyStatus writes what was found into the status of a policy. What never matches, or
+// gives nothing, keeps the rest of it in force.
 func setPolicyStatus(now time.Time, p *v1alpha1.AccessPolicy, problems []policy.Problem, unmatched []string) {
 	p.Status.ObservedGeneration = p.Generation
 	ready := metav1.Condition{

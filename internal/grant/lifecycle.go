@@ -67,7 +67,7 @@ func oneTooMany(req v1alpha1.Request, seen Observed, step Step) Step {
 		return step
 	}
 	switch o.Reason {
-	case v1alpha1.ReasonPendingApproval, v1alpha1.ReasonScheduled, v1alpha1.ReasonRoleNotFound, v1alpha1.ReasonConditionsTooCostly:
+	case v1alpha1.ReasonPendingApproval, v1alpha1.ReasonScheduled, v1alpha1.ReasonRoleNotFound, v1alpha1.ReasonRoleEmpty, v1alpha1.ReasonConditionsTooCostly:
 		return refuse(v1alpha1.ReasonDenied, fmt.Sprintf(
 			"%d requests of this requester wait already, in all namespaces together, and no more than %d may; take some back (kubectl lapse get -A --mine shows them, kubectl lapse return takes one back) or wait for an answer, and create a new request",
 			seen.Waiting, MaxWaiting), o.Policy)
@@ -114,6 +114,8 @@ func judged(now time.Time, req v1alpha1.Request, d policy.Decision, seen Observe
 		return allowed(now, req, d, seen), nil
 	case policy.RoleMissing:
 		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonRoleNotFound, d.Message(), d.Policy), After: now.Add(RetryAfter)}, nil
+	case policy.RoleEmpty:
+		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonRoleEmpty, d.Message(), d.Policy), After: now.Add(RetryAfter)}, nil
 	case policy.TooCostly:
 		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonConditionsTooCostly, d.Message(), d.Policy), After: now.Add(RetryAfter)}, nil
 	case policy.NoMatchingPolicy:

@@ -100,6 +100,10 @@ func TestUndecidedRequest(t *testing.T) {
 			decision: policy.Decision{Verdict: policy.RoleMissing, Policy: allows.Policy}, action: Nothing,
 			state: v1alpha1.StateFailed, reason: v1alpha1.ReasonRoleNotFound, after: noon.Add(RetryAfter),
 		},
+		"role empty: tried again": {
+			decision: policy.Decision{Verdict: policy.RoleEmpty, Policy: allows.Policy}, action: Nothing,
+			state: v1alpha1.StateFailed, reason: v1alpha1.ReasonRoleEmpty, after: noon.Add(RetryAfter),
+		},
 		"approvals are wanted: waits, until the timeout": {
 			decision: pending, action: Nothing, state: v1alpha1.StatePending, reason: v1alpha1.ReasonPendingApproval, after: noon.Add(time.Hour),
 		},
