@@ -24,6 +24,7 @@ type AccessRequestSpec struct {
 	// subject is who gets the access. Where the API server stamps it, it defaults to the
 	// requester; elsewhere it is required. A policy must list anybody else among its grantees.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.kind == 'ServiceAccount' || !self.name.startsWith('system:')",message="a User or Group must not begin with system:; name a ServiceAccount by kind, name and namespace",fieldPath=".name"
 	Subject *Subject `json:"subject,omitempty"`
 
 	// duration is how long access lasts, counted from the moment it is granted,

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
@@ -18,6 +19,7 @@ import (
 
 func TestLintFindsMistakesAndRisks(t *testing.T) {
 	good := builders.Policy("p").From(builders.Group("oncall")).In("payments")
+	byName := metav1.LabelSelectorRequirement{Key: "kubernetes.io/metadata.name", Operator: "Exists"}
 	eve, zoe, alice := builders.User("eve"), builders.User("zoe"), builders.User("alice")
 	for name, tc := range map[string]struct {
 		policy builders.PolicyBuilder
@@ -56,6 +58,13 @@ func TestLintFindsMistakesAndRisks(t *testing.T) {
 		},
 		"namespaces by label": {good.Selecting("team", "x"), []string{
 			"risk: namespaces.selector: whoever may label a namespace decides that access can be asked for in it",
+		}},
+		"namespaces by a part of their name": {good.SelectingBy(byName), nil},
+		"namespaces by name and label": {good.SelectingBy(byName, metav1.LabelSelectorRequirement{Key: "team", Operator: "Exists"}), []string{
+			"risk: namespaces.selector: whoever may label a namespace decides that access can be asked for in it",
+		}},
+		"all who log in": {good.From(builders.Group("system:authenticated")), []string{
+			`risk: requesters: whoever logs in may ask, ServiceAccounts included (Group "system:authenticated")`,
 		}},
 		"a controller for itself": {good.From(builders.ServiceAccount("flux", "apply")), []string{
 			"risk: only ServiceAccounts may ask and grantees is empty: they can ask for nobody but themselves, " +
@@ -116,6 +125,10 @@ items:
 			"1h",
 			"spec.requesters[0].name: Invalid value:",
 		},
+		"all who log in":                 {`{kind: Group, name: "system:authenticated"}`, "1h", ""},
+		"all who log in, by a provider":  {`{kind: Group, name: "system:cattle:authenticated"}`, "1h", ""},
+		"a User of Kubernetes":           {`{kind: User, name: "system:admin"}`, "1h", "spec.requesters[0].name: Invalid value:"},
+		"who did not log in":             {`{kind: Group, name: "system:unauthenticated"}`, "1h", "spec.requesters[0].name: Invalid value:"},
 		"too long":                       {"{kind: Group, name: oncall}", "25h", "spec.maxDuration: Invalid value:"},
 		"a duration of another spelling": {"{kind: Group, name: oncall}", "1.5h", "spec.maxDuration: Invalid value:"},
 	} {
@@ -159,5 +172,27 @@ rules: []
 	want := finding{true, `roles[2] ClusterRole "empty" has no rules, so that it gives nothing`}
 	if err != nil || len(got) != 1 || got[0] != want {
 		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+}
+
+func TestLintRefusesGroupsOfKubernetesAmongGranteesAndApprovers(t *testing.T) {
+	const all = `Group, name: "system:authenticated"`
+	for field, more := range map[string]string{
+		"spec.grantees[0].name":          `grantees: [{kind: ` + all + `}]`,
+		"spec.approvals[0].from[0].name": `approvals: [{count: 1, from: [{kind: ` + all + `}]}]`,
+	} {
+		m, err := readManifests(strings.NewReader(`
+apiVersion: lapse.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: p}
+spec:
+  requesters: [{kind: Group, name: oncall}]
+  roles: [{kind: ClusterRole, name: view}]
+  namespaces: {names: [payments]}
+  maxDuration: 1h
+  `+more), []string{"-"})
+		if err != nil || len(m.refused) != 1 || !strings.Contains(m.refused[0].reason, field+": Invalid value: ") {
+			t.Errorf("%s: refused %v, %v", field, m.refused, err)
+		}
 	}
 }

@@ -79,10 +79,10 @@ func offered(roles []v1alpha1.RoleRef) string {
 	return strings.Join(names, ", ")
 }
 
-// risks of the ClusterRoles that a policy offers. What a Role allows differs by
+// risks of the requesters and of the ClusterRoles of a policy. What a Role allows differs by
 // namespace, and is not known before it is asked for.
 func risks(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]string, error) {
-	var out []string
+	out := policy.WideRequesters(p)
 	for _, ref := range p.Spec.Roles {
 		if ref.Kind != v1alpha1.ClusterRoleKind {
 			continue
@@ -95,8 +95,11 @@ func risks(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]string, error) 
 			continue
 		}
 		for _, risk := range slices.Concat(policy.Dangers(ref, role.Rules), policy.Risks(ref, role.Rules)) {
-			out = append(out, text.Cut(ref.Name+": "+risk, maxRisk))
+			out = append(out, ref.Name+": "+risk)
 		}
+	}
+	for i := range out {
+		out[i] = text.Cut(out[i], maxRisk)
 	}
 	return out[:min(len(out), maxRisks)], nil
 }
