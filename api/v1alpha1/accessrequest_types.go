@@ -44,7 +44,8 @@ type AccessRequestSpec struct {
 	NotBefore *metav1.Time `json:"notBefore,omitempty"`
 
 	// notAfter is the moment at which access ends at the latest, in UTC and whole
-	// seconds, such as 2026-12-01T22:00:00Z. Required when the subject is not the
+	// seconds, such as 2026-12-01T22:00:00Z; at most 30 days and the longest access that
+	// the policy allows after the request was made. Required when the subject is not the
 	// requester. Give one in a manifest that lies in Git: once it has passed,
 	// applying the manifest again grants nothing.
 	// +optional

@@ -41,6 +41,8 @@ type Decision struct {
 	// says, else the policy's default, else its maximum. Positive where there is a Policy,
 	// else zero. notAfter may cut it.
 	Duration time.Duration
+	// MaxDuration is the longest that Policy and Limits allow; zero without a Policy.
+	MaxDuration time.Duration
 	// Approvals that Policy asks for; every count is at least one.
 	Approvals []v1alpha1.ApprovalRule
 	// AllowSelfApproval of Policy: requester and grantee may approve.
