@@ -24,6 +24,7 @@ type AccessRequestSpec struct {
 	// subject is who gets the access. Where the API server stamps it, it defaults to the
 	// requester; elsewhere it is required. A policy must list anybody else among its grantees.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.kind == 'ServiceAccount' || !self.name.startsWith('system:')",message="a User or Group must not begin with system:; name a ServiceAccount by kind, name and namespace",fieldPath=".name"
 	Subject *Subject `json:"subject,omitempty"`
 
 	// duration is how long access lasts, counted from the moment it is granted,
@@ -43,7 +44,8 @@ type AccessRequestSpec struct {
 	NotBefore *metav1.Time `json:"notBefore,omitempty"`
 
 	// notAfter is the moment at which access ends at the latest, in UTC and whole
-	// seconds, such as 2026-12-01T22:00:00Z. Required when the subject is not the
+	// seconds, such as 2026-12-01T22:00:00Z; at most 30 days and the longest access that
+	// the policy allows after the request was made. Required when the subject is not the
 	// requester. Give one in a manifest that lies in Git: once it has passed,
 	// applying the manifest again grants nothing.
 	// +optional

@@ -41,6 +41,9 @@ func final(now time.Time, req v1alpha1.Request, seen Observed, set Settings) Ste
 		stays = min(stays, refusedRetention)
 	}
 	forget := endOf(req).Add(stays)
+	if end := req.RequestSpec().NotAfter; end != nil && !Forgettable(req) && end.After(forget) {
+		forget = end.Time // until then its manifest could give access again
+	}
 	if now.Before(forget) {
 		return Step{Action: Nothing, After: forget}
 	}

@@ -69,7 +69,7 @@ func compile(p *v1alpha1.AccessPolicy, compileOne func(string) *program) *Compil
 	spec := p.Spec.DeepCopy()
 	c := &Compiled{
 		ref:             v1alpha1.PolicyReference{Name: p.Name, UID: p.UID, Generation: p.Generation},
-		requesters:      peopleOf(spec.Requesters),
+		requesters:      requestersOf(spec.Requesters),
 		nearly:          nearOf(spec.Requesters),
 		grantees:        sets.New(spec.Grantees...),
 		roles:           rolesOf(spec.Roles),

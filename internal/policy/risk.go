@@ -85,7 +85,8 @@ var risks = []risk{
 
 // Risks are the lesser risks of a role: what an approver should know that its holder
 // could do, in plain words and a stable order; empty when there are none known.
-// Wildcards count. A risk that is confined to resourceNames says so.
+// Wildcards count. A risk that is confined to resourceNames says so. That a part of the role
+// is not given by a RoleBinding is told last.
 func Risks(_ v1alpha1.RoleRef, rules []rbacv1.PolicyRule) []string {
 	var out []string
 	for _, r := range risks {
@@ -97,6 +98,9 @@ func Risks(_ v1alpha1.RoleRef, rules []rbacv1.PolicyRule) []string {
 		if text := "its holder can " + r.text + onlyText(names); !slices.Contains(out, text) {
 			out = append(out, text)
 		}
+	}
+	if part := partText(rules); part != "" {
+		out = append(out, part)
 	}
 	return out
 }

@@ -33,6 +33,8 @@ type Role struct {
 	UID types.UID
 	// Rules are the effective ones: of an aggregated ClusterRole, all of it.
 	Rules []rbacv1.PolicyRule
+	// Unread says that its rules are not known. It is taken to be harmless, and of use.
+	Unread bool
 }
 
 // Digest tells one set of rules from another, whatever the order in which they and

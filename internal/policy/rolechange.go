@@ -151,9 +151,12 @@ func targetText(atom rbacv1.PolicyRule) string {
 	if len(atom.NonResourceURLs) > 0 {
 		return short(atom.NonResourceURLs[0])
 	}
-	text := short(atom.Resources[0])
-	if group := atom.APIGroups[0]; group != coreGroup {
-		text += "." + short(group)
+	return resourceText(atom.APIGroups[0], atom.Resources[0]) + onlyText(atom.ResourceNames)
+}
+
+func resourceText(group, resource string) string {
+	if group == coreGroup {
+		return short(resource)
 	}
-	return text + onlyText(atom.ResourceNames)
+	return short(resource) + "." + short(group)
 }

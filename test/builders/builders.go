@@ -143,6 +143,12 @@ func (b PolicyBuilder) Selecting(key, value string) PolicyBuilder {
 	return b
 }
 
+// SelectingBy selects namespaces whose labels meet all requirements.
+func (b PolicyBuilder) SelectingBy(all ...metav1.LabelSelectorRequirement) PolicyBuilder {
+	b.obj.Spec.Namespaces.Selector = &metav1.LabelSelector{MatchExpressions: all}
+	return b
+}
+
 // AtMost sets the longest duration.
 func (b PolicyBuilder) AtMost(d time.Duration) PolicyBuilder {
 	b.obj.Spec.MaxDuration = metav1.Duration{Duration: d}
