@@ -6,8 +6,11 @@ package main
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -174,6 +177,22 @@ func TestWhyTellsEveryStory(t *testing.T) {
 	}
 	golden(t, filepath.Join("testdata", "why.golden"), b.String())
 	mustBeHarmless(t, b.String())
+}
+
+func TestAStoryHasTheFirstRisksAndCountsTheOthers(t *testing.T) {
+	req := under(example("pending", v1alpha1.StatePending, v1alpha1.ReasonPendingApproval, "waits"), "p")
+	s := &story{now: noon, req: &req, policy: &v1alpha1.AccessPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}}}
+	for i := range maxRisks {
+		s.policy.Status.Risks = append(s.policy.Status.Risks, fmt.Sprintf("edit: risk %d", i))
+	}
+	if got := s.risks(); !slices.Equal(got, s.policy.Status.Risks) {
+		t.Errorf("risks that fit are shown as %q", got)
+	}
+	s.policy.Status.Risks = append(s.policy.Status.Risks, "edit: the last")
+	got := s.risks()
+	if len(got) != maxRisks || got[0] != "edit: risk 0" || !strings.HasPrefix(got[maxRisks-1], "and 2 more lines: kubectl get accesspolicy p ") {
+		t.Errorf("too many risks are shown as %q", got)
+	}
 }
 
 // mustBeHarmless fails if a terminal would act on anything but line breaks.
