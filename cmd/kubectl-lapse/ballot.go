@@ -90,13 +90,28 @@ func (b *ballot) approve(ctx context.Context, p *v1alpha1.AccessPolicy) (objecti
 	return b.count(p, decisions), "", nil
 }
 
-// count adds the vote to those that there are, and looks whether it changes anything.
-func (b *ballot) count(p *v1alpha1.AccessPolicy, decisions []v1alpha1.AccessDecision) (objection string) {
+// approveBy is the moment from which an approval comes too late.
+func approveBy(req *v1alpha1.AccessRequest, p *v1alpha1.AccessPolicy) time.Time {
 	timeout := time.Hour
-	if d := p.Spec.ApprovalTimeout; d != nil {
+	if d := p.Spec.ApprovalTimeout; d != nil && d.Duration > 0 {
 		timeout = d.Duration
 	}
-	by := b.req.CreationTimestamp.Add(timeout)
+	return req.CreationTimestamp.Add(timeout)
+}
+
+// givesUp is when nothing comes any more of a request that waits for approval: that would be
+// too late, or its access would be over.
+func givesUp(req *v1alpha1.AccessRequest, p *v1alpha1.AccessPolicy) time.Time {
+	by := approveBy(req, p)
+	if end := req.Spec.NotAfter; end != nil && end.Time.Before(by) {
+		return end.Time
+	}
+	return by
+}
+
+// count adds the vote to those that there are, and looks whether it changes anything.
+func (b *ballot) count(p *v1alpha1.AccessPolicy, decisions []v1alpha1.AccessDecision) (objection string) {
+	by := approveBy(b.req, p)
 	now := b.clock.now()
 	if !now.Before(by) {
 		return fmt.Sprintf("%s had to be approved by %s; ask for a new one", b.req.Name, text.Time(by))

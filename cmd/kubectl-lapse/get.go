@@ -21,8 +21,8 @@ type getOptions struct {
 	names                      []string
 	all, mine, pending, active bool
 	watch                      bool
-	me                         *v1alpha1.Identity // set with mine
-	needed                     map[string]int     // by policy; nil until a row needs it
+	me                         *v1alpha1.Identity                // set with mine
+	policies                   map[string]*v1alpha1.AccessPolicy // nil until a row needs them
 }
 
 func (p *plugin) getCommand() *cobra.Command {
@@ -32,8 +32,10 @@ func (p *plugin) getCommand() *cobra.Command {
 		Short: "List requests: who has what, until when, and what waits for whom",
 		Long: `List access requests.
 
-REMAINING says when access ends, or begins. APPROVALS says how many have approved and
-how many are needed; "?" when you may not read the policy.`,
+ENDS says when access ends or ended, or begins; of what waits for approval, when that
+comes too late. VOTES says how many have approved and how many are needed; "?" when you
+may not read the policy. On a terminal, long subjects, roles and states are cut to its
+width; -o wide cuts nothing, and has begin, end and who let it.`,
 		Example: `  # what waits for approval, everywhere
   kubectl lapse get -A --pending
 
@@ -169,29 +171,26 @@ func (o *getOptions) nothing() string {
 
 // table knows what the requests need. Policies are read only where a row shows it.
 func (o *getOptions) table(ctx context.Context, c *cluster, requests []v1alpha1.AccessRequest) table {
-	t := table{now: o.clock.now(), allNamespaces: o.all, wide: o.output.value == outputWide}
 	for i := range requests {
-		if o.needed == nil && requests[i].Status.Policy != nil && awaited(&requests[i]) {
-			o.needed = neededBy(ctx, c)
+		if o.policies == nil && requests[i].Status.Policy != nil && awaited(&requests[i]) {
+			// Whoever may ask in a namespace does not have to know the policies.
+			o.policies, _ = policiesByName(ctx, c)
 		}
 	}
-	t.needed = o.needed
-	return t
+	return table{
+		now: o.clock.now(), allNamespaces: o.all, wide: o.output.value == outputWide, policies: o.policies,
+		width: newScreen(o.Out).width() - 1, // the last column of a terminal is the mark's
+	}
 }
 
-// neededBy is how many people each policy asks for. What may not be read is left out:
-// whoever may ask in a namespace does not have to know the policies.
-func neededBy(ctx context.Context, c *cluster) map[string]int {
-	list, needed := &v1alpha1.AccessPolicyList{}, map[string]int{}
-	if c.list(ctx, "", list) != nil {
-		return needed
+// policiesByName are all that there are; empty with an error.
+func policiesByName(ctx context.Context, c *cluster) (map[string]*v1alpha1.AccessPolicy, error) {
+	list, policies := &v1alpha1.AccessPolicyList{}, map[string]*v1alpha1.AccessPolicy{}
+	if err := c.list(ctx, "", list); err != nil {
+		return policies, err
 	}
 	for i := range list.Items {
-		people := 0
-		for _, rule := range list.Items[i].Spec.Approvals {
-			people += int(rule.Count)
-		}
-		needed[list.Items[i].Name] = people
+		policies[list.Items[i].Name] = &list.Items[i]
 	}
-	return needed
+	return policies, nil
 }

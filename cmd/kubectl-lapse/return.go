@@ -122,7 +122,7 @@ func (o *returnOptions) askWhich(held []*v1alpha1.AccessRequest) (*v1alpha1.Acce
 	}
 	t := table{now: o.clock.now()}
 	for i, req := range held {
-		o.say("%d) %s  %s  %s", i+1, req.Name, policy.RoleArgument(req.Spec.RoleRef), t.remaining(req))
+		o.say("%d) %s  %s  %s", i+1, req.Name, policy.RoleArgument(req.Spec.RoleRef), t.ends(req))
 	}
 	fmt.Fprintf(o.ErrOut, "which one? [1-%d] ", len(held))
 	answer, err := bufio.NewReader(o.In).ReadString('\n')

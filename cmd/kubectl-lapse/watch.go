@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
@@ -78,7 +77,7 @@ func (w *watching) see(ctx context.Context, seen change) error {
 		w.synced = true
 		return w.redraw(ctx)
 	}
-	w.needed = nil // policies are read anew when something changes, not at every redraw
+	w.policies = nil // policies are read anew when something changes, not at every redraw
 	_, shown := w.known[seen.req.UID]
 	keep := w.keeps(seen.req)
 	if seen.kind == watch.Deleted || !keep {
@@ -104,10 +103,10 @@ func (w *watching) append(ctx context.Context, req *v1alpha1.AccessRequest) erro
 	}
 	t := w.table(ctx, w.c, []v1alpha1.AccessRequest{*req})
 	if w.rows == nil {
-		w.rows = printers.GetNewTabWriter(w.Out) // remembers the widths of columns
-		fmt.Fprintln(w.rows, t.header())
+		w.rows = rowWriter(w.Out) // remembers the widths of columns
+		fmt.Fprintln(w.rows, strings.Join(t.titles(), "\t"))
 	}
-	fmt.Fprintln(w.rows, t.row(req))
+	fmt.Fprintln(w.rows, strings.Join(t.cells(req), "\t"))
 	return w.rows.Flush()
 }
 
