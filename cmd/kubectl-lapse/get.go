@@ -20,8 +20,8 @@ type getOptions struct {
 	output                     *output
 	names                      []string
 	all, mine, pending, active bool
-	watch                      bool
-	me                         *v1alpha1.Identity                // set with mine
+	waiting, watch             bool
+	me                         *v1alpha1.Identity                // set with mine and waiting
 	policies                   map[string]*v1alpha1.AccessPolicy // nil until a row needs them
 }
 
@@ -39,6 +39,9 @@ width; -o wide cuts nothing, and has begin, end and who let it.`,
 		Example: `  # what waits for approval, everywhere
   kubectl lapse get -A --pending
 
+  # what waits for your word, the most urgent first
+  kubectl lapse get -A --for-me
+
   # what you hold now, redrawn as it changes
   kubectl lapse get -A --mine --active --watch`,
 		ValidArgsFunction: p.completeRequests(nil),
@@ -49,6 +52,7 @@ width; -o wide cuts nothing, and has begin, end and who let it.`,
 	}
 	cmd.Flags().BoolVarP(&o.all, "all-namespaces", "A", false, "List the requests of all namespaces.")
 	cmd.Flags().BoolVar(&o.mine, "mine", false, "Only what you asked for or get.")
+	cmd.Flags().BoolVar(&o.waiting, "for-me", false, "Only what waits for your approval, the least time left first.")
 	cmd.Flags().BoolVar(&o.pending, "pending", false, "Only what is not granted and not over yet.")
 	cmd.Flags().BoolVar(&o.active, "active", false, "Only access that is held at this moment.")
 	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "Go on showing what changes, until Ctrl-C.")
@@ -66,7 +70,7 @@ func (o *getOptions) run(ctx context.Context) error {
 			return err // before anything is asked
 		}
 	}
-	if o.mine {
+	if o.mine || o.waiting {
 		if o.me, err = c.whoami(ctx); err != nil {
 			return err
 		}
@@ -120,7 +124,12 @@ func (o *getOptions) list(ctx context.Context, c *cluster) (*v1alpha1.AccessRequ
 		}
 	}
 	all.Items = kept
-	return all, nil
+	if !o.waiting {
+		return all, nil
+	}
+	var err error
+	all.Items, err = o.forMe(ctx, c, kept)
+	return all, err
 }
 
 // where is the namespace to look in; empty is all of them.
@@ -162,6 +171,9 @@ func (o *getOptions) nothing() string {
 	text = strings.Join(strings.Fields(text), " ")
 	if o.mine {
 		text += " of yours"
+	}
+	if o.waiting {
+		text += " that wait for your approval"
 	}
 	if o.all {
 		return text

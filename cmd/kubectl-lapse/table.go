@@ -191,16 +191,26 @@ func (t table) ends(req *v1alpha1.AccessRequest) string {
 	switch {
 	case g != nil && g.EndedAt != nil:
 		return duration.HumanDuration(max(t.now.Sub(g.EndedAt.Time), 0)) + " ago" // whatever the clocks say
-	case req.Status.State == v1alpha1.StateActive && g != nil && g.ExpiresAt.Time.Before(t.now):
-		return duration.HumanDuration(t.now.Sub(g.ExpiresAt.Time)) + " overdue"
-	case req.Status.State == v1alpha1.StateActive && g != nil:
-		return until(t.now, g.ExpiresAt.Time)
+	case req.Status.State == v1alpha1.StateActive:
+		return t.deadline(g)
 	case req.Status.State == v1alpha1.StateScheduled && req.Spec.NotBefore != nil:
 		return "begins " + until(t.now, req.Spec.NotBefore.Time)
 	case req.Status.State == v1alpha1.StatePending && t.policyOf(req) != nil:
 		return until(t.now, givesUp(req, t.policyOf(req)))
 	default:
 		return ""
+	}
+}
+
+// deadline is when access that is held ends.
+func (t table) deadline(g *v1alpha1.Grant) string {
+	switch {
+	case g == nil:
+		return ""
+	case g.ExpiresAt.Time.Before(t.now):
+		return duration.HumanDuration(t.now.Sub(g.ExpiresAt.Time)) + " overdue"
+	default:
+		return until(t.now, g.ExpiresAt.Time)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,6 +36,9 @@ type watching struct {
 
 // follow shows what changes until ctx ends, which is no error.
 func (o *getOptions) follow(ctx context.Context, c *cluster) error {
+	if o.waiting {
+		return errors.New("--for-me looks once, and --watch goes on; leave one of them out")
+	}
 	if len(o.names) > 1 {
 		return fmt.Errorf("--watch follows one request or all of them; name one, or none")
 	}

@@ -20,6 +20,7 @@ var _ = Describe("What goes wrong", func() {
 		}{
 			{[]string{"get"}, "you (nobody) may not list accessrequests.lapse.dev in namespace payments; " +
 				"ask a cluster admin for a RoleBinding to ClusterRole lapse-requester, lapse-approver or lapse-auditor"},
+			{[]string{"get", "--for-me"}, "you (nobody) may not list accessrequests.lapse.dev in namespace payments; ask a cluster admin"},
 			{[]string{"get", "-A"}, "you (nobody) may not list accessrequests.lapse.dev in the whole cluster; " +
 				"ask a cluster admin for a ClusterRoleBinding to ClusterRole lapse-requester"},
 			{[]string{"request", "edit", "--for", "1h", "--reason", "INC-1"}, "you (nobody) may not create accessrequests.lapse.dev in namespace " +

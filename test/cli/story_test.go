@@ -52,6 +52,8 @@ var _ = Describe("The story of access", func() {
 		Expect(asked.stderr).To(ContainSubstring("kubectl lapse approve two-people -n payments"))
 		Expect(bob.must(ctx, "get", "two-people")).To(MatchRegexp(`two-people +alice +admin +Pending +in (60|59)m\S* +0/2 +`))
 
+		Expect(bob.must(ctx, "get", "--for-me")).To(MatchRegexp(`(?m)^two-people +alice +admin +Pending +in (60|59)m\S* +0/2 +`))
+
 		self := alice.lapse(ctx, "approve", "two-people")
 		Expect(self.code).To(Equal(codeFailed))
 		Expect(self.stderr).To(HavePrefix("error: "))
@@ -62,6 +64,8 @@ var _ = Describe("The story of access", func() {
 		Expect(twice.code).To(Equal(codeFailed))
 		Expect(twice.stderr).To(MatchRegexp(`nothing was decided: you \(bob\) approved it already, at 2\S+Z; it waits for 1 of Group "security"`))
 		Expect(bob.must(ctx, "get", "two-people")).To(ContainSubstring("1/2"))
+		Expect(bob.must(ctx, "get", "--for-me")).NotTo(ContainSubstring("two-people"), "it waits for somebody else")
+		Expect(dave.must(ctx, "get", "--for-me")).To(MatchRegexp(`(?m)^two-people +alice +admin +Pending +in (60|59)m\S* +1/2 +`))
 
 		last := dave.lapse(ctx, "approve", "two-people")
 		Expect(last.code).To(Equal(codeOK), last.stderr)
