@@ -39,6 +39,7 @@ Without a name it is the only access that you hold in the namespace.`,
 		Example:           "  kubectl lapse return -n payments",
 		ValidArgsFunction: p.completeRequests(unfinished),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			o.comment = o.legible(o.comment)
 			if len(args) == 0 {
 				return o.run(cmd.Context(), "")
 			}

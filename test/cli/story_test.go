@@ -88,8 +88,9 @@ var _ = Describe("The story of access", func() {
 
 	It("ends with a deny, for good", func(ctx SpecContext) {
 		name := alice.asks(ctx, "admin", "--for", "1h", "--reason", "CHG-78")
-		denied := dave.lapse(ctx, "deny", name, "--comment", "not during the freeze")
+		denied := dave.lapse(ctx, "deny", name, "--comment", "not during\nthe \u202efreeze")
 		Expect(denied.code).To(Equal(codeOK), denied.stderr)
+		Expect(denied.stderr).To(HavePrefix("note: left out of what you wrote, since it cannot be seen or breaks the line: U+000A, U+202E\n"))
 		Expect(denied.stderr).To(ContainSubstring(name + `: Denied: denied by "dave": "not during the freeze"`))
 		Expect(alice.must(ctx, "why", name)).To(ContainSubstring(`denied by "dave": "not during the freeze"`))
 		Expect(alice.lapse(ctx, "return", name).stderr).To(ContainSubstring(name + ` is over already: Denied: denied by "dave"`))
