@@ -206,7 +206,7 @@ type AccessPolicyStatus struct {
 	Roles string `json:"roles,omitempty"`
 
 	// risks that come with the requesters and the roles of this policy, in words, for
-	// those who approve.
+	// those who approve: the worst first, and a count of those that there is no room for.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64

@@ -262,10 +262,11 @@ type GrantedRole struct {
 // +kubebuilder:selectablefield:JSONPath=`.spec.roleRef.name`
 // +kubebuilder:printcolumn:name="Subject",type=string,JSONPath=`.spec.subject.name`
 // +kubebuilder:printcolumn:name="Role",type=string,JSONPath=`.spec.roleRef.name`
-// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
-// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.grant.expiresAt`
+// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.grant['endedAt','expiresAt']`,description="When access ends; when it did end, where it is over."
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,priority=1
+// +kubebuilder:printcolumn:name="Began",type=string,JSONPath=`.status.grant.grantedAt`,priority=1
 // +kubebuilder:printcolumn:name="Policy",type=string,JSONPath=`.status.policy.name`,priority=1
 // +kubebuilder:printcolumn:name="Approved-By",type=string,JSONPath=`.status.conditions[?(@.type=="Approved")].message`,priority=1
 // +kubebuilder:printcolumn:name="Binding",type=string,JSONPath=`.status.grant.binding`,priority=1

@@ -71,9 +71,6 @@ before: it ends nothing that he asks for afterwards.`
 }
 
 func (o *decideOptions) runAllOf(ctx context.Context) error {
-	if err := o.reasoned(); err != nil {
-		return err
-	}
 	c, err := o.connect()
 	if err != nil {
 		return err

@@ -41,6 +41,9 @@ func (p *plugin) decideCommand(verdict v1alpha1.Verdict) *cobra.Command {
 		Use:  verb + " NAME...",
 		Args: someNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.checkComment(); err != nil {
+				return err
+			}
 			if o.allOf != "" {
 				return o.runAllOf(cmd.Context())
 			}
@@ -85,18 +88,21 @@ func understand(cmd *cobra.Command, alias, name string) {
 	})
 }
 
-// reasoned says whether there is a reason where there has to be one.
-func (o *decideOptions) reasoned() error {
-	if o.verdict == v1alpha1.VerdictRevoke && strings.TrimSpace(o.comment) == "" {
+// checkComment holds only an approval up for how its comment is spelt.
+func (o *decideOptions) checkComment() error {
+	wrong := misspelt(o.comment)
+	switch {
+	case o.verdict == v1alpha1.VerdictRevoke && strings.TrimSpace(o.comment) == "":
 		return errors.New("--reason is missing: whoever loses the access reads it")
+	case o.verdict != v1alpha1.VerdictApprove:
+		o.comment = o.legible(o.comment)
+	case wrong != "":
+		return fmt.Errorf("nothing was decided: --comment: %s; comment must be one line of printable characters", wrong)
 	}
 	return nil
 }
 
 func (o *decideOptions) run(ctx context.Context, name string) error {
-	if err := o.reasoned(); err != nil {
-		return err
-	}
 	if _, err := o.output.printer(); err != nil {
 		return err
 	}
@@ -146,16 +152,26 @@ func (p *plugin) cast(ctx context.Context, c *cluster, req *v1alpha1.AccessReque
 			RequestRef: v1alpha1.RequestReference{Name: req.Name, UID: req.UID}, Verdict: verdict, Comment: comment,
 		},
 	}
-	err := c.create(ctx, d)
-	if lacks(err, "spec.reviewer") {
-		// Below Kubernetes 1.36 nothing is stamped.
-		d.Spec.Reviewer = me
-		d.OwnerReferences = []metav1.OwnerReference{{
-			APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: req.Name, UID: req.UID,
-		}}
-		err = c.create(ctx, d)
+	err := store(ctx, c, d, me)
+	if verdict != v1alpha1.VerdictApprove && comment != "" && refusesComment(err) {
+		p.say("note: decided without what you wrote, which the API server does not take: %s", p.explain(err))
+		d.Spec.Comment = ""
+		err = store(ctx, c, d, me)
 	}
 	return d, err
+}
+
+// store creates a decision. Below Kubernetes 1.36 nothing is stamped.
+func store(ctx context.Context, c *cluster, d *v1alpha1.AccessDecision, me *v1alpha1.Identity) error {
+	err := c.create(ctx, d)
+	if !lacks(err, "spec.reviewer") {
+		return err
+	}
+	d.Spec.Reviewer = me
+	d.OwnerReferences = []metav1.OwnerReference{{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: d.Spec.RequestRef.Name, UID: d.Spec.RequestRef.UID,
+	}}
+	return c.create(ctx, d)
 }
 
 // outcome says how the request stands once the operator has acted on a decision.

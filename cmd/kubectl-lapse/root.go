@@ -22,6 +22,8 @@ type plugin struct {
 	genericiooptions.IOStreams
 	config *configFlags
 	clock  *serverClock
+	// credentials is the command of the kubeconfig that gives them, if one does.
+	credentials string
 }
 
 // run is the whole program; what it returns is the exit code.

@@ -43,7 +43,10 @@ func TestWhatIsSurelyRefusedIsForetold(t *testing.T) {
 			ask.Lasting(time.Hour).NotBefore(now.Add(2 * time.Hour)).NotAfter(now.Add(time.Hour)),
 			"the API server would refuse it: spec.notAfter: Invalid value: notAfter must be later than notBefore",
 		},
-		"a reason of two lines": {ask.Lasting(time.Hour).Because("a\nb"), "the API server would refuse it: spec.reason: Invalid value:"},
+		"a reason of two lines": {
+			ask.Lasting(time.Hour).Because("a\nb"),
+			"the API server would refuse it: spec.reason: Invalid value: character 2 is U+000A,",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := tc.request.Build()

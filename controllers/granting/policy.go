@@ -6,7 +6,6 @@ package granting
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -22,13 +21,8 @@ import (
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
-// maxRisks bounds status.risks, maxRisk each of them and maxRoles status.roles, in bytes;
-// see the schema.
-const (
-	maxRisks = 64
-	maxRisk  = 512
-	maxRoles = 512
-)
+// maxRoles bounds status.roles, in bytes; see the schema.
+const maxRoles = 512
 
 // PolicyReconciler says of each AccessPolicy whether it is in force, and what
 // risks come with it. Nothing is granted by what it writes.
@@ -55,7 +49,7 @@ func (r *PolicyReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctr
 		return ctrl.Result{}, fmt.Errorf("looking at the roles of policy %s: %w", p.Name, err)
 	}
 	before := p.DeepCopy()
-	if p.Status.Risks, err = risks(p, roles); err != nil {
+	if p.Status.Risks, err = policy.Told(p, roles); err != nil {
 		return ctrl.Result{}, fmt.Errorf("looking at the risks of policy %s: %w", p.Name, err)
 	}
 	useless, err := policy.Useless(p, roles)
@@ -77,31 +71,6 @@ func offered(roles []v1alpha1.RoleRef) string {
 		names[i] = policy.RoleArgument(ref)
 	}
 	return strings.Join(names, ", ")
-}
-
-// risks of the requesters and of the ClusterRoles of a policy. What a Role allows differs by
-// namespace, and is not known before it is asked for.
-func risks(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]string, error) {
-	out := policy.WideRequesters(p)
-	for _, ref := range p.Spec.Roles {
-		if ref.Kind != v1alpha1.ClusterRoleKind {
-			continue
-		}
-		role, found, err := roles(ref)
-		if err != nil {
-			return nil, err
-		}
-		if !found {
-			continue
-		}
-		for _, risk := range slices.Concat(policy.Dangers(ref, role.Rules), policy.Risks(ref, role.Rules)) {
-			out = append(out, ref.Name+": "+risk)
-		}
-	}
-	for i := range out {
-		out[i] = text.Cut(out[i], maxRisk)
-	}
-	return out[:min(len(out), maxRisks)], nil
 }
 
 // setPolicyStatus writes what was found into the status of a policy. What never matches, or
