@@ -52,6 +52,7 @@ var forbidden = map[string][]string{
 	"internal/admission":  {module + "controllers", module + "internal/policy", module + "internal/grant", controllerRuntime, clientGo},
 	"internal/policy":     {module + "controllers", module + "internal/grant", module + "internal/admission", controllerRuntime},
 	"internal/grant":      {module + "controllers", controllerRuntime},
+	"internal/audit":      {module + "controllers", module + "internal/admission", controllerRuntime, clientGo},
 	"internal/kubernetes": {anyOfLapse, controllerRuntime, clientGo},
 	"internal/build":      {anyOfLapse, "k8s.io"},
 	"internal/serving":    {anyOfLapse, celGo},
