@@ -22,6 +22,7 @@ type Verifier struct {
 	runs     map[string][]*run
 	findings []Finding
 	records  int
+	others   int
 }
 
 // Finding is one thing that is wrong.
@@ -45,8 +46,9 @@ func (f Finding) String() string {
 
 // Verdict is what was found.
 type Verdict struct {
-	// Records that were read.
+	// Records that were read, and Others: lines that are none, such as those of a log.
 	Records int `json:"records"`
+	Others  int `json:"others"`
 	// Findings, none if all is as it was written.
 	Findings []Finding `json:"findings,omitempty"`
 	// Open are writers that did not say that they ended: they write still, were killed, or
@@ -113,21 +115,22 @@ func readLine(r *bufio.Reader) ([]byte, error) {
 }
 
 func (v *Verifier) line(open map[string]*run, file string, n int, line []byte) {
-	v.records++
 	finding := func(format string, args ...any) {
 		v.findings = append(v.findings, Finding{file, n, fmt.Sprintf(format, args...)})
 	}
 	var r struct {
 		Link
-		Type Type `json:"type"`
+		Type Type   `json:"type"`
+		Spec string `json:"specversion"`
 		Data struct {
 			Began *Began `json:"writer"`
 		} `json:"data"`
 	}
-	if err := json.Unmarshal(line, &r); err != nil {
-		finding("this is no record: %v", err)
+	if err := json.Unmarshal(line, &r); err != nil || r.Spec == "" {
+		v.others++ // a record of which this was made is missed by the one after it
 		return
 	}
+	v.records++
 	if r.Writer == "" || r.Sequence < 1 {
 		finding("the record has no place in a chain: lapsewriter is %q, lapsesequence %d", r.Writer, r.Sequence)
 		return
@@ -163,7 +166,7 @@ func (v *Verifier) compareKept(at linked, finding func(string, ...any)) {
 
 // Verdict on all that was read.
 func (v *Verifier) Verdict() Verdict {
-	out := Verdict{Records: v.records, Findings: v.findings}
+	out := Verdict{Records: v.records, Others: v.others, Findings: v.findings}
 	finding := func(r *run, format string, args ...any) {
 		out.Findings = append(out.Findings, Finding{File: r.file, Line: r.line, Problem: fmt.Sprintf(format, args...)})
 	}

@@ -114,14 +114,22 @@ func TestFindings(t *testing.T) {
 		"nothing of the one before":      {[][]byte{file(b...)}, "writer b began after writer a, of whom there is nothing"},
 		"the beginning is gone":          {[][]byte{file(a[2:]...), file(b...)}, "file-0:1: writer a begins with record 3"},
 		"a file between is gone":         {[][]byte{file(a[:2]...), file(a[3:]...), file(b...)}, "file-1:1: records 3 to 3 of writer a are missing"},
-		"goes on after its end":          {[][]byte{file(a...), file(b...), []byte(`{"lapsewriter":"a","lapsesequence":6}`)}, "writer a goes on after it said that it ended"},
-		"added without a chain":          {[][]byte{file(slices.Insert(slices.Clone(a), 2, []byte(`{"id":"x"}`))...), file(b...)}, "file-0:3: the record has no place in a chain"},
-		"no record":                      {[][]byte{file(slices.Insert(slices.Clone(a), 2, []byte(`2026-11-29 INFO`))...), file(b...)}, "file-0:3: this is no record"},
+		"goes on after its end":          {[][]byte{file(a...), file(b...), []byte(`{"specversion":"1.0","lapsewriter":"a","lapsesequence":6}`)}, "writer a goes on after it said that it ended"},
+		"added without a chain":          {[][]byte{file(slices.Insert(slices.Clone(a), 2, []byte(`{"specversion":"1.0"}`))...), file(b...)}, "file-0:3: the record has no place in a chain"},
 	} {
 		got := verify(t, tc.files, headA, headB)
 		if !slices.ContainsFunc(got.Findings, func(f Finding) bool { return strings.Contains(f.String(), tc.want) }) {
 			t.Errorf("%s: %q is not among %v", name, tc.want, got.Findings)
 		}
+	}
+}
+
+func TestRecordsAreFoundBetweenLinesOfALog(t *testing.T) {
+	a, head := written(t, "a", 3, nil)
+	log := []byte(`{"level":"info","msg":"request Active"}`)
+	got := verify(t, [][]byte{file(a[0], log, a[1], []byte("panic: none"), a[2], a[3], a[4], log)}, head)
+	if len(got.Findings) > 0 || got.Records != 5 || got.Others != 3 {
+		t.Errorf("%+v", got)
 	}
 }
 
