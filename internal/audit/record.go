@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
 )
 
 // Type is what happened, as the type of a CloudEvent.
@@ -129,14 +131,35 @@ type Grant struct {
 	EndedAt   *time.Time `json:"endedAt,omitempty"`
 	EndReason string     `json:"endReason,omitempty"`
 	EndedBy   string     `json:"endedBy,omitempty"`
-	// RoleUID and RoleDigest say which role it was, RoleRules what it allowed. Rules are left
-	// out where the request has none, since they were too many.
-	RoleUID    types.UID       `json:"roleUID,omitempty"`
-	RoleDigest string          `json:"roleDigest,omitempty"`
-	RoleRules  json.RawMessage `json:"roleRules,omitempty"`
+	// RoleUID and RoleDigest say which role it was. RoleRules, of Granted alone, say what it
+	// allowed; they are null where the request has none, since they were too many.
+	RoleUID    types.UID `json:"roleUID,omitempty"`
+	RoleDigest string    `json:"roleDigest,omitempty"`
+	RoleRules  *Rules    `json:"roleRules,omitempty"`
 	// RoleChange is how the role differs from that.
 	RoleChange string `json:"roleChange,omitempty"`
 }
+
+// Rules are those of a role. To unpack them takes a while, so it is done when they are written.
+type Rules struct {
+	packed   *v1alpha1.GrantedRole
+	unpacked []rbacv1.PolicyRule
+}
+
+// All of them.
+func (r *Rules) All() []rbacv1.PolicyRule {
+	if r.packed != nil {
+		r.unpacked, _ = policy.GrantedRules(r.packed)
+		r.packed = nil
+	}
+	return r.unpacked
+}
+
+// MarshalJSON writes them.
+func (r *Rules) MarshalJSON() ([]byte, error) { return json.Marshal(r.All()) }
+
+// UnmarshalJSON reads them.
+func (r *Rules) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, &r.unpacked) }
 
 // Began is how a writer introduces himself.
 type Began struct {

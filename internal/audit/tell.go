@@ -5,7 +5,6 @@ package audit
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/internal/policy"
 )
 
 // Of is all that happened to a request, in order, as far as it and its decisions say.
@@ -32,7 +30,7 @@ func Of(source string, req v1alpha1.Request, decisions []v1alpha1.AccessDecision
 	g := status.Grant
 	switch {
 	case g != nil:
-		out = append(out, about.record(Granted, "granted", g.GrantedAt.Time))
+		out = append(out, about.granted(g))
 		if changed := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionRoleChanged); changed != nil {
 			out = append(out, about.roleChanged(changed))
 		}
@@ -101,6 +99,17 @@ func (o of) decision(d *v1alpha1.AccessDecision) Record {
 	return r
 }
 
+// granted has the rules, which are long, and no other record has.
+func (o of) granted(g *v1alpha1.Grant) Record {
+	r := o.record(Granted, "granted", g.GrantedAt.Time)
+	if g.Role != nil {
+		with := *o.grant
+		with.RoleRules = &Rules{packed: g.Role}
+		r.Data.Grant = &with
+	}
+	return r
+}
+
 // roleChanged has an ID for each thing that is new in the role.
 func (o of) roleChanged(c *metav1.Condition) Record {
 	r := o.record(RoleChanged, "", c.LastTransitionTime.Time)
@@ -138,9 +147,6 @@ func grantOf(req v1alpha1.Request) *Grant {
 	}
 	if g.Role != nil {
 		out.RoleUID, out.RoleDigest = g.Role.UID, g.Role.Digest
-		if rules, err := policy.GrantedRules(g.Role); err == nil {
-			out.RoleRules, _ = json.Marshal(rules) //nolint:errchkjson // rules of strings
-		}
 	}
 	return out
 }
