@@ -51,8 +51,6 @@ type Options struct {
 	Clock *servertime.Clock
 	// Namespace of the checkpoints.
 	Namespace string
-	// Source names the cluster.
-	Source string
 	// Name of this writer, which no other has.
 	Name string
 	// Version of the operator.
@@ -70,7 +68,7 @@ func New(o Options) *Teller {
 		b.sinks = append(b.sinks, newSink(s.Name, o.Clock.Here, s.Write))
 	}
 	return &Teller{
-		cached: o.Cached, clock: o.Clock, source: o.Source, name: o.Name, version: o.Version, inbox: newInbox(), book: b,
+		cached: o.Cached, clock: o.Clock, name: o.Name, version: o.Version, inbox: newInbox(), book: b,
 		checkpoints: checkpoints{o.Writer, o.Live, o.Namespace}, told: map[types.UID][]recordID{},
 	}
 }

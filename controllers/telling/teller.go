@@ -11,6 +11,8 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,13 +27,14 @@ import (
 type Teller struct {
 	cached      client.Reader
 	clock       *servertime.Clock
-	source      string
 	inbox       *inbox
 	book        *book
 	checkpoints checkpoints
 	// name of this writer, and the version that it is of.
 	name, version string
 
+	// source is the cluster, by the UID of its kube-system.
+	source string
 	// since is up to where all was told before this writer began; nil until that is known.
 	since *mark
 	// told are the records that were told, by their IDs, of requests that are there.
@@ -76,6 +79,11 @@ func (t *Teller) begin(ctx context.Context) error {
 	if t.since != nil {
 		return nil
 	}
+	system := &corev1.Namespace{}
+	if err := t.checkpoints.live.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, system); err != nil {
+		return fmt.Errorf("finding out which cluster this is: %w", err)
+	}
+	t.source = "/clusters/" + string(system.UID)
 	last, err := t.checkpoints.read(ctx)
 	if err != nil {
 		return fmt.Errorf("reading up to where records were told: %w", err)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -62,6 +63,9 @@ func (c *cluster) Get(_ context.Context, key client.ObjectKey, obj client.Object
 			req.DeepCopyInto(into)
 			return nil
 		}
+	case *corev1.Namespace:
+		into.UID = "uid-of-kube-system"
+		return nil
 	case *coordinationv1.Lease:
 		if c.lease != nil {
 			c.lease.DeepCopyInto(into)
@@ -121,7 +125,7 @@ func (c *cluster) started() *writer {
 	w := &writer{cluster: c, queue: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())}
 	c.t.Cleanup(w.queue.ShutDown)
 	w.Teller = New(Options{
-		Cached: c, Live: c, Writer: c, Clock: servertime.New(c.clock), Namespace: "lapse-system", Source: "test", Name: fmt.Sprint("writer-", c.names),
+		Cached: c, Live: c, Writer: c, Clock: servertime.New(c.clock), Namespace: "lapse-system", Name: fmt.Sprint("writer-", c.names),
 		Sinks: []Sink{{Name: "memory", Write: c.take}},
 	})
 	for _, req := range c.requests {
