@@ -93,8 +93,10 @@ type entry struct {
 const (
 	// maxQueued is how many lines a sink may owe: an hour of three in a second.
 	maxQueued = 10_000
-	// writeTimeout bounds one attempt.
+	// writeTimeout bounds one attempt to deliver a record.
 	writeTimeout = 10 * time.Second
-	// firstRetry and lastRetry are the pauses between attempts, each twice the one before.
-	firstRetry, lastRetry = 100 * time.Millisecond, 30 * time.Second
+	// firstRetry is the pause before a record is tried again; the next is twice as long.
+	firstRetry = 100 * time.Millisecond
+	// lastRetry is the longest such pause.
+	lastRetry = 30 * time.Second
 )

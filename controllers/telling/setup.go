@@ -25,7 +25,7 @@ import (
 const (
 	// requestUIDField is the selectable field of AccessDecision, which granting has indexed.
 	requestUIDField = "spec.requestRef.uid"
-	// checkpointEvery is between two checkpoints, if there is anything new.
+	// checkpointEvery is how often it is said up to where records are delivered, if there is anything new.
 	checkpointEvery = time.Minute
 	// closeTimeout bounds the last deliveries of a writer that ends.
 	closeTimeout = 3 * time.Second

@@ -130,7 +130,7 @@ const (
 	// patience is how long a decision that counted is waited for, so that it is told before
 	// what it let happen. It may have been deleted.
 	patience = 10 * time.Second
-	// lookAgain is when it is looked for again.
+	// lookAgain is how often such a decision is looked for.
 	lookAgain = 100 * time.Millisecond
 )
 
