@@ -66,7 +66,7 @@ func newRules(granted *v1alpha1.GrantedRole, now Role) string {
 	if len(granted.Rules) == 0 {
 		return "what is new in it cannot be named, since its rules were too large to be kept; it counts as more"
 	}
-	old, err := unpacked(granted)
+	old, err := GrantedRules(granted)
 	if err != nil {
 		return "what is new in it cannot be named (" + text.Cut(text.Line(err.Error()), maxQuoted) + "); it counts as more"
 	}

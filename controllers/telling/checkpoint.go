@@ -1,0 +1,90 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package telling
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/internal/audit"
+)
+
+const (
+	// checkpointName is the Lease that has the checkpoint: a kind that the operator may write
+	// anyway. Its holder is the last writer.
+	checkpointName = "lapse-records"
+	// checkpointAnnotation of that Lease is a checkpoint in JSON.
+	checkpointAnnotation = "lapse.dev/records"
+)
+
+// checkpoint is up to where all records were delivered, and the last of them.
+type checkpoint struct {
+	mark
+	Head audit.Head `json:"head"`
+}
+
+// checkpoints are kept in the cluster.
+type checkpoints struct {
+	client    client.Writer
+	live      client.Reader
+	namespace string
+}
+
+// read is the last checkpoint; the zero one if there is none.
+func (c checkpoints) read(ctx context.Context) (checkpoint, error) {
+	lease, err := c.lease(ctx)
+	if err != nil || lease == nil {
+		return checkpoint{}, err
+	}
+	var last checkpoint
+	if err := json.Unmarshal([]byte(lease.Annotations[checkpointAnnotation]), &last); err != nil {
+		return checkpoint{}, nil // somebody changed it: all is told again
+	}
+	return last, nil
+}
+
+// lease is nil if there is none.
+func (c checkpoints) lease(ctx context.Context) (*coordinationv1.Lease, error) {
+	lease := &coordinationv1.Lease{}
+	err := c.live.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: checkpointName}, lease)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return lease, err
+}
+
+// write a checkpoint.
+func (c checkpoints) write(ctx context.Context, now time.Time, point checkpoint) error {
+	text, err := json.Marshal(point)
+	if err != nil {
+		return err
+	}
+	lease, err := c.lease(ctx)
+	if err != nil {
+		return err
+	}
+	create := lease == nil
+	if create {
+		lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: checkpointName}}
+	}
+	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, checkpointAnnotation, string(text))
+	lease.Spec.HolderIdentity = &point.Head.Writer
+	lease.Spec.RenewTime = &metav1.MicroTime{Time: now}
+	if create {
+		err = c.client.Create(ctx, lease)
+	} else {
+		err = c.client.Update(ctx, lease)
+	}
+	if err != nil {
+		return fmt.Errorf("writing up to where records are told: %w", err)
+	}
+	return nil
+}
