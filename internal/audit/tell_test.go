@@ -31,7 +31,8 @@ func story() (*v1alpha1.AccessRequest, []v1alpha1.AccessDecision) {
 	req.Status = v1alpha1.AccessRequestStatus{
 		State: v1alpha1.StateRevoked, Policy: &v1alpha1.PolicyReference{Name: "oncall", UID: "1", Generation: 3},
 		Grant: &v1alpha1.Grant{
-			Binding: "lapse-debug-4602efc0", GrantedAt: after(5), ExpiresAt: after(3600), EndedAt: &end, EndReason: v1alpha1.ReasonRevoked, EndedBy: "carol",
+			Binding: "lapse-debug-4602efc0", GrantedAt: after(5), ExpiresAt: after(3600),
+			EndedAt: &end, EndReason: v1alpha1.ReasonRevoked, EndedBy: "carol",
 		},
 		Conditions: []metav1.Condition{
 			{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonRevoked, Message: `revoked by "carol": enough`, LastTransitionTime: end},
@@ -61,7 +62,9 @@ func ids(records []Record) []string {
 func TestAllThatHappenedIsToldInOrder(t *testing.T) {
 	req, decisions := story()
 	got := ids(Of("cluster", req, decisions))
-	want := []string{"4602efc0/asked", "uid-of-approve/approved", "4602efc0/granted", "4602efc0/rolechanged/", "uid-of-revoke/revoked", "4602efc0/ended"}
+	want := []string{
+		"4602efc0/asked", "uid-of-approve/approved", "4602efc0/granted", "4602efc0/rolechanged/", "uid-of-revoke/revoked", "4602efc0/ended",
+	}
 	if len(got) != len(want) {
 		t.Fatalf("got %v, want %v", got, want)
 	}

@@ -29,7 +29,8 @@ func written(t *testing.T, writer string, n int, before *Head) ([][]byte, Head) 
 		lines = append(lines, line)
 	}
 	at := time.Date(2026, 11, 29, 6, 0, 0, 0, time.UTC)
-	add(Record{SpecVersion: "1.0", ID: writer + "/began", Type: WriterBegan, Time: at, Data: Data{Began: &Began{Version: "v1", Predecessor: before}}})
+	began := Data{Began: &Began{Version: "v1", Predecessor: before}}
+	add(Record{SpecVersion: "1.0", ID: writer + "/began", Type: WriterBegan, Time: at, Data: began})
 	for i := range n {
 		add(Record{SpecVersion: "1.0", ID: fmt.Sprint(i), Type: Granted, Time: at, Data: Data{Request: &Request{
 			Namespace: "payments", Name: "debug", Reason: "INC-4211: <checkout>\nreturns \"500\" \u2028",
@@ -108,14 +109,32 @@ func TestFindings(t *testing.T) {
 		files [][]byte
 		want  string
 	}{
-		"cut off, and the head was kept": {[][]byte{file(a[:3]...), file(alone...)}, "record 5 of writer a, of a head that was kept, is not there"},
-		"another story":                  {[][]byte{file(other...), file(b...)}, "file-0:5: record 5 of writer a is not the one of the head that was kept"},
-		"its end cut off":                {[][]byte{file(a[:4]...), file(b...)}, "writer b knew of record 5 of writer a, whose chain ends with 4"},
-		"nothing of the one before":      {[][]byte{file(b...)}, "writer b began after writer a, of whom there is nothing"},
-		"the beginning is gone":          {[][]byte{file(a[2:]...), file(b...)}, "file-0:1: writer a begins with record 3"},
-		"a file between is gone":         {[][]byte{file(a[:2]...), file(a[3:]...), file(b...)}, "file-1:1: records 3 to 3 of writer a are missing"},
-		"goes on after its end":          {[][]byte{file(a...), file(b...), []byte(`{"specversion":"1.0","lapsewriter":"a","lapsesequence":6}`)}, "writer a goes on after it said that it ended"},
-		"added without a chain":          {[][]byte{file(slices.Insert(slices.Clone(a), 2, []byte(`{"specversion":"1.0"}`))...), file(b...)}, "file-0:3: the record has no place in a chain"},
+		"cut off, and the head was kept": {
+			[][]byte{file(a[:3]...), file(alone...)},
+			"record 5 of writer a, of a head that was kept, is not there",
+		},
+		"another story": {
+			[][]byte{file(other...), file(b...)},
+			"file-0:5: record 5 of writer a is not the one of the head that was kept",
+		},
+		"its end cut off": {
+			[][]byte{file(a[:4]...), file(b...)},
+			"writer b knew of record 5 of writer a, whose chain ends with 4",
+		},
+		"nothing of the one before": {[][]byte{file(b...)}, "writer b began after writer a, of whom there is nothing"},
+		"the beginning is gone":     {[][]byte{file(a[2:]...), file(b...)}, "file-0:1: writer a begins with record 3"},
+		"a file between is gone": {
+			[][]byte{file(a[:2]...), file(a[3:]...), file(b...)},
+			"file-1:1: records 3 to 3 of writer a are missing",
+		},
+		"goes on after its end": {
+			[][]byte{file(a...), file(b...), []byte(`{"specversion":"1.0","lapsewriter":"a","lapsesequence":6}`)},
+			"writer a goes on after it said that it ended",
+		},
+		"added without a chain": {
+			[][]byte{file(slices.Insert(slices.Clone(a), 2, []byte(`{"specversion":"1.0"}`))...), file(b...)},
+			"file-0:3: the record has no place in a chain",
+		},
 	} {
 		got := verify(t, tc.files, headA, headB)
 		if !slices.ContainsFunc(got.Findings, func(f Finding) bool { return strings.Contains(f.String(), tc.want) }) {
