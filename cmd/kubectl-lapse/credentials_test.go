@@ -162,7 +162,8 @@ func TestTheWordsOfAFailingCredentialPluginComeFirst(t *testing.T) {
 	g := &gate{}
 	p, c, said := behind(t, g, "0")
 	err := p.await(t.Context(), c, waitingRequest(), 20*time.Second)
-	want := "error: exec: executable " + p.credentials + " failed with exit code 7\nthe credential plugin of your kubeconfig gives no credentials"
+	want := "error: exec: executable " + p.credentials +
+		" failed with exit code 7\nthe credential plugin of your kubeconfig gives no credentials"
 	if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(said.String(), "trying again") {
 		t.Errorf("it ended with %v and said %q", err, said)
 	}

@@ -250,7 +250,8 @@ func TestAStoryHasTheFirstRisksAndCountsTheOthers(t *testing.T) {
 	}
 	s.policy.Status.Risks = append(s.policy.Status.Risks, "edit: the last")
 	got := s.risks()
-	if len(got) != maxRisks || got[0] != "edit: risk 0" || !strings.HasPrefix(got[maxRisks-1], "and 2 more lines: kubectl get accesspolicy p ") {
+	more := "and 2 more lines: kubectl get accesspolicy p "
+	if len(got) != maxRisks || got[0] != "edit: risk 0" || !strings.HasPrefix(got[maxRisks-1], more) {
 		t.Errorf("too many risks are shown as %q", got)
 	}
 }

@@ -187,7 +187,10 @@ func TestRisks(t *testing.T) {
 		"access policies":  {[]string{"create lapse.dev accesspolicies"}, first("change who gets access through Lapse")},
 		"the worst first, in whatever order it is written": {
 			[]string{"create core events", "list core secrets", "create core pods/exec", "get core nodes/proxy"},
-			[]string{can + "talk to kubelets", can + "run commands", can + "read secrets", can + "write Events", "what it allows on nodes/proxy is not given"},
+			[]string{
+				can + "talk to kubelets", can + "run commands", can + "read secrets", can + "write Events",
+				"what it allows on nodes/proxy is not given",
+			},
 		},
 		"every verb on secrets": {[]string{"* core secrets"}, []string{can + "read secrets", can + "write secrets"}},
 		"reading every resource": {[]string{"get core *"}, []string{

@@ -301,7 +301,8 @@ var _ = Describe("A request", func() {
 		lines := strings.Split(strings.TrimSpace(stdout), "\n")
 		Expect(strings.Fields(lines[0])).To(Equal(strings.Fields("NAME SUBJECT ROLE REASON EXPIRES AGE READY BEGAN POLICY APPROVED-BY BINDING")))
 		Expect(strings.Fields(lines[1])).To(ContainElements("alice", "reader", "True", "Granted",
-			req.Status.Grant.GrantedAt.UTC().Format(time.RFC3339), req.Status.Grant.ExpiresAt.UTC().Format(time.RFC3339), req.Status.Policy.Name, req.Status.Grant.Binding))
+			req.Status.Grant.GrantedAt.UTC().Format(time.RFC3339), req.Status.Grant.ExpiresAt.UTC().Format(time.RFC3339),
+			req.Status.Policy.Name, req.Status.Grant.Binding))
 		stdout, stderr, err = plane.Kubectl(ctx, config, "get", "lapse", "-n", ns)
 		Expect(err).NotTo(HaveOccurred(), stderr)
 		Expect(stdout).To(ContainSubstring(req.Name))

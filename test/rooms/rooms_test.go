@@ -30,12 +30,17 @@ var forbidden = map[string][]string{
 		module + "internal/policy", module + "internal/grant", module + "internal/admission",
 		module + "controllers/granting", module + "controllers/guarding", module + "controllers/telling", celGo,
 	},
-	"controllers/granting": {module + "controllers/ending", module + "controllers/guarding", module + "controllers/telling", module + "internal/audit"},
+	"controllers/granting": {
+		module + "controllers/ending", module + "controllers/guarding", module + "controllers/telling", module + "internal/audit",
+	},
 	"controllers/guarding": {
-		module + "controllers/ending", module + "controllers/granting", module + "controllers/telling", module + "internal/policy", module + "internal/grant", celGo,
+		module + "controllers/ending", module + "controllers/granting", module + "controllers/telling",
+		module + "internal/policy", module + "internal/grant", celGo,
 	},
 	// Nobody asks it, and it asks nobody.
-	"controllers/telling": {module + "controllers/ending", module + "controllers/granting", module + "controllers/guarding", module + "internal/grant"},
+	"controllers/telling": {
+		module + "controllers/ending", module + "controllers/granting", module + "controllers/guarding", module + "internal/grant",
+	},
 	// The reaper works without the operator, and the plugin links it.
 	"internal/reap": {
 		module + "internal/policy", module + "internal/grant", module + "internal/admission", module + "controllers", celGo, controllerRuntime,
