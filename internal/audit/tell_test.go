@@ -27,6 +27,7 @@ func after(seconds int) metav1.Time {
 func story() (*v1alpha1.AccessRequest, []v1alpha1.AccessDecision) {
 	req := builders.Request("debug").In("payments").By("alice").ForClusterRole("edit").Build()
 	req.UID, req.CreationTimestamp, req.Spec.Reason = "4602efc0", after(0), "INC-4211"
+	req.Spec.Subject = &v1alpha1.Subject{Kind: v1alpha1.UserKind, Name: "alice"}
 	end := after(60)
 	req.Status = v1alpha1.AccessRequestStatus{
 		State: v1alpha1.StateRevoked, Policy: &v1alpha1.PolicyReference{Name: "oncall", UID: "1", Generation: 3},

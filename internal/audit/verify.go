@@ -83,7 +83,7 @@ func (v *Verifier) Read(file string, r io.Reader) error {
 	open := map[string]*run{} // by writer
 	lines := bufio.NewReaderSize(r, 64<<10)
 	for n := 1; ; n++ {
-		line, err := readLine(lines)
+		line, err := readLine(lines, MaxLine)
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
@@ -95,14 +95,14 @@ func (v *Verifier) Read(file string, r io.Reader) error {
 }
 
 // readLine is without its newline; io.EOF comes after the last.
-func readLine(r *bufio.Reader) ([]byte, error) {
+func readLine(r *bufio.Reader, limit int) ([]byte, error) {
 	var line []byte
 	for {
 		part, err := r.ReadSlice('\n')
 		line = append(line, part...)
 		switch {
-		case len(line) > MaxLine:
-			return nil, fmt.Errorf("a line is longer than %d bytes; this is no file of records", MaxLine)
+		case len(line) > limit:
+			return nil, fmt.Errorf("a line is longer than %d bytes", limit)
 		case errors.Is(err, bufio.ErrBufferFull):
 			continue
 		case errors.Is(err, io.EOF) && len(line) > 0:
