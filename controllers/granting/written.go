@@ -23,7 +23,7 @@ type ownWrites struct {
 }
 
 // maxUnseen bounds how many are kept. A look at one that was dropped is wasted, no more.
-const maxUnseen = 4096
+const maxUnseen = 1024
 
 func newOwnWrites(c client.Client) *ownWrites { return &ownWrites{c, lru.New(maxUnseen)} }
 
