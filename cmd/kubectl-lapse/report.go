@@ -29,6 +29,7 @@ type reportOptions struct {
 const (
 	reportText = "text"
 	reportCSV  = "csv"
+	reportHTML = "html"
 )
 
 func (p *plugin) reportCommand() *cobra.Command {
@@ -63,7 +64,7 @@ grants alone are told.`,
 	f.StringVar(&o.question.Role, "role", "", "Only requests for the role of this name.")
 	f.StringVar(&o.since, "since", "", "Only access that was held at this time or later: RFC 3339, or a date.")
 	f.StringVar(&o.until, "until", "", "Only access that began at this time or earlier.")
-	f.StringVarP(&o.format, "output", "o", reportText, "Output format. One of: text, json, csv.")
+	f.StringVarP(&o.format, "output", "o", reportText, "Output format. One of: text, json, csv, html.")
 	return cmd
 }
 
@@ -115,6 +116,8 @@ func (o *reportOptions) printer() (func(io.Writer, []*audit.Story) error, error)
 		return printStories, nil
 	case reportCSV:
 		return printCSV, nil
+	case reportHTML:
+		return printPage, nil
 	case outputJSON:
 		return func(out io.Writer, stories []*audit.Story) error {
 			encoder := json.NewEncoder(out)
@@ -122,7 +125,7 @@ func (o *reportOptions) printer() (func(io.Writer, []*audit.Story) error, error)
 			return encoder.Encode(stories)
 		}, nil
 	}
-	return nil, fmt.Errorf("--output is %q, and has to be text, json or csv", o.format)
+	return nil, fmt.Errorf("--output is %q, and has to be text, json, csv or html", o.format)
 }
 
 // moment reads a time, or a date, which begins at midnight in UTC.

@@ -80,6 +80,7 @@ func TestReport(t *testing.T) {
 			"calls that it allowed: 1\n    2026-11-29T06:00:10Z alice delete pods checkout (200) from 10.0.0.1",
 		}},
 		"in CSV":              {append(log, "-o", "csv"), 0, []string{"payments,debug,4602efc0,alice,alice,ClusterRole edit,INC-4211,oncall,,2026-"}},
+		"as a page":           {append(log, "-o", "html"), 0, []string{"<h3>calls that it allowed: 1</h3>", "<td>alice<td>delete pods checkout<td>200<td>10.0.0.1"}},
 		"in JSON":             {append(log, "-o", "json"), 0, []string{`"binding": "lapse-debug-4602efc0"`, `"auditID": "a"`}},
 		"of grants alone":     {records, 0, []string{"no --audit-log is given", "Revoked by carol"}},
 		"of nobody":           {append(log, "--person", "mallory"), 0, []string{"no request is like that"}},
@@ -87,7 +88,7 @@ func TestReport(t *testing.T) {
 		"of another time":     {append(log, "--since", "2026-11-30"), 0, []string{"no request is like that"}},
 		"without records":     {nil, 1, []string{"--records is missing"}},
 		"of no time":          {append(log, "--since", "yesterday"), 1, []string{`--since is "yesterday"`}},
-		"in no format":        {append(log, "-o", "xml"), 1, []string{"text, json or csv"}},
+		"in no format":        {append(log, "-o", "xml"), 1, []string{"text, json, csv or html"}},
 		"of a file not there": {[]string{"--records", "none"}, 1, []string{"no such file"}},
 	} {
 		out, errOut, code := report(t, tc.args...)
@@ -105,7 +106,7 @@ func TestWhatPeopleWroteIsInertInAReport(t *testing.T) {
 	} {
 		reportFiles(t, hostile)
 		files := []string{"--records", "records.jsonl", "--audit-log", "audit.log"}
-		for _, format := range []string{"text", "csv", "json"} {
+		for _, format := range []string{"text", "csv", "json", "html"} {
 			out, _, code := report(t, append(files, "-o", format)...)
 			strange := strings.IndexFunc(out, func(r rune) bool { return r != '\n' && (unicode.IsControl(r) || r == '\u202e') })
 			if format != "json" && strange >= 0 || code != 0 {
@@ -114,6 +115,9 @@ func TestWhatPeopleWroteIsInertInAReport(t *testing.T) {
 			if format == "text" && strings.Count(out, "\n  asked ") != 1 {
 				t.Errorf("%q forges a line: %q", hostile, out)
 			}
+		}
+		if out, _, _ := report(t, append(files, "-o", "html")...); strings.Contains(out, "<script") {
+			t.Errorf("%q is in the page as it is", hostile)
 		}
 		out, _, _ := report(t, append(files, "-o", "csv")...)
 		rows, err := csv.NewReader(bytes.NewBufferString(out)).ReadAll()

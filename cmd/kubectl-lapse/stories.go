@@ -112,26 +112,40 @@ func classesOf(s *audit.Story) []class {
 }
 
 func actText(a *audit.Act) string {
-	out := fmt.Sprintf("%s %s %s %s", text.Time(a.At), a.User, a.Verb, a.Resource)
-	if a.Name != "" {
-		out += " " + a.Name
-	}
-	if a.Code != 0 {
-		out += fmt.Sprintf(" (%d)", a.Code)
+	out := text.Time(a.At) + " " + a.User + " " + callText(a)
+	if code := codeText(a); code != "" {
+		out += " (" + code + ")"
 	}
 	if len(a.From) > 0 {
 		out += " from " + strings.Join(a.From, ", ")
-	}
-	switch {
-	case a.Session && a.Until == nil:
-		out += ", a session whose end is not in the log"
-	case a.Session:
-		out += ", a session of " + text.Duration(a.Until.Sub(a.At))
 	}
 	if a.Outlived {
 		out += ", WHICH WENT ON AFTER THE ACCESS HAD ENDED"
 	}
 	return out
+}
+
+// callText is what was called, and for how long if it was a session.
+func callText(a *audit.Act) string {
+	out := a.Verb + " " + a.Resource
+	if a.Name != "" {
+		out += " " + a.Name
+	}
+	switch {
+	case a.Session && a.Until == nil:
+		return out + ", a session whose end is not in the log"
+	case a.Session:
+		return out + ", a session of " + text.Duration(a.Until.Sub(a.At))
+	}
+	return out
+}
+
+// codeText is empty if the answer is not known.
+func codeText(a *audit.Act) string {
+	if a.Code == 0 {
+		return ""
+	}
+	return strconv.Itoa(a.Code)
 }
 
 // csvHeader names the columns: one line for each call, and one for each request without any.
@@ -199,12 +213,8 @@ func storyFields(s *audit.Story) []string {
 }
 
 func actFields(class string, a *audit.Act) []string {
-	code := ""
-	if a.Code != 0 {
-		code = strconv.Itoa(a.Code)
-	}
 	return []string{
-		class, timeField(&a.At), a.User, a.Verb, a.Resource, a.Name, code, strings.Join(a.From, ", "), a.Agent, timeField(a.Until),
+		class, timeField(&a.At), a.User, a.Verb, a.Resource, a.Name, codeText(a), strings.Join(a.From, ", "), a.Agent, timeField(a.Until),
 		strconv.FormatBool(a.Outlived), a.AuditID,
 	}
 }
