@@ -264,7 +264,7 @@ func (o *operator) tell(mgr ctrl.Manager) error {
 	}
 	return telling.Setup(mgr, telling.Options{
 		Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Writer: mgr.GetClient(), Clock: o.clock, Namespace: o.flags.namespace,
-		Name: host + "/" + string(uuid.NewUUID()), Version: build.Version(), Sinks: o.sinks, Redact: o.flags.redact,
+		Name: host + "/" + string(uuid.NewUUID()), Version: build.Version(), Admission: func() string { return o.guard.Admission().Problem }, Sinks: o.sinks, Redact: o.flags.redact,
 	})
 }
 

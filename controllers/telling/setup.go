@@ -27,6 +27,8 @@ const (
 	requestUIDField = "spec.requestRef.uid"
 	// checkpointEvery is how often it is said up to where records are delivered, if there is anything new.
 	checkpointEvery = time.Minute
+	// gapEvery is how often it is looked whether the admission policies are in force.
+	gapEvery = time.Second
 	// closeTimeout bounds the last deliveries of a writer that ends.
 	closeTimeout = 3 * time.Second
 )
@@ -55,6 +57,9 @@ type Options struct {
 	Name string
 	// Version of the operator.
 	Version string
+	// Admission says why the admission policies are not in force; empty while they are, or
+	// nobody knows.
+	Admission func() string
 	// Sinks of all records.
 	Sinks []Sink
 	// Redact leaves out what people wrote.
@@ -68,7 +73,7 @@ func New(o Options) *Teller {
 		b.sinks = append(b.sinks, newSink(s.Name, o.Clock.Here, s.Write))
 	}
 	return &Teller{
-		cached: o.Cached, clock: o.Clock, name: o.Name, version: o.Version, inbox: newInbox(), book: b,
+		cached: o.Cached, clock: o.Clock, name: o.Name, version: o.Version, admission: o.Admission, inbox: newInbox(), book: b,
 		checkpoints: checkpoints{o.Writer, o.Live, o.Namespace}, told: map[types.UID][]recordID{},
 	}
 }
@@ -92,10 +97,15 @@ func (t *Teller) Start(ctx context.Context) error {
 	for _, s := range t.book.sinks {
 		delivering.Go(func() { s.run(ctx) })
 	}
-	ticks := t.clock.Here.NewTicker(checkpointEvery)
+	ticks, looks := t.clock.Here.NewTicker(checkpointEvery), t.clock.Here.NewTicker(gapEvery)
 	defer ticks.Stop()
+	defer looks.Stop()
 	for last := (mark{}); ; {
 		select {
+		case <-looks.C():
+			if err := t.tellGap(ctx); err != nil {
+				log.FromContext(ctx).Error(err, "it is not told yet whether the admission policies are in force")
+			}
 		case <-ticks.C():
 			last = t.checkpoint(ctx, last)
 		case <-ctx.Done():

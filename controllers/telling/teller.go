@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,6 +34,13 @@ type Teller struct {
 	// name of this writer, and the version that it is of.
 	name, version string
 
+	// admission says why the admission policies are not in force; empty while they are, or
+	// nobody knows.
+	admission func() string
+	// gap is what was told of that last.
+	gap string
+
+	beginning sync.Mutex
 	// source is the cluster, by the UID of its kube-system.
 	source string
 	// since is up to where all was told before this writer began; nil until that is known.
@@ -76,6 +84,8 @@ func (t *Teller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, 
 
 // begin finds out up to where all was told, and introduces the writer.
 func (t *Teller) begin(ctx context.Context) error {
+	t.beginning.Lock()
+	defer t.beginning.Unlock()
 	if t.since != nil {
 		return nil
 	}
@@ -105,6 +115,28 @@ func (t *Teller) own(what audit.Type, name string, data audit.Data) audit.Record
 		SpecVersion: "1.0", ID: t.name + "/" + name, Source: t.source, Type: what, Time: t.clock.Now().UTC().Truncate(time.Millisecond),
 		DataContentType: "application/json", Data: data,
 	}
+}
+
+// tellGap tells that the admission policies went out of force, and that they are back.
+func (t *Teller) tellGap(ctx context.Context) error {
+	problem := t.admission()
+	if problem == t.gap {
+		return nil
+	}
+	if err := t.begin(ctx); err != nil {
+		return err
+	}
+	what, name, cause := audit.GapBegan, "gapbegan", problem
+	if problem == "" {
+		what, name, cause = audit.GapEnded, "gapended", t.gap
+	}
+	r := t.own(what, name, audit.Data{Gap: cause})
+	r.ID += "/" + r.Time.Format(time.RFC3339Nano) // there may be many
+	err := t.book.write(r, mark{})
+	if err == nil {
+		t.gap = problem
+	}
+	return err
 }
 
 // errEarly says that a request knows of a decision that the cache does not show yet.

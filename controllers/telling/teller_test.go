@@ -48,6 +48,7 @@ type cluster struct {
 	taken [][]byte
 	away  bool
 	names int
+	gap   string // of the admission policies
 	// happened are the IDs that must have been told.
 	happened []string
 }
@@ -126,7 +127,7 @@ func (c *cluster) started() *writer {
 	c.t.Cleanup(w.queue.ShutDown)
 	w.Teller = New(Options{
 		Cached: c, Live: c, Writer: c, Clock: servertime.New(c.clock), Namespace: "lapse-system", Name: fmt.Sprint("writer-", c.names),
-		Sinks: []Sink{{Name: "memory", Write: c.take}},
+		Admission: func() string { return c.gap }, Sinks: []Sink{{Name: "memory", Write: c.take}},
 	})
 	for _, req := range c.requests {
 		w.Teller.inbox.requests().Create(c.t.Context(), event.CreateEvent{Object: req.DeepCopy()}, w.queue)
@@ -405,6 +406,32 @@ func TestKillsLoseNothing(t *testing.T) {
 		if kills == 0 {
 			t.Error("there were no kills")
 		}
+	}
+}
+
+func TestAGapOfTheAdmissionPoliciesIsTold(t *testing.T) {
+	c := newCluster(t)
+	w := c.started()
+	for _, c.gap = range []string{"", "lapse-decision is missing", "lapse-decision is missing", ""} {
+		c.clock.Step(time.Second)
+		if err := w.tellGap(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.deliver()
+	var got []string
+	for _, line := range c.taken {
+		var r audit.Record
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, string(r.Type)+" "+r.Data.Gap)
+	}
+	want := []string{
+		string(audit.WriterBegan) + " ", string(audit.GapBegan) + " lapse-decision is missing", string(audit.GapEnded) + " lapse-decision is missing",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 
