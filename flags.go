@@ -44,6 +44,7 @@ func parse() *flags {
 		func(to string) error { f.records.To = append(f.records.To, to); return nil })
 	flag.StringVar(&f.records.CAFile, "record-ca-file", "", "Certificates by which https URLs of --record-to are trusted, in place of those of the system.")
 	flag.StringVar(&f.records.TokenFile, "record-token-file", "", "File with the bearer token for URLs of --record-to. It is read for each record.")
+	flag.StringVar(&f.records.KeyFile, "record-key-file", "", "File with the key by which the last record is signed once a minute, as kubectl lapse audit key makes it.")
 	flag.BoolVar(&f.redact, "redact-reasons", false, "Leave out of records what people wrote: reasons, comments and messages that may repeat them.")
 	f.logging.BindFlags(flag.CommandLine)
 	flag.Parse()

@@ -15,6 +15,7 @@ import (
 
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubeconfigs of clouds
 
+	"golang.org/x/mod/sumdb/note"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -119,7 +120,11 @@ func run(f *flags) error {
 	if err != nil {
 		return fmt.Errorf("--record-to: %w", err)
 	}
-	o := &operator{flags: f, sinks: sinks, config: config, scheme: scheme, clock: now, limits: limits, guard: guard, memory: binding.NewMemory(limits.MaxDuration)}
+	signer, err := f.records.Signer()
+	if err != nil {
+		return fmt.Errorf("--record-key-file: %w", err)
+	}
+	o := &operator{flags: f, sinks: sinks, signer: signer, config: config, scheme: scheme, clock: now, limits: limits, guard: guard, memory: binding.NewMemory(limits.MaxDuration)}
 	return o.run(ctrl.SetupSignalHandler())
 }
 
@@ -136,6 +141,8 @@ type operator struct {
 	ending *ending.Ending
 	// sinks of records.
 	sinks []telling.Sink
+	// signer of the last record; nil signs none.
+	signer note.Signer
 	// bindings are what is cached of RoleBindings, for both.
 	bindings cache.Cache
 }
@@ -264,7 +271,7 @@ func (o *operator) tell(mgr ctrl.Manager) error {
 	}
 	return telling.Setup(mgr, telling.Options{
 		Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Writer: mgr.GetClient(), Clock: o.clock, Namespace: o.flags.namespace,
-		Name: host + "/" + string(uuid.NewUUID()), Version: build.Version(), Admission: func() string { return o.guard.Admission().Problem }, Sinks: o.sinks, Redact: o.flags.redact,
+		Name: host + "/" + string(uuid.NewUUID()), Version: build.Version(), Admission: func() string { return o.guard.Admission().Problem }, Sinks: o.sinks, Signer: o.signer, Redact: o.flags.redact,
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,8 +31,31 @@ func (p *plugin) auditCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(p.auditVerifyCommand())
+	cmd.AddCommand(p.auditVerifyCommand(), p.auditKeyCommand())
 	return cmd
+}
+
+func (p *plugin) auditKeyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "key NAME",
+		Short: "Make a key by which the operator signs the last record",
+		Long: `Make a key for --record-key-file of the operator. The key goes to stdout: keep it where
+only the operator reads it. The public key, for audit verify --key, goes to stderr.`,
+		Example: "  kubectl lapse audit key prod.example.com >lapse.key 2>lapse.pub",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			private, public, err := note.GenerateKey(rand.Reader, args[0])
+			if err != nil {
+				return err
+			}
+			if _, err := note.NewSigner(private); err != nil {
+				return fmt.Errorf("%q is no name for a key: it may have no spaces and no +", args[0])
+			}
+			fmt.Fprintln(p.Out, private)
+			fmt.Fprintln(p.ErrOut, public)
+			return nil
+		},
+	}
 }
 
 // verifyOptions are those of `kubectl lapse audit verify`.

@@ -64,7 +64,7 @@ func TestAuditVerify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := head.Sign(signer)
+	signed, err := head.Note(signer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,5 +103,32 @@ func TestAuditVerify(t *testing.T) {
 		if said := out.String() + errOut.String(); code != want.code || !strings.Contains(said, want.says) {
 			t.Errorf("verify %s: exit %d, want %d, and it says:\n%s\nwant in it: %s", args, code, want.code, said, want.says)
 		}
+	}
+}
+
+func TestAuditKeyMakesAPair(t *testing.T) {
+	streams, _, out, errOut := genericiooptions.NewTestIOStreams()
+	if code := run(t.Context(), []string{"audit", "key", "prod.example.com"}, streams); code != 0 {
+		t.Fatal(errOut)
+	}
+	signer, err := note.NewSigner(strings.TrimSpace(out.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := note.NewVerifier(strings.TrimSpace(errOut.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, head := recorded(t)
+	signed, err := head.Note(signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := audit.OpenHead(signed, note.VerifierList(verifier)); err != nil || got != head {
+		t.Errorf("%v, %v", got, err)
+	}
+	streams, _, _, errOut = genericiooptions.NewTestIOStreams()
+	if code := run(t.Context(), []string{"audit", "key", "a b"}, streams); code != 1 || !strings.Contains(errOut.String(), "no name for a key") {
+		t.Errorf("%d %s", code, errOut)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,6 +24,8 @@ const (
 	checkpointName = "lapse-records"
 	// checkpointAnnotation of that Lease is a checkpoint in JSON.
 	checkpointAnnotation = "lapse.dev/records"
+	// headAnnotation is the last record as a head to keep elsewhere, signed if there is a key.
+	headAnnotation = "lapse.dev/records-head"
 )
 
 // checkpoint is up to where all records were delivered, and the last of them.
@@ -36,6 +39,7 @@ type checkpoints struct {
 	client    client.Writer
 	live      client.Reader
 	namespace string
+	signer    note.Signer // nil signs nothing
 }
 
 // read is the last checkpoint; the zero one if there is none.
@@ -76,6 +80,11 @@ func (c checkpoints) write(ctx context.Context, now time.Time, point checkpoint)
 		lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: checkpointName}}
 	}
 	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, checkpointAnnotation, string(text))
+	head, err := point.Head.Note(c.signer)
+	if err != nil {
+		return fmt.Errorf("signing the last record: %w", err)
+	}
+	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, headAnnotation, string(head))
 	lease.Spec.HolderIdentity = &point.Head.Writer
 	lease.Spec.RenewTime = &metav1.MicroTime{Time: now}
 	if create {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -62,6 +63,8 @@ type Options struct {
 	Admission func() string
 	// Sinks of all records.
 	Sinks []Sink
+	// Signer signs the last record at each checkpoint; nil signs none.
+	Signer note.Signer
 	// Redact leaves out what people wrote.
 	Redact bool
 }
@@ -74,7 +77,7 @@ func New(o Options) *Teller {
 	}
 	return &Teller{
 		cached: o.Cached, clock: o.Clock, name: o.Name, version: o.Version, admission: o.Admission, inbox: newInbox(), book: b,
-		checkpoints: checkpoints{o.Writer, o.Live, o.Namespace}, told: map[types.UID][]recordID{},
+		checkpoints: checkpoints{o.Writer, o.Live, o.Namespace, o.Signer}, told: map[types.UID][]recordID{},
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/DeRuina/timberjack"
+	"golang.org/x/mod/sumdb/note"
 )
 
 // Targets are where records go to, as they are named on the command line.
@@ -29,6 +30,25 @@ type Targets struct {
 	// system. TokenFile has the bearer token that they get; it is read for each record, since
 	// it may be renewed.
 	CAFile, TokenFile string
+	// KeyFile has the key by which the last record is signed, as kubectl lapse audit key makes
+	// it; empty signs nothing.
+	KeyFile string
+}
+
+// Signer is nil if there is no key.
+func (t Targets) Signer() (note.Signer, error) {
+	if t.KeyFile == "" {
+		return nil, nil
+	}
+	key, err := os.ReadFile(t.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	signer, err := note.NewSigner(strings.TrimSpace(string(key)))
+	if err != nil {
+		return nil, fmt.Errorf("%s has no key such as kubectl lapse audit key makes: %w", t.KeyFile, err)
+	}
+	return signer, nil
 }
 
 // maxFile is the size, in MB, at which a file is closed, packed and put aside. All are kept.

@@ -179,7 +179,7 @@ func TestAHeadIsSignedAndRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, head := written(t, "lapse-manager-7d9f/2026", 3, nil)
-	signed, err := head.Sign(signer)
+	signed, err := head.Note(signer)
 	if err != nil {
 		t.Fatal(err)
 	}
