@@ -45,6 +45,26 @@ func (i *incident) add(name, policy string, state v1alpha1.RequestState, b build
 	return req
 }
 
+func (i *incident) list() *v1alpha1.AccessRequestList {
+	list := &v1alpha1.AccessRequestList{}
+	for _, req := range i.requests {
+		list.Items = append(list.Items, *req.DeepCopy())
+	}
+	return list
+}
+
+// page is the first binding, or those after it.
+func (i *incident) page(from string) *rbacv1.RoleBindingList {
+	list := &rbacv1.RoleBindingList{Items: i.bindings}
+	switch {
+	case from == "more":
+		list.Items = i.bindings[1:]
+	case len(i.bindings) > 1:
+		list.Items, list.Continue = i.bindings[:1], "more"
+	}
+	return list
+}
+
 func (i *incident) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -65,11 +85,7 @@ func (i *incident) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		no := &authorizationv1.SelfSubjectAccessReview{}
 		i.answer(w, http.StatusCreated, no, authorizationv1.SchemeGroupVersion.String(), "SelfSubjectAccessReview")
 	case kind == requestResource && r.URL.Query().Get("watch") == "":
-		list := &v1alpha1.AccessRequestList{}
-		for _, req := range i.requests {
-			list.Items = append(list.Items, *req.DeepCopy())
-		}
-		i.answer(w, http.StatusOK, list, lapse, "AccessRequestList")
+		i.answer(w, http.StatusOK, i.list(), lapse, "AccessRequestList")
 	case kind == decisionResource && r.Method == http.MethodPost:
 		d := v1alpha1.AccessDecision{}
 		if err := json.NewDecoder(r.Body).Decode(&d); err != nil {
@@ -83,13 +99,7 @@ func (i *incident) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Message: `User "dave" cannot list resource "` + kind + `" in API group "rbac.authorization.k8s.io" at the cluster scope`,
 		}, "v1", "Status")
 	case kind == "rolebindings":
-		list := &rbacv1.RoleBindingList{Items: i.bindings}
-		if from := r.URL.Query().Get("continue"); from == "" && len(i.bindings) > 1 {
-			list.Items, list.Continue = i.bindings[:1], "more"
-		} else if from == "more" {
-			list.Items = i.bindings[1:]
-		}
-		i.answer(w, http.StatusOK, list, rbac, "RoleBindingList")
+		i.answer(w, http.StatusOK, i.page(r.URL.Query().Get("continue")), rbac, "RoleBindingList")
 	case kind == "clusterrolebindings":
 		i.answer(w, http.StatusOK, &rbacv1.ClusterRoleBindingList{Items: i.everywhere}, rbac, "ClusterRoleBindingList")
 	default:
@@ -144,7 +154,7 @@ func (i *incident) revokes(args ...string) (code int, stdout, stderr string) {
 }
 
 func (i *incident) words() string {
-	var words []string
+	words := make([]string, 0, len(i.decisions))
 	for _, d := range i.decisions {
 		words = append(words, string(d.Spec.Verdict)+" "+d.Spec.RequestRef.Name+": "+d.Spec.Comment)
 	}

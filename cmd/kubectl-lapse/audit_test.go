@@ -128,7 +128,8 @@ func TestAuditKeyMakesAPair(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 	streams, _, _, errOut = genericiooptions.NewTestIOStreams()
-	if code := run(t.Context(), []string{"audit", "key", "a b"}, streams); code != 1 || !strings.Contains(errOut.String(), "no name for a key") {
+	code := run(t.Context(), []string{"audit", "key", "a b"}, streams)
+	if code != 1 || !strings.Contains(errOut.String(), "no name for a key") {
 		t.Errorf("%d %s", code, errOut)
 	}
 }

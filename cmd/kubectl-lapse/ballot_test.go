@@ -76,11 +76,13 @@ func TestEndSaysWhoMay(t *testing.T) {
 			builders.Policy("p").RevokedBy(builders.User("zoe")).Build(), v1alpha1.Identity{Username: "zoe"}, "",
 		},
 		"a stranger": {
-			closed.Build(), v1alpha1.Identity{Username: "eve"},
+			closed.Build(),
+			v1alpha1.Identity{Username: "eve"},
 			"you (eve) are not among the approvers of policy p, who are 1 of group:leads, nor among its revokers, who are group:security or zoe",
 		},
 		"a stranger where nobody may but approvers": {
-			builders.Policy("p").ApprovedBy(builders.Group("leads")).Build(), v1alpha1.Identity{Username: "eve"},
+			builders.Policy("p").ApprovedBy(builders.Group("leads")).Build(),
+			v1alpha1.Identity{Username: "eve"},
 			"you (eve) are not among the approvers of policy p, who are 1 of group:leads",
 		},
 	} {

@@ -72,7 +72,7 @@ func (o *reportOptions) run() error {
 	if len(o.records) == 0 {
 		return errors.New("--records is missing: the files to which the operator writes records, see --record-to of the operator")
 	}
-	print, err := o.printer()
+	tell, err := o.printer()
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func (o *reportOptions) run() error {
 	if unread > 0 {
 		o.say("%d lines of the audit log were not understood", unread)
 	}
-	return print(o.Out, r.Stories())
+	return tell(o.Out, r.Stories())
 }
 
 func (o *reportOptions) printer() (func(io.Writer, []*audit.Story) error, error) {

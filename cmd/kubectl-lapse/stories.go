@@ -7,6 +7,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -169,7 +170,7 @@ func printCSV(out io.Writer, stories []*audit.Story) error {
 			for _, act := range class.acts {
 				alone = false
 				if err == nil {
-					err = write(append(story[:len(story):len(story)], actFields(class.name, act)...))
+					err = write(append(slices.Clip(story), actFields(class.name, act)...))
 				}
 			}
 		}
@@ -195,7 +196,7 @@ func inert(field string) string {
 }
 
 func storyFields(s *audit.Story) []string {
-	var approvedBy []string
+	approvedBy := make([]string, 0, len(s.Request.Approvals))
 	for _, a := range s.Request.Approvals {
 		approvedBy = append(approvedBy, a.Reviewer)
 	}

@@ -77,7 +77,8 @@ func (t table) cells(req *v1alpha1.AccessRequest) []string {
 
 // print writes the requests as a table.
 func (t table) print(w io.Writer, requests []v1alpha1.AccessRequest) error {
-	rows := [][]string{t.titles()}
+	rows := make([][]string, 0, 1+len(requests))
+	rows = append(rows, t.titles())
 	for i := range requests {
 		rows = append(rows, t.cells(&requests[i]))
 	}

@@ -49,7 +49,7 @@ func (c checkpoints) read(ctx context.Context) (checkpoint, error) {
 		return checkpoint{}, err
 	}
 	var last checkpoint
-	if err := json.Unmarshal([]byte(lease.Annotations[checkpointAnnotation]), &last); err != nil {
+	if json.Unmarshal([]byte(lease.Annotations[checkpointAnnotation]), &last) != nil {
 		return checkpoint{}, nil // somebody changed it: all is told again
 	}
 	return last, nil

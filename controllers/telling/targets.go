@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/DeRuina/timberjack"
@@ -82,7 +83,7 @@ func (t Targets) write(to string) (func(context.Context, []byte) error, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case target.Host == "", target.Scheme != "https" && !(target.Scheme == "http" && local(target)):
+	case target.Host == "" || !safe(target):
 		return nil, errors.New("it has to be stdout, file:/PATH or an https URL; http is taken for 127.0.0.1, ::1 and localhost only")
 	case target.User != nil:
 		return nil, errors.New("a URL may have no password in it; give a token with --record-token-file")
@@ -94,12 +95,10 @@ func (t Targets) write(to string) (func(context.Context, []byte) error, error) {
 	return func(ctx context.Context, line []byte) error { return t.post(ctx, client, to, line) }, nil
 }
 
-func local(target *url.URL) bool {
-	switch target.Hostname() {
-	case "127.0.0.1", "::1", "localhost":
-		return true
-	}
-	return false
+// safe says whether nobody on the way can read what is sent.
+func safe(target *url.URL) bool {
+	local := slices.Contains([]string{"127.0.0.1", "::1", "localhost"}, target.Hostname())
+	return target.Scheme == "https" || target.Scheme == "http" && local
 }
 
 // lines are written whole. After one that broke off, the next try begins on a new line: what
@@ -153,8 +152,8 @@ func (t Targets) post(ctx context.Context, client *http.Client, to string, line 
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close()
 	_, _ = io.CopyN(io.Discard, res.Body, 4096) // so that the connection is used again
+	_ = res.Body.Close()
 	if res.StatusCode < 200 || res.StatusCode > 299 {
 		return fmt.Errorf("it answered %s", res.Status)
 	}

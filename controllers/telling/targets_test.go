@@ -87,52 +87,83 @@ func TestAFileIsForItsOwnerOnly(t *testing.T) {
 	}
 }
 
-func TestARecordIsPosted(t *testing.T) {
-	var got *http.Request
-	var body []byte
-	status := http.StatusAccepted
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got = r
-		body, _ = io.ReadAll(r.Body)
+// receiver answers with a status, and keeps what it got.
+type receiver struct {
+	*httptest.Server
+	status int
+	got    *http.Request
+	body   []byte
+}
+
+func newReceiver(t *testing.T) *receiver {
+	t.Helper()
+	r := &receiver{status: http.StatusAccepted}
+	r.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, got *http.Request) {
+		r.got = got
+		r.body, _ = io.ReadAll(got.Body)
 		w.Header().Set("Location", "https://elsewhere.example.com")
-		w.WriteHeader(status)
+		w.WriteHeader(r.status)
 	}))
-	defer server.Close()
-	dir := t.TempDir()
-	ca, token := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "token")
-	write := func(name string, data []byte) {
-		if err := os.WriteFile(name, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	t.Cleanup(r.Close)
+	return r
+}
+
+func writeFile(t *testing.T, name string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
 	}
-	write(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
-	write(token, []byte("first\n"))
-	sinks, err := Targets{To: []string{server.URL}, CAFile: ca, TokenFile: token}.Sinks()
+	return path
+}
+
+// postTo is what posts records to a receiver.
+func postTo(t *testing.T, r *receiver, targets Targets) func() error {
+	t.Helper()
+	targets.To = []string{r.URL}
+	sinks, err := targets.Sinks()
 	if err != nil {
 		t.Fatal(err)
 	}
-	post := func() error { return sinks[0].Write(t.Context(), []byte(`{"specversion":"1.0"}`)) }
+	return func() error { return sinks[0].Write(t.Context(), []byte(`{"specversion":"1.0"}`)) }
+}
+
+func (r *receiver) ca(t *testing.T) string {
+	t.Helper()
+	return writeFile(t, "ca.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate().Raw}))
+}
+
+func TestARecordIsPosted(t *testing.T) {
+	r := newReceiver(t)
+	token := writeFile(t, "token", []byte("first\n"))
+	post := postTo(t, r, Targets{CAFile: r.ca(t), TokenFile: token})
 	if err := post(); err != nil {
 		t.Fatal(err)
 	}
-	if string(body) != `{"specversion":"1.0"}` || got.Header.Get("Authorization") != "Bearer first" ||
-		!strings.HasPrefix(got.Header.Get("Content-Type"), "application/cloudevents+json") {
-		t.Errorf("%s %v", body, got.Header)
+	kind := r.got.Header.Get("Content-Type")
+	if string(r.body) != `{"specversion":"1.0"}` || !strings.HasPrefix(kind, "application/cloudevents+json") {
+		t.Errorf("%s %s", kind, r.body)
 	}
-	write(token, []byte("second"))
-	if err := post(); err != nil || got.Header.Get("Authorization") != "Bearer second" {
-		t.Errorf("a renewed token: %v, %v", got.Header, err)
+	if got := r.got.Header.Get("Authorization"); got != "Bearer first" {
+		t.Errorf("token %q", got)
 	}
-	for _, status = range []int{http.StatusFound, http.StatusUnauthorized, http.StatusInternalServerError} {
-		if err := post(); err == nil || !strings.Contains(err.Error(), http.StatusText(status)) {
-			t.Errorf("%d: %v", status, err)
-		}
-	}
-	unknown, err := Targets{To: []string{server.URL}}.Sinks()
-	if err != nil {
+	if err := os.WriteFile(token, []byte("second"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if unknown[0].Write(t.Context(), []byte("{}")) == nil {
+	if err := post(); err != nil || r.got.Header.Get("Authorization") != "Bearer second" {
+		t.Errorf("a renewed token: %v, %v", r.got.Header, err)
+	}
+}
+
+func TestARecordThatIsNotTakenIsAnError(t *testing.T) {
+	r := newReceiver(t)
+	post := postTo(t, r, Targets{CAFile: r.ca(t)})
+	for _, r.status = range []int{http.StatusFound, http.StatusUnauthorized, http.StatusInternalServerError} {
+		if err := post(); err == nil || !strings.Contains(err.Error(), http.StatusText(r.status)) {
+			t.Errorf("%d: %v", r.status, err)
+		}
+	}
+	if postTo(t, r, Targets{})() == nil {
 		t.Error("a certificate of nobody is trusted")
 	}
 }

@@ -419,7 +419,7 @@ func TestAGapOfTheAdmissionPoliciesIsTold(t *testing.T) {
 		}
 	}
 	w.deliver()
-	var got []string
+	got := make([]string, 0, len(c.taken))
 	for _, line := range c.taken {
 		var r audit.Record
 		if err := json.Unmarshal(line, &r); err != nil {
@@ -428,7 +428,8 @@ func TestAGapOfTheAdmissionPoliciesIsTold(t *testing.T) {
 		got = append(got, string(r.Type)+" "+r.Data.Gap)
 	}
 	want := []string{
-		string(audit.WriterBegan) + " ", string(audit.GapBegan) + " lapse-decision is missing", string(audit.GapEnded) + " lapse-decision is missing",
+		string(audit.WriterBegan) + " ",
+		string(audit.GapBegan) + " lapse-decision is missing", string(audit.GapEnded) + " lapse-decision is missing",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
@@ -440,7 +441,7 @@ func TestAWriterSaysThatItEnds(t *testing.T) {
 	w := c.started()
 	c.ask(w, "debug")
 	w.tellAll()
-	w.Teller.close(t.Context(), mark{})
+	w.close(t.Context(), mark{})
 	next := c.started()
 	c.ask(next, "other")
 	next.tellAll()

@@ -17,7 +17,8 @@ func BenchmarkReport(b *testing.B) {
 	for i := range 50_000 {
 		c := logged(fmt.Sprint("id-", i), 10, nil)
 		if i%100 != 0 {
-			c.User.Username, c.Annotations[reasonAnnotation] = "system:node:worker-1", `RBAC: allowed by ClusterRoleBinding "system:node" of ClusterRole`
+			c.User.Username = "system:node:worker-1"
+			c.Annotations[reasonAnnotation] = `RBAC: allowed by ClusterRoleBinding "system:node" of ClusterRole`
 		}
 		line, err := json.Marshal(c)
 		if err != nil {

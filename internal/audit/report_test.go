@@ -20,8 +20,10 @@ const byGrant = `RBAC: allowed by RoleBinding "lapse-debug-4602efc0/payments" of
 func logged(id string, seconds int, change func(*Call)) Call {
 	at := after(seconds).Time
 	c := Call{
-		AuditID: id, Stage: stageComplete, Verb: "list", URI: "/api/v1/namespaces/payments/pods", User: caller{"alice", []string{"oncall"}},
-		From: []string{"10.0.0.1"}, Agent: "kubectl", Object: &object{Resource: "pods", Namespace: "payments"}, Status: &status{200}, Began: at, Ended: at,
+		AuditID: id, Stage: stageComplete, Verb: "list", URI: "/api/v1/namespaces/payments/pods",
+		User: caller{"alice", []string{"oncall"}},
+		From: []string{"10.0.0.1"}, Agent: "kubectl", Object: &object{Resource: "pods", Namespace: "payments"},
+		Status: &status{200}, Began: at, Ended: at,
 		Annotations: map[string]string{decisionAnnotation: "allow", reasonAnnotation: byGrant},
 	}
 	if change != nil {
@@ -43,8 +45,9 @@ func text(t *testing.T, value any) string {
 func reported(t *testing.T, q Question, req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision, log string) []*Story {
 	t.Helper()
 	r := NewReporter(q)
-	var lines []string
-	for _, record := range Of("/clusters/1", req, decisions) {
+	records := Of("/clusters/1", req, decisions)
+	lines := make([]string, 0, len(records)+2)
+	for _, record := range records {
 		lines = append(lines, text(t, record))
 	}
 	lines = append(lines, lines[0], "a line of a log") // told again
@@ -59,7 +62,7 @@ func reported(t *testing.T, q Question, req *v1alpha1.AccessRequest, decisions [
 }
 
 func idsOf(acts []*Act) string {
-	var out []string
+	out := make([]string, 0, len(acts))
 	for _, a := range acts {
 		out = append(out, a.AuditID)
 	}
@@ -91,7 +94,7 @@ func TestCallsAreOfTheGrantOfSomethingElseOrRefused(t *testing.T) {
 		logged("by-grant", 10, nil), // rotated logs overlap
 		logged("received", 10, func(c *Call) { c.Stage = "RequestReceived" }),
 	}
-	var lines []string
+	lines := make([]string, 0, len(calls))
 	for i := range calls {
 		lines = append(lines, text(t, calls[i]))
 	}
@@ -120,7 +123,9 @@ func TestASessionThatOutlivesItsGrantIsSeen(t *testing.T) {
 	began := logged("exec", 50, func(c *Call) { session(c); c.Stage, c.Status.Code = stageStarted, 101 })
 	over := logged("exec", 50, func(c *Call) { session(c); c.Status.Code, c.Ended = 101, after(600).Time })
 	for name, log := range map[string]string{
-		"both stages": text(t, began) + "\n" + text(t, over), "last first": text(t, over) + "\n" + text(t, began), "the last alone": text(t, over),
+		"both stages":    text(t, began) + "\n" + text(t, over),
+		"last first":     text(t, over) + "\n" + text(t, began),
+		"the last alone": text(t, over),
 	} {
 		calls := reported(t, Question{}, req, decisions, log)[0].Calls
 		if len(calls) != 1 || !calls[0].Session || !calls[0].Outlived || calls[0].Until == nil || !calls[0].Until.Equal(after(600).Time) {

@@ -53,7 +53,7 @@ func story() (*v1alpha1.AccessRequest, []v1alpha1.AccessDecision) {
 }
 
 func ids(records []Record) []string {
-	var out []string
+	out := make([]string, 0, len(records))
 	for i := range records {
 		out = append(out, records[i].ID)
 	}

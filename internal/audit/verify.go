@@ -199,24 +199,27 @@ func (v *Verifier) Verdict() Verdict {
 
 // joined compares where one file ends and another one goes on.
 func joined(runs []*run, finding func(*run, string, ...any)) {
-	for i, r := range runs {
-		writer, first := r.first.Writer, r.first
+	switch r := runs[0]; {
+	case r.first.Sequence != 1:
+		finding(r, "writer %s begins with record %d: those before were removed", r.first.Writer, r.first.Sequence)
+	case r.began == nil || r.first.Previous != "":
+		finding(r, "record 1 of writer %s is not the beginning of a chain: it was changed or added", r.first.Writer)
+	}
+	before := runs[0]
+	for _, r := range runs[1:] {
+		writer, first, last := r.first.Writer, r.first, before.last
 		switch {
-		case i == 0 && first.Sequence != 1:
-			finding(r, "writer %s begins with record %d: those before were removed", writer, first.Sequence)
-		case i == 0 && (r.began == nil || first.Previous != ""):
-			finding(r, "record 1 of writer %s is not the beginning of a chain: it was changed or added", writer)
-		case i == 0:
-		case first.Sequence <= runs[i-1].last.Sequence:
+		case first.Sequence <= last.Sequence:
 			finding(r, "record %d of writer %s is there twice", first.Sequence, writer)
-		case first.Sequence != runs[i-1].last.Sequence+1:
-			finding(r, "records %d to %d of writer %s are missing", runs[i-1].last.Sequence+1, first.Sequence-1, writer)
-		case first.Previous != runs[i-1].last.hash:
-			finding(r, "record %d of writer %s was changed: record %d has another hash of it", runs[i-1].last.Sequence, writer, first.Sequence)
+		case first.Sequence != last.Sequence+1:
+			finding(r, "records %d to %d of writer %s are missing", last.Sequence+1, first.Sequence-1, writer)
+		case first.Previous != last.hash:
+			finding(r, "record %d of writer %s was changed: record %d has another hash of it", last.Sequence, writer, first.Sequence)
 		}
-		if i > 0 && runs[i-1].ended {
+		if before.ended {
 			finding(r, "writer %s goes on after it said that it ended", writer)
 		}
+		before = r
 	}
 }
 

@@ -64,15 +64,15 @@ var _ = Describe("A report", func() {
 		By("files alone")
 		env, err := operator.Home(plane, dir, nil)
 		Expect(err).NotTo(HaveOccurred())
-		typed, err := operator.Type(ctx, dir, env, "kubectl-lapse audit verify records.jsonl >&2; kubectl-lapse report --records records.jsonl --audit-log "+
-			plane.AuditLog()+" -n "+ns+" -o json")
+		typed, err := operator.Type(ctx, dir, env, "kubectl-lapse audit verify records.jsonl >&2\n"+
+			"kubectl-lapse report --records records.jsonl -o json -n "+ns+" --audit-log "+plane.AuditLog())
 		Expect(err).NotTo(HaveOccurred())
 		Expect(typed.Code).To(Equal(0), typed.Stderr)
 		var stories []audit.Story
 		Expect(json.Unmarshal([]byte(typed.Stdout), &stories)).To(Succeed())
 		Expect(stories).To(HaveLen(2))
 		did := func(acts []*audit.Act) []string {
-			var out []string
+			out := make([]string, 0, len(acts))
 			for _, a := range acts {
 				out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s %d", a.Verb, a.Resource, a.Name, a.Code)))
 			}
