@@ -92,6 +92,7 @@ type AccessPolicySpec struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:XValidation:rule="self.kind == 'ServiceAccount' || !self.name.startsWith('system:')",message="a User or Group must not begin with system:; name a ServiceAccount by kind, name and namespace",fieldPath=".name"
 	Revokers []Subject `json:"revokers,omitempty"`
 
 	// allowSelfApproval lets the requester and the grantee count as approvers.

@@ -111,7 +111,8 @@ func verbless(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return cmd.Help()
 	}
-	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+	role := slices.Contains([]string{"view", "edit", "admin"}, args[0]) // those of every cluster
+	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 && !role {
 		return fmt.Errorf("%q is not a command; did you mean %s?", args[0], strings.Join(quoted(similar), " or "))
 	}
 	return fmt.Errorf(`%q is not a command; to ask for a role: kubectl lapse request %s --for 1h --reason "why"`, args[0], text.Line(args[0]))

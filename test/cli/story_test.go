@@ -143,7 +143,8 @@ var _ = Describe("The story of access", func() {
 		Eventually(func() string { return mallory.must(ctx, "get", other) }).WithContext(ctx).Should(ContainSubstring("Active"))
 		r = dave.lapse(ctx, "revoke", "--all-of", "mallory", "--reason", "her laptop was stolen")
 		Expect(r.code).To(Equal(codeFailed))
-		Expect(r.stderr).To(ContainSubstring("error: " + other + " in payments: it was decided, and is not over within"))
+		Expect(r.stderr).To(ContainSubstring("error: " + other + " in payments: policy oncall-edit asks for no approval, " +
+			"so only those who may delete the request can end it, and you (dave) may not"))
 		Expect(r.stderr).To(ContainSubstring("1 of 1 failed"))
 		direct := builders.Binding(namespace, "mallory-directly", "view", builders.User("mallory"))
 		Expect(admin.Create(ctx, direct)).To(Succeed())
