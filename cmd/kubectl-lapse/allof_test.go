@@ -6,6 +6,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -77,23 +78,11 @@ func (i *incident) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case kind == "accesspolicies":
 		i.answer(w, http.StatusOK, i.policies[path[0]], lapse, "AccessPolicy")
-	case kind == "selfsubjectreviews":
-		review := &authenticationv1.SelfSubjectReview{}
-		review.Status.UserInfo.Username = i.me
-		i.answer(w, http.StatusCreated, review, authenticationv1.SchemeGroupVersion.String(), "SelfSubjectReview")
-	case kind == "selfsubjectaccessreviews":
-		no := &authorizationv1.SelfSubjectAccessReview{}
-		i.answer(w, http.StatusCreated, no, authorizationv1.SchemeGroupVersion.String(), "SelfSubjectAccessReview")
 	case kind == requestResource && r.URL.Query().Get("watch") == "":
 		i.answer(w, http.StatusOK, i.list(), lapse, "AccessRequestList")
 	case kind == decisionResource && r.Method == http.MethodPost:
-		d := v1alpha1.AccessDecision{}
-		if err := json.NewDecoder(r.Body).Decode(&d); err != nil {
-			i.t.Error(err)
-		}
-		i.decide(d)
-		i.answer(w, http.StatusCreated, &d, lapse, "AccessDecision")
-	case i.hidden:
+		i.answer(w, http.StatusCreated, i.decide(r.Body), lapse, "AccessDecision")
+	case i.hidden && strings.HasSuffix(kind, "bindings"):
 		i.answer(w, http.StatusForbidden, &metav1.Status{
 			Status: metav1.StatusFailure, Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden,
 			Message: `User "dave" cannot list resource "` + kind + `" in API group "rbac.authorization.k8s.io" at the cluster scope`,
@@ -103,13 +92,32 @@ func (i *incident) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case kind == "clusterrolebindings":
 		i.answer(w, http.StatusOK, &rbacv1.ClusterRoleBindingList{Items: i.everywhere}, rbac, "ClusterRoleBindingList")
 	default:
+		i.review(w, kind)
+	}
+}
+
+// review says who asks, and that he may not.
+func (i *incident) review(w http.ResponseWriter, kind string) {
+	switch kind {
+	case "selfsubjectreviews":
+		review := &authenticationv1.SelfSubjectReview{}
+		review.Status.UserInfo.Username = i.me
+		i.answer(w, http.StatusCreated, review, authenticationv1.SchemeGroupVersion.String(), "SelfSubjectReview")
+	case "selfsubjectaccessreviews":
+		no := &authorizationv1.SelfSubjectAccessReview{}
+		i.answer(w, http.StatusCreated, no, authorizationv1.SchemeGroupVersion.String(), "SelfSubjectAccessReview")
+	default:
 		missing := &metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonNotFound, Code: http.StatusNotFound}
 		i.answer(w, http.StatusNotFound, missing, "v1", "Status")
 	}
 }
 
 // decide keeps a decision, and does what the operator would.
-func (i *incident) decide(d v1alpha1.AccessDecision) {
+func (i *incident) decide(body io.Reader) *v1alpha1.AccessDecision {
+	d := v1alpha1.AccessDecision{}
+	if err := json.NewDecoder(body).Decode(&d); err != nil {
+		i.t.Error(err)
+	}
 	i.decisions = append(i.decisions, d)
 	for _, req := range i.requests {
 		if i.deaf || req.UID != d.Spec.RequestRef.UID {
@@ -121,6 +129,7 @@ func (i *incident) decide(d v1alpha1.AccessDecision) {
 		}
 		req.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Message: "by a \x1b[2Jperson"}}
 	}
+	return &d
 }
 
 func (i *incident) answer(w http.ResponseWriter, code int, obj runtime.Object, version, kind string) {

@@ -59,7 +59,7 @@ func TestWhoMayEnd(t *testing.T) {
 		"whoever may delete, where people approve":  {closed, "del", false, 0},
 		"a revoker where nobody approves":           {open, "zoe", true, 0},
 		"whoever may delete, where nobody approves": {open, "del", true, 1},
-		"a stranger": {open, "eve", false, 1},
+		"who is none of these, where nobody does":   {open, "eve", false, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &courts{policy: tc.policy.Build(), deleter: "del"}

@@ -48,11 +48,16 @@ func (c checkpoints) read(ctx context.Context) (checkpoint, error) {
 	if err != nil || lease == nil {
 		return checkpoint{}, err
 	}
-	var last checkpoint
-	if json.Unmarshal([]byte(lease.Annotations[checkpointAnnotation]), &last) != nil {
-		return checkpoint{}, nil // somebody changed it: all is told again
+	return parse(lease.Annotations[checkpointAnnotation]), nil
+}
+
+// parse is the zero checkpoint if somebody changed it: all is told again.
+func parse(text string) checkpoint {
+	var point checkpoint
+	if json.Unmarshal([]byte(text), &point) != nil {
+		return checkpoint{}
 	}
-	return last, nil
+	return point
 }
 
 // lease is nil if there is none.

@@ -29,6 +29,7 @@ type sink struct {
 }
 
 func newSink(name string, c clock.Clock, write func(context.Context, []byte) error) *sink {
+	metrics.RecordSink(name)
 	return &sink{name: name, clock: c, write: write, more: make(chan struct{}, 1)}
 }
 

@@ -27,6 +27,15 @@ func init() {
 	metrics.Registry.MustRegister(recordsTold, recordsFailed, recordsDropped, recordsBehind)
 }
 
+// RecordSink has the series of a sink be there before anything happens to it: an increase is
+// seen of no other.
+func RecordSink(sink string) {
+	for _, c := range []*prometheus.CounterVec{recordsTold, recordsFailed, recordsDropped} {
+		c.WithLabelValues(sink)
+	}
+	recordsBehind.WithLabelValues(sink)
+}
+
 // RecordTold counts a record that a sink took.
 func RecordTold(sink string) { recordsTold.WithLabelValues(sink).Inc() }
 
