@@ -7,7 +7,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -16,7 +15,9 @@ import (
 
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubeconfigs of clouds
 
+	"golang.org/x/mod/sumdb/note"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -31,6 +32,7 @@ import (
 	"github.com/lapse-dev/lapse/controllers/ending"
 	"github.com/lapse-dev/lapse/controllers/granting"
 	"github.com/lapse-dev/lapse/controllers/guarding"
+	"github.com/lapse-dev/lapse/controllers/telling"
 	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/build"
@@ -66,17 +68,6 @@ func noticeDeadConnections() error {
 	return nil
 }
 
-type flags struct {
-	namespace   string
-	leaderElect bool
-	metrics     string
-	probes      string
-	maxDuration time.Duration
-	retention   time.Duration
-	reserved    string
-	logging     zap.Options
-}
-
 func main() {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
@@ -98,33 +89,6 @@ func exit(err error) {
 		os.Exit(1)
 	}
 	os.Exit(0)
-}
-
-func parse() *flags {
-	f := &flags{}
-	flag.StringVar(&f.namespace, "namespace", "lapse-system", "The operator's own namespace: its lease is there, and nothing is granted in it.")
-	flag.BoolVar(&f.leaderElect, "leader-elect", false, "Run as one of several replicas: one grants, all of them end access.")
-	flag.StringVar(&f.metrics, "metrics-bind-address", "0", "Where metrics are served, with TLS and only to those who may get /metrics; 0 is nowhere.")
-	flag.StringVar(&f.probes, "health-probe-bind-address", ":8081", "Where /healthz and /readyz are served; 0 is nowhere.")
-	flag.DurationVar(&f.maxDuration, "max-duration", 24*time.Hour, "The longest grant, whatever policies allow; 10s to 24h.")
-	flag.DurationVar(&f.retention, "retention", 30*24*time.Hour, "How long a request that is over stays as a record; 0 keeps it. What Argo CD or Flux tracks is always kept. "+
-		"One by which nobody ever held anything stays for a day at the most, unless this is 0.")
-	flag.StringVar(&f.reserved, "reserved-namespaces", policy.DefaultReserved, "Namespaces in which nothing is granted, separated by commas; kube-* names all that begin with kube-. "+
-		"The operator's own is always one. Admission keeps grants out of kube-*, too; to open it, see "+admission.StayOpen+".")
-	f.logging.BindFlags(flag.CommandLine)
-	flag.Parse()
-	return f
-}
-
-func (f *flags) limits() (policy.Limits, error) {
-	if f.maxDuration < 10*time.Second || f.maxDuration > 24*time.Hour {
-		return policy.Limits{}, fmt.Errorf("--max-duration is %s, and must be between 10s and 24h", f.maxDuration)
-	}
-	if f.retention < 0 {
-		return policy.Limits{}, fmt.Errorf("--retention is %s, and must not be negative; 0 keeps requests for ever", f.retention)
-	}
-	reserved := append([]string{f.namespace}, policy.ReservedNamespaces(f.reserved)...)
-	return policy.Limits{MaxDuration: f.maxDuration, ReservedNamespaces: reserved}, nil
 }
 
 func run(f *flags) error {
@@ -152,7 +116,15 @@ func run(f *flags) error {
 	if err != nil {
 		return err
 	}
-	o := &operator{flags: f, config: config, scheme: scheme, clock: now, limits: limits, guard: guard, memory: binding.NewMemory(limits.MaxDuration)}
+	sinks, err := f.records.Sinks()
+	if err != nil {
+		return fmt.Errorf("--record-to: %w", err)
+	}
+	signer, err := f.records.Signer()
+	if err != nil {
+		return fmt.Errorf("--record-key-file: %w", err)
+	}
+	o := &operator{flags: f, sinks: sinks, signer: signer, config: config, scheme: scheme, clock: now, limits: limits, guard: guard, memory: binding.NewMemory(limits.MaxDuration)}
 	return o.run(ctrl.SetupSignalHandler())
 }
 
@@ -167,6 +139,10 @@ type operator struct {
 	guard  *guarding.Guard
 	memory binding.Memory
 	ending *ending.Ending
+	// sinks of records.
+	sinks []telling.Sink
+	// signer of the last record; nil signs none.
+	signer note.Signer
 	// bindings are what is cached of RoleBindings, for both.
 	bindings cache.Cache
 }
@@ -273,12 +249,30 @@ func (o *operator) grant(ctx context.Context) error {
 	}, o.guard.InForce()); err != nil {
 		return err
 	}
+	if err := o.tell(mgr); err != nil {
+		return err
+	}
 	known, err := granting.WatchRequests(mgr, o.ending.Look)
 	if err != nil {
 		return err
 	}
 	o.ending.Follow(ending.Others{RequestOf: known, Elected: mgr.Elected(), Ready: cacheReady(mgr)})
 	return mgr.Start(ctx)
+}
+
+// tell adds what writes records.
+func (o *operator) tell(mgr ctrl.Manager) error {
+	if len(o.sinks) == 0 {
+		return nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	return telling.Setup(mgr, telling.Options{
+		Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Writer: mgr.GetClient(), Clock: o.clock, Namespace: o.flags.namespace,
+		Name: host + "/" + string(uuid.NewUUID()), Version: build.Version(), Admission: func() string { return o.guard.Admission().Problem }, Sinks: o.sinks, Signer: o.signer, Redact: o.flags.redact,
+	})
 }
 
 // cacheReady says whether the informers of a manager know what there is, so that nothing is

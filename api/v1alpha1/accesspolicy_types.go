@@ -14,11 +14,13 @@ import (
 // +kubebuilder:validation:XValidation:rule="!has(self.defaultDuration) || [self.defaultDuration, self.maxDuration].exists(d, !d.matches('^([0-9]{1,3}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') || size(d) == 0) || duration(self.defaultDuration) <= duration(self.maxDuration)",message="defaultDuration must not be longer than maxDuration",fieldPath=".defaultDuration"
 type AccessPolicySpec struct {
 	// requesters are those who may ask, 1 to 64. A person matches by user name or
-	// by a group that the API server authenticated.
+	// by a group that the API server authenticated. A group may be one of Kubernetes
+	// or of a provider, such as system:authenticated, who are all that log in.
 	// +required
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:XValidation:rule="self.kind == 'ServiceAccount' || !self.name.startsWith('system:') || (self.kind == 'Group' && self.name != 'system:unauthenticated')",message="a User must not begin with system:, nor must a Group be system:unauthenticated; name a ServiceAccount by kind, name and namespace",fieldPath=".name"
 	Requesters []Subject `json:"requesters"`
 
 	// grantees are those for whom the requesters may ask besides themselves, at
@@ -28,6 +30,7 @@ type AccessPolicySpec struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:XValidation:rule="self.kind == 'ServiceAccount' || !self.name.startsWith('system:')",message="a User or Group must not begin with system:; name a ServiceAccount by kind, name and namespace",fieldPath=".name"
 	Grantees []Subject `json:"grantees,omitempty"`
 
 	// roles that may be asked for, 1 to 16. Whoever writes the policy must hold
@@ -82,6 +85,15 @@ type AccessPolicySpec struct {
 	// +kubebuilder:validation:MaxLength=16
 	// +kubebuilder:validation:XValidation:rule="self != '' && self.matches('^([0-9]{1,3}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') && duration(self) >= duration('10s') && duration(self) <= duration('168h')",message="approvalTimeout must be between 10s and 168h, in whole hours, minutes and seconds, such as 1h30m"
 	ApprovalTimeout *metav1.Duration `json:"approvalTimeout,omitempty"`
+
+	// revokers are those who may deny and revoke besides the approvers, each alone, at
+	// most 64. They never approve. A ServiceAccount counts only when it is named here
+	// itself. Default: nobody.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:XValidation:rule="self.kind == 'ServiceAccount' || !self.name.startsWith('system:')",message="a User or Group must not begin with system:; name a ServiceAccount by kind, name and namespace",fieldPath=".name"
+	Revokers []Subject `json:"revokers,omitempty"`
 
 	// allowSelfApproval lets the requester and the grantee count as approvers.
 	// Defaults to false.
@@ -163,6 +175,7 @@ type ApprovalRule struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:XValidation:rule="self.kind == 'ServiceAccount' || !self.name.startsWith('system:')",message="a User or Group must not begin with system:; name a ServiceAccount by kind, name and namespace",fieldPath=".name"
 	From []Subject `json:"from"`
 
 	// count is how many different people have to approve, 1 to 8.
@@ -193,8 +206,8 @@ type AccessPolicyStatus struct {
 	// +kubebuilder:validation:MaxLength=512
 	Roles string `json:"roles,omitempty"`
 
-	// risks that come with the roles of this policy, in words, for those who
-	// approve.
+	// risks that come with the requesters and the roles of this policy, in words, for
+	// those who approve: the worst first, and a count of those that there is no room for.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64

@@ -24,6 +24,7 @@ type AccessRequestSpec struct {
 	// subject is who gets the access. Where the API server stamps it, it defaults to the
 	// requester; elsewhere it is required. A policy must list anybody else among its grantees.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.kind == 'ServiceAccount' || !self.name.startsWith('system:')",message="a User or Group must not begin with system:; name a ServiceAccount by kind, name and namespace",fieldPath=".name"
 	Subject *Subject `json:"subject,omitempty"`
 
 	// duration is how long access lasts, counted from the moment it is granted,
@@ -43,7 +44,8 @@ type AccessRequestSpec struct {
 	NotBefore *metav1.Time `json:"notBefore,omitempty"`
 
 	// notAfter is the moment at which access ends at the latest, in UTC and whole
-	// seconds, such as 2026-12-01T22:00:00Z. Required when the subject is not the
+	// seconds, such as 2026-12-01T22:00:00Z; at most 30 days and the longest access that
+	// the policy allows after the request was made. Required when the subject is not the
 	// requester. Give one in a manifest that lies in Git: once it has passed,
 	// applying the manifest again grants nothing.
 	// +optional
@@ -260,10 +262,11 @@ type GrantedRole struct {
 // +kubebuilder:selectablefield:JSONPath=`.spec.roleRef.name`
 // +kubebuilder:printcolumn:name="Subject",type=string,JSONPath=`.spec.subject.name`
 // +kubebuilder:printcolumn:name="Role",type=string,JSONPath=`.spec.roleRef.name`
-// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
-// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.grant.expiresAt`
+// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.grant['endedAt','expiresAt']`,description="When access ends; when it did end, where it is over."
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`,priority=1
+// +kubebuilder:printcolumn:name="Began",type=string,JSONPath=`.status.grant.grantedAt`,priority=1
 // +kubebuilder:printcolumn:name="Policy",type=string,JSONPath=`.status.policy.name`,priority=1
 // +kubebuilder:printcolumn:name="Approved-By",type=string,JSONPath=`.status.conditions[?(@.type=="Approved")].message`,priority=1
 // +kubebuilder:printcolumn:name="Binding",type=string,JSONPath=`.status.grant.binding`,priority=1

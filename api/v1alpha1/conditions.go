@@ -59,6 +59,8 @@ const (
 	ReasonBindFailed = "BindFailed"
 	// ReasonRoleNotFound: the role does not exist.
 	ReasonRoleNotFound = "RoleNotFound"
+	// ReasonRoleEmpty: the role has no rules.
+	ReasonRoleEmpty = "RoleEmpty"
 	// ReasonConditionsTooCostly: no policy that was asked allows the request, and not all
 	// could be asked, since their conditions cost too much together.
 	ReasonConditionsTooCostly = "ConditionsTooCostly"

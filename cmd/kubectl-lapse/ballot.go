@@ -69,16 +69,8 @@ func (b *ballot) policy(ctx context.Context) (p *v1alpha1.AccessPolicy, doubt st
 }
 
 func (b *ballot) approve(ctx context.Context, p *v1alpha1.AccessPolicy) (objection, doubt string, err error) {
-	rules := p.Spec.Approvals
-	switch {
-	case b.req.Status.State == v1alpha1.StateActive:
-		return fmt.Sprintf("%s is granted already", b.req.Name), "", nil
-	case len(rules) == 0:
-		return fmt.Sprintf("policy %s asks for no approval; %s: %s", p.Name, stateText(b.req), messageOf(b.req)), "", nil
-	case !policy.Reviews(rules, b.me):
-		return fmt.Sprintf("you (%s) are not among the approvers of policy %s, which asks for %s", b.me.Username, p.Name, rulesText(rules)), "", nil
-	case !p.Spec.AllowSelfApproval && policy.Involved(b.req, b.me):
-		return fmt.Sprintf("you (%s) asked for it or get it, and policy %s does not say allowSelfApproval", b.me.Username, p.Name), "", nil
+	if objection := b.barred(p); objection != "" {
+		return objection, "", nil
 	}
 	decisions, err := decisionsOn(ctx, b.c, b.req)
 	if apierrors.IsForbidden(err) {
@@ -90,13 +82,45 @@ func (b *ballot) approve(ctx context.Context, p *v1alpha1.AccessPolicy) (objecti
 	return b.count(p, decisions), "", nil
 }
 
-// count adds the vote to those that there are, and looks whether it changes anything.
-func (b *ballot) count(p *v1alpha1.AccessPolicy, decisions []v1alpha1.AccessDecision) (objection string) {
+// barred is why no approval of this person would count, whoever else decides.
+func (b *ballot) barred(p *v1alpha1.AccessPolicy) (objection string) {
+	rules := p.Spec.Approvals
+	switch {
+	case b.req.Status.State == v1alpha1.StateActive:
+		return fmt.Sprintf("%s is granted already", b.req.Name)
+	case len(rules) == 0:
+		return fmt.Sprintf("policy %s asks for no approval; %s: %s", p.Name, stateText(b.req), messageOf(b.req))
+	case !policy.Reviews(rules, b.me):
+		return fmt.Sprintf("you (%s) are not among the approvers of policy %s, which asks for %s", b.me.Username, p.Name, rulesText(rules))
+	case !p.Spec.AllowSelfApproval && policy.Involved(b.req, b.me):
+		return fmt.Sprintf("you (%s) asked for it or get it, and policy %s does not say allowSelfApproval", b.me.Username, p.Name)
+	default:
+		return ""
+	}
+}
+
+// approveBy is the moment from which an approval comes too late.
+func approveBy(req *v1alpha1.AccessRequest, p *v1alpha1.AccessPolicy) time.Time {
 	timeout := time.Hour
-	if d := p.Spec.ApprovalTimeout; d != nil {
+	if d := p.Spec.ApprovalTimeout; d != nil && d.Duration > 0 {
 		timeout = d.Duration
 	}
-	by := b.req.CreationTimestamp.Add(timeout)
+	return req.CreationTimestamp.Add(timeout)
+}
+
+// givesUp is when nothing comes any more of a request that waits for approval: that would be
+// too late, or its access would be over.
+func givesUp(req *v1alpha1.AccessRequest, p *v1alpha1.AccessPolicy) time.Time {
+	by := approveBy(req, p)
+	if end := req.Spec.NotAfter; end != nil && end.Time.Before(by) {
+		return end.Time
+	}
+	return by
+}
+
+// count adds the vote to those that there are, and looks whether it changes anything.
+func (b *ballot) count(p *v1alpha1.AccessPolicy, decisions []v1alpha1.AccessDecision) (objection string) {
+	by := approveBy(b.req, p)
 	now := b.clock.now()
 	if !now.Before(by) {
 		return fmt.Sprintf("%s had to be approved by %s; ask for a new one", b.req.Name, text.Time(by))
@@ -122,16 +146,16 @@ func (b *ballot) count(p *v1alpha1.AccessPolicy, decisions []v1alpha1.AccessDeci
 	return ""
 }
 
-// end is about Deny and Revoke: approvers may and, under a policy without approvals,
-// whoever may delete the request. Everybody may give back what is his.
+// end is about Deny and Revoke: approvers and revokers may and, under a policy without
+// approvals, whoever may delete the request. Everybody may give back what is his.
 func (b *ballot) end(ctx context.Context, p *v1alpha1.AccessPolicy, verdict v1alpha1.Verdict) (objection, doubt string, err error) {
 	switch {
 	case verdict == v1alpha1.VerdictRevoke && policy.Involved(b.req, b.me):
 		return "", "", nil
-	case len(p.Spec.Approvals) > 0 && policy.Reviews(p.Spec.Approvals, b.me):
+	case policy.MayEnd(&p.Spec, b.me):
 		return "", "", nil
 	case len(p.Spec.Approvals) > 0:
-		return fmt.Sprintf("you (%s) are not among the approvers of policy %s, who are %s", b.me.Username, p.Name, rulesText(p.Spec.Approvals)), "", nil
+		return notAmongText(p, b.me), "", nil
 	}
 	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{
 		ResourceAttributes: &authorizationv1.ResourceAttributes{
@@ -143,22 +167,40 @@ func (b *ballot) end(ctx context.Context, p *v1alpha1.AccessPolicy, verdict v1al
 		return "", "", err
 	}
 	if !review.Status.Allowed {
-		return fmt.Sprintf("policy %s asks for no approval, so only those who may delete the request can end it, and you (%s) may not", p.Name, b.me.Username), "", nil
+		who := "those who may delete the request"
+		if len(p.Spec.Revokers) > 0 {
+			who = "its revokers (" + subjectsText(p.Spec.Revokers) + ") and " + who
+		}
+		return fmt.Sprintf("policy %s asks for no approval, so only %s can end it, and you (%s) may not", p.Name, who, b.me.Username), "", nil
 	}
 	return "", "", nil
+}
+
+// notAmongText says who may end access under a policy that asks for approvals.
+func notAmongText(p *v1alpha1.AccessPolicy, me *v1alpha1.Identity) string {
+	said := fmt.Sprintf("you (%s) are not among the approvers of policy %s, who are %s", me.Username, p.Name, rulesText(p.Spec.Approvals))
+	if len(p.Spec.Revokers) > 0 {
+		said += ", nor among its revokers, who are " + subjectsText(p.Spec.Revokers)
+	}
+	return said
 }
 
 // rulesText is such as: 1 of group:sre-leads, and 2 of group:security or alice.
 func rulesText(rules []v1alpha1.ApprovalRule) string {
 	texts := make([]string, 0, len(rules))
 	for _, rule := range rules {
-		from := make([]string, 0, len(rule.From))
-		for i := range rule.From {
-			from = append(from, subjectText(&rule.From[i]))
-		}
-		texts = append(texts, fmt.Sprintf("%d of %s", rule.Count, strings.Join(from, " or ")))
+		texts = append(texts, fmt.Sprintf("%d of %s", rule.Count, subjectsText(rule.From)))
 	}
 	return strings.Join(texts, ", and ")
+}
+
+// subjectsText is such as: group:security or alice.
+func subjectsText(subjects []v1alpha1.Subject) string {
+	texts := make([]string, 0, len(subjects))
+	for i := range subjects {
+		texts = append(texts, subjectText(&subjects[i]))
+	}
+	return strings.Join(texts, " or ")
 }
 
 // decisionsOn are those on the request, without those on another of its name.
@@ -167,11 +209,14 @@ func decisionsOn(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest) (
 	if err := c.list(ctx, req.Namespace, list); err != nil {
 		return nil, err
 	}
-	var on []v1alpha1.AccessDecision
-	for i := range list.Items {
-		if policy.Concerns(&list.Items[i], req) {
-			on = append(on, list.Items[i])
+	return onlyOn(req, list.Items), nil
+}
+
+func onlyOn(req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision) (on []v1alpha1.AccessDecision) {
+	for i := range decisions {
+		if policy.Concerns(&decisions[i], req) {
+			on = append(on, decisions[i])
 		}
 	}
-	return on, nil
+	return on
 }

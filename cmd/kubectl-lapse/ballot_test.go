@@ -62,3 +62,37 @@ func TestCountSaysWhyAnApprovalWouldChangeNothing(t *testing.T) {
 		})
 	}
 }
+
+func TestEndSaysWhoMay(t *testing.T) {
+	closed := builders.Policy("p").ApprovedBy(builders.Group("leads")).RevokedBy(builders.Group("security"), builders.User("zoe"))
+	for name, tc := range map[string]struct {
+		policy *v1alpha1.AccessPolicy
+		me     v1alpha1.Identity
+		want   string
+	}{
+		"a revoker":   {closed.Build(), v1alpha1.Identity{Username: "zoe"}, ""},
+		"an approver": {closed.Build(), v1alpha1.Identity{Username: "bob", Groups: []string{"leads"}}, ""},
+		"a revoker where nobody approves": {
+			builders.Policy("p").RevokedBy(builders.User("zoe")).Build(), v1alpha1.Identity{Username: "zoe"}, "",
+		},
+		"a stranger": {
+			closed.Build(),
+			v1alpha1.Identity{Username: "eve"},
+			"you (eve) are not among the approvers of policy p, who are 1 of group:leads, nor among its revokers, who are group:security or zoe",
+		},
+		"a stranger where nobody may but approvers": {
+			builders.Policy("p").ApprovedBy(builders.Group("leads")).Build(),
+			v1alpha1.Identity{Username: "eve"},
+			"you (eve) are not among the approvers of policy p, who are 1 of group:leads",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &ballot{plugin: &plugin{}, req: builders.Request("r").By("alice").Build(), me: &tc.me}
+			for _, verdict := range []v1alpha1.Verdict{v1alpha1.VerdictDeny, v1alpha1.VerdictRevoke} {
+				if got, doubt, err := b.end(t.Context(), tc.policy, verdict); got != tc.want || doubt != "" || err != nil {
+					t.Errorf("got %q, %q, %v", got, doubt, err)
+				}
+			}
+		})
+	}
+}

@@ -69,7 +69,9 @@ func (p *plugin) connect() (*cluster, error) {
 	}
 	c.parameters = runtime.NewParameterCodec(c.scheme)
 	config.NegotiatedSerializer = serializer.NewCodecFactory(c.scheme).WithoutConversion()
-	c.http, err = rest.HTTPClientFor(config)
+	if c.http, err = rest.HTTPClientFor(config); err == nil && renews(config) {
+		c.http.Transport = once401(c.http.Transport)
+	}
 	return c, err
 }
 

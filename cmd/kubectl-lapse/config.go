@@ -64,5 +64,8 @@ func (p *plugin) restConfig() (*rest.Config, error) {
 	config.QPS = -1 // the server has limits of its own
 	config.WarningHandler = rest.NewWarningWriter(safeWriter{p.ErrOut}, rest.WarningWriterOptions{Deduplicate: true})
 	config.Wrap(p.clock.wrap)
+	if config.ExecProvider != nil {
+		p.credentials = config.ExecProvider.Command
+	}
 	return config, nil
 }

@@ -29,6 +29,9 @@ type decideOptions struct {
 	output  *output
 	verdict v1alpha1.Verdict
 	comment string
+
+	allOf      string // the user of whom all is revoked
+	everywhere bool
 }
 
 func (p *plugin) decideCommand(verdict v1alpha1.Verdict) *cobra.Command {
@@ -38,6 +41,12 @@ func (p *plugin) decideCommand(verdict v1alpha1.Verdict) *cobra.Command {
 		Use:  verb + " NAME...",
 		Args: someNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.checkComment(); err != nil {
+				return err
+			}
+			if o.allOf != "" {
+				return o.runAllOf(cmd.Context())
+			}
 			return o.each(cmd.Context(), args, func(name string) error { return o.run(cmd.Context(), name) })
 		},
 	}
@@ -52,12 +61,12 @@ func (p *plugin) decideCommand(verdict v1alpha1.Verdict) *cobra.Command {
 		cmd.ValidArgsFunction = p.completeRequests(pending)
 	case v1alpha1.VerdictRevoke:
 		cmd.Short = "Take access away, at once"
-		cmd.Long = "Take access away at once, or see to it that it is not given. Approvers of the policy may; under a policy without approvals, whoever may delete the request."
+		cmd.Long = "Take access away at once, or see to it that it is not given. Approvers and revokers of the policy may; under a policy without approvals, also whoever may delete the request."
 		cmd.ValidArgsFunction = p.completeRequests(unfinished)
-		cmd.Use += " --reason TEXT"
 		cmd.Example = "  kubectl lapse revoke edit-x7k2p -n payments --reason \"the incident is over\""
 	}
 	if verdict == v1alpha1.VerdictRevoke {
+		o.addAllOf(cmd)
 		cmd.Flags().StringVar(&o.comment, "reason", "", "Why, one line. Required.")
 		understand(cmd, "comment", "reason")
 	} else {
@@ -79,10 +88,21 @@ func understand(cmd *cobra.Command, alias, name string) {
 	})
 }
 
-func (o *decideOptions) run(ctx context.Context, name string) error {
-	if o.verdict == v1alpha1.VerdictRevoke && strings.TrimSpace(o.comment) == "" {
+// checkComment holds only an approval up for how its comment is spelt.
+func (o *decideOptions) checkComment() error {
+	wrong := misspelt(o.comment)
+	switch {
+	case o.verdict == v1alpha1.VerdictRevoke && strings.TrimSpace(o.comment) == "":
 		return errors.New("--reason is missing: whoever loses the access reads it")
+	case o.verdict != v1alpha1.VerdictApprove:
+		o.comment = o.legible(o.comment)
+	case wrong != "":
+		return fmt.Errorf("nothing was decided: --comment: %s; comment must be one line of printable characters", wrong)
 	}
+	return nil
+}
+
+func (o *decideOptions) run(ctx context.Context, name string) error {
 	if _, err := o.output.printer(); err != nil {
 		return err
 	}
@@ -111,23 +131,9 @@ func (o *decideOptions) run(ctx context.Context, name string) error {
 	return o.decide(ctx, c, req, me, o.verdict, o.comment, o.output)
 }
 
-// decide creates a decision on exactly this request, and says what came of it.
+// decide creates a decision, and says what came of it.
 func (p *plugin) decide(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest, me *v1alpha1.Identity, verdict v1alpha1.Verdict, comment string, out *output) error {
-	d := &v1alpha1.AccessDecision{
-		ObjectMeta: metav1.ObjectMeta{Namespace: req.Namespace, GenerateName: generateName(req.Name)},
-		Spec: v1alpha1.AccessDecisionSpec{
-			RequestRef: v1alpha1.RequestReference{Name: req.Name, UID: req.UID}, Verdict: verdict, Comment: comment,
-		},
-	}
-	err := c.create(ctx, d)
-	if lacks(err, "spec.reviewer") {
-		// Below Kubernetes 1.36 nothing is stamped.
-		d.Spec.Reviewer = me
-		d.OwnerReferences = []metav1.OwnerReference{{
-			APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: req.Name, UID: req.UID,
-		}}
-		err = c.create(ctx, d)
-	}
+	d, err := p.cast(ctx, c, req, me, verdict, comment)
 	if err != nil {
 		return err
 	}
@@ -136,6 +142,36 @@ func (p *plugin) decide(ctx context.Context, c *cluster, req *v1alpha1.AccessReq
 		return err
 	}
 	return p.outcome(ctx, c, req)
+}
+
+// cast creates a decision on exactly this request.
+func (p *plugin) cast(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest, me *v1alpha1.Identity, verdict v1alpha1.Verdict, comment string) (*v1alpha1.AccessDecision, error) {
+	d := &v1alpha1.AccessDecision{
+		ObjectMeta: metav1.ObjectMeta{Namespace: req.Namespace, GenerateName: generateName(req.Name)},
+		Spec: v1alpha1.AccessDecisionSpec{
+			RequestRef: v1alpha1.RequestReference{Name: req.Name, UID: req.UID}, Verdict: verdict, Comment: comment,
+		},
+	}
+	err := store(ctx, c, d, me)
+	if verdict != v1alpha1.VerdictApprove && comment != "" && refusesComment(err) {
+		p.say("note: decided without what you wrote, which the API server does not take: %s", p.explain(err))
+		d.Spec.Comment = ""
+		err = store(ctx, c, d, me)
+	}
+	return d, err
+}
+
+// store creates a decision. Below Kubernetes 1.36 nothing is stamped.
+func store(ctx context.Context, c *cluster, d *v1alpha1.AccessDecision, me *v1alpha1.Identity) error {
+	err := c.create(ctx, d)
+	if !lacks(err, "spec.reviewer") {
+		return err
+	}
+	d.Spec.Reviewer = me
+	d.OwnerReferences = []metav1.OwnerReference{{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: d.Spec.RequestRef.Name, UID: d.Spec.RequestRef.UID,
+	}}
+	return c.create(ctx, d)
 }
 
 // outcome says how the request stands once the operator has acted on a decision.

@@ -56,8 +56,8 @@ func (p *plugin) explain(err error) string {
 		return "there is no kubeconfig; set KUBECONFIG, or name one with --kubeconfig"
 	case errors.Is(err, context.Canceled):
 		return "interrupted"
-	case apierrors.IsUnauthorized(err):
-		return "the API server does not accept who you are; log in again, or see kubectl config view --minify for the credentials that are used"
+	case unauthenticated(err):
+		return p.loginText(err)
 	case apierrors.IsForbidden(err):
 		return forbiddenText(err)
 	case meta.IsNoMatchError(err), apierrors.IsNotFound(err):

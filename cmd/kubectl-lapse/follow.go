@@ -46,7 +46,7 @@ func (p *plugin) changes(ctx context.Context, c *cluster, namespace string, wher
 
 // passing says whether an error may mend itself: a server that is away or overloaded.
 func passing(err error) bool {
-	return !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) && !apierrors.IsNotFound(err) && !apierrors.IsBadRequest(err)
+	return !apierrors.IsForbidden(err) && !unauthenticated(err) && !apierrors.IsNotFound(err) && !apierrors.IsBadRequest(err)
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -20,9 +20,9 @@ type getOptions struct {
 	output                     *output
 	names                      []string
 	all, mine, pending, active bool
-	watch                      bool
-	me                         *v1alpha1.Identity // set with mine
-	needed                     map[string]int     // by policy; nil until a row needs it
+	waiting, watch             bool
+	me                         *v1alpha1.Identity                // set with mine and waiting
+	policies                   map[string]*v1alpha1.AccessPolicy // nil until a row needs them
 }
 
 func (p *plugin) getCommand() *cobra.Command {
@@ -32,10 +32,15 @@ func (p *plugin) getCommand() *cobra.Command {
 		Short: "List requests: who has what, until when, and what waits for whom",
 		Long: `List access requests.
 
-REMAINING says when access ends, or begins. APPROVALS says how many have approved and
-how many are needed; "?" when you may not read the policy.`,
+ENDS says when access ends or ended, or begins; of what waits for approval, when that
+comes too late. VOTES says how many have approved and how many are needed; "?" when you
+may not read the policy. On a terminal, long subjects, roles and states are cut to its
+width; -o wide cuts nothing, and has begin, end and who let it.`,
 		Example: `  # what waits for approval, everywhere
   kubectl lapse get -A --pending
+
+  # what waits for your word, the most urgent first
+  kubectl lapse get -A --for-me
 
   # what you hold now, redrawn as it changes
   kubectl lapse get -A --mine --active --watch`,
@@ -47,6 +52,7 @@ how many are needed; "?" when you may not read the policy.`,
 	}
 	cmd.Flags().BoolVarP(&o.all, "all-namespaces", "A", false, "List the requests of all namespaces.")
 	cmd.Flags().BoolVar(&o.mine, "mine", false, "Only what you asked for or get.")
+	cmd.Flags().BoolVar(&o.waiting, "for-me", false, "Only what waits for your approval, the least time left first.")
 	cmd.Flags().BoolVar(&o.pending, "pending", false, "Only what is not granted and not over yet.")
 	cmd.Flags().BoolVar(&o.active, "active", false, "Only access that is held at this moment.")
 	cmd.Flags().BoolVarP(&o.watch, "watch", "w", false, "Go on showing what changes, until Ctrl-C.")
@@ -64,7 +70,7 @@ func (o *getOptions) run(ctx context.Context) error {
 			return err // before anything is asked
 		}
 	}
-	if o.mine {
+	if o.mine || o.waiting {
 		if o.me, err = c.whoami(ctx); err != nil {
 			return err
 		}
@@ -118,7 +124,12 @@ func (o *getOptions) list(ctx context.Context, c *cluster) (*v1alpha1.AccessRequ
 		}
 	}
 	all.Items = kept
-	return all, nil
+	if !o.waiting {
+		return all, nil
+	}
+	var err error
+	all.Items, err = o.forMe(ctx, c, kept)
+	return all, err
 }
 
 // where is the namespace to look in; empty is all of them.
@@ -161,6 +172,9 @@ func (o *getOptions) nothing() string {
 	if o.mine {
 		text += " of yours"
 	}
+	if o.waiting {
+		text += " that wait for your approval"
+	}
 	if o.all {
 		return text
 	}
@@ -169,29 +183,26 @@ func (o *getOptions) nothing() string {
 
 // table knows what the requests need. Policies are read only where a row shows it.
 func (o *getOptions) table(ctx context.Context, c *cluster, requests []v1alpha1.AccessRequest) table {
-	t := table{now: o.clock.now(), allNamespaces: o.all, wide: o.output.value == outputWide}
 	for i := range requests {
-		if o.needed == nil && requests[i].Status.Policy != nil && awaited(&requests[i]) {
-			o.needed = neededBy(ctx, c)
+		if o.policies == nil && requests[i].Status.Policy != nil && awaited(&requests[i]) {
+			// Whoever may ask in a namespace does not have to know the policies.
+			o.policies, _ = policiesByName(ctx, c)
 		}
 	}
-	t.needed = o.needed
-	return t
+	return table{
+		now: o.clock.now(), allNamespaces: o.all, wide: o.output.value == outputWide, policies: o.policies,
+		width: newScreen(o.Out).width() - 1, // the last column of a terminal is the mark's
+	}
 }
 
-// neededBy is how many people each policy asks for. What may not be read is left out:
-// whoever may ask in a namespace does not have to know the policies.
-func neededBy(ctx context.Context, c *cluster) map[string]int {
-	list, needed := &v1alpha1.AccessPolicyList{}, map[string]int{}
-	if c.list(ctx, "", list) != nil {
-		return needed
+// policiesByName are all that there are; empty with an error.
+func policiesByName(ctx context.Context, c *cluster) (map[string]*v1alpha1.AccessPolicy, error) {
+	list, policies := &v1alpha1.AccessPolicyList{}, map[string]*v1alpha1.AccessPolicy{}
+	if err := c.list(ctx, "", list); err != nil {
+		return policies, err
 	}
 	for i := range list.Items {
-		people := 0
-		for _, rule := range list.Items[i].Spec.Approvals {
-			people += int(rule.Count)
-		}
-		needed[list.Items[i].Name] = people
+		policies[list.Items[i].Name] = &list.Items[i]
 	}
-	return needed
+	return policies, nil
 }

@@ -6,10 +6,14 @@ package main
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -126,15 +130,73 @@ func gallery() []v1alpha1.AccessRequest {
 	}
 }
 
+// known are the policies of the gallery but the secret one.
+func known() map[string]*v1alpha1.AccessPolicy {
+	admin := &v1alpha1.AccessPolicy{}
+	admin.Spec.Approvals = []v1alpha1.ApprovalRule{{Count: 1}, {Count: 1}}
+	return map[string]*v1alpha1.AccessPolicy{"payments-admin": admin, "oncall-edit": {}, "ci": {}}
+}
+
 func TestTableShowsEveryStateForPeople(t *testing.T) {
-	for _, wide := range []bool{false, true} {
+	for name, shown := range map[string]table{
+		"table": {width: 80}, "table-all": {width: 80, allNamespaces: true}, "table-wide": {width: 80, allNamespaces: true, wide: true},
+	} {
 		var b bytes.Buffer
-		shown := table{now: noon, allNamespaces: wide, wide: wide, needed: map[string]int{"payments-admin": 2, "oncall-edit": 0}}
+		shown.now, shown.policies = noon, known()
 		if err := shown.print(&b, gallery()); err != nil {
 			t.Fatal(err)
 		}
-		golden(t, filepath.Join("testdata", map[bool]string{false: "table.golden", true: "table-wide.golden"}[wide]), b.String())
+		golden(t, filepath.Join("testdata", name+".golden"), b.String())
 		mustBeHarmless(t, b.String())
+		for line := range strings.SplitSeq(b.String(), "\n") {
+			if used := utf8.RuneCountInString(line); !shown.wide && used > shown.width {
+				t.Errorf("%s: a line of %d characters: %s", name, used, line)
+			}
+		}
+	}
+}
+
+func TestTableFits80CharactersAndCutsStatesLast(t *testing.T) {
+	const account, role = "system:serviceaccount:payments:some-migrator", "some-long-name-of-a-role"
+	for _, state := range []v1alpha1.RequestState{
+		"", v1alpha1.StatePending, v1alpha1.StateScheduled, v1alpha1.StateActive, v1alpha1.StateExpired, v1alpha1.StateReturned,
+		v1alpha1.StateDenied, v1alpha1.StateRevoked, v1alpha1.StateFailed,
+	} {
+		req := held(under(example("edit-x7k2p", state, v1alpha1.ReasonAdmissionNotEnforced, ""), "payments-admin", "bob", "dave"), -3000)
+		row := func(width int) []string {
+			shown := table{now: noon, policies: known()}
+			rows := [][]string{shown.titles(), shown.cells(&req)}
+			squeeze(rows, width)
+			if used := utf8.RuneCountInString(strings.Join(rows[1], "  ")); used > width {
+				t.Errorf("%q: %d characters do not fit %d: %q", state, used, width, rows[1])
+			}
+			return rows[1]
+		}
+		if got := row(100); got[3] != stateText(&req) {
+			t.Errorf("there is room for %q, which is cut to %q", stateText(&req), got[3])
+		}
+		req.Spec.Subject.Name, req.Spec.RoleRef.Name = account, role
+		got := row(80)
+		if got[0] != "edit-x7k2p" || !strings.HasPrefix(got[3], strings.Fields(stateText(&req))[0]) {
+			t.Errorf("%q: the row is %q", state, got)
+		}
+		if got[3] != stateText(&req) && (got[1] != "system:se…" || got[2] != "some-lo…") {
+			t.Errorf("the state is cut before what is longer: %q", got)
+		}
+	}
+}
+
+func TestNothingIsCutWhereThereIsNoTerminal(t *testing.T) {
+	for name, shown := range map[string]table{"piped": {}, "wide": {width: 80, wide: true}} {
+		req := example("new", v1alpha1.StateFailed, v1alpha1.ReasonAdmissionNotEnforced, "")
+		req.Spec.Subject.Name = strings.Repeat("long", 30)
+		var b bytes.Buffer
+		if err := shown.print(&b, []v1alpha1.AccessRequest{req}); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(b.String(), "…") {
+			t.Errorf("%s: %s", name, b.String())
+		}
 	}
 }
 
@@ -144,6 +206,7 @@ func TestWhyTellsEveryStory(t *testing.T) {
 		{From: []v1alpha1.Subject{{Kind: v1alpha1.GroupKind, Name: "sre-leads"}, {Kind: v1alpha1.UserKind, Name: "zoe"}}, Count: 1},
 		{From: []v1alpha1.Subject{{Kind: v1alpha1.GroupKind, Name: "security"}}, Count: 1},
 	}
+	admin.Spec.Revokers = []v1alpha1.Subject{{Kind: v1alpha1.GroupKind, Name: "incident-response"}}
 	admin.Status.Risks = []string{"ClusterRole admin: its holder can read secrets, with the passwords and tokens in them"}
 	said := func(name, who string, verdict v1alpha1.Verdict, ago int, comment string) v1alpha1.AccessDecision {
 		return v1alpha1.AccessDecision{
@@ -174,6 +237,23 @@ func TestWhyTellsEveryStory(t *testing.T) {
 	}
 	golden(t, filepath.Join("testdata", "why.golden"), b.String())
 	mustBeHarmless(t, b.String())
+}
+
+func TestAStoryHasTheFirstRisksAndCountsTheOthers(t *testing.T) {
+	req := under(example("pending", v1alpha1.StatePending, v1alpha1.ReasonPendingApproval, "waits"), "p")
+	s := &story{now: noon, req: &req, policy: &v1alpha1.AccessPolicy{ObjectMeta: metav1.ObjectMeta{Name: "p"}}}
+	for i := range maxRisks {
+		s.policy.Status.Risks = append(s.policy.Status.Risks, fmt.Sprintf("edit: risk %d", i))
+	}
+	if got := s.risks(); !slices.Equal(got, s.policy.Status.Risks) {
+		t.Errorf("risks that fit are shown as %q", got)
+	}
+	s.policy.Status.Risks = append(s.policy.Status.Risks, "edit: the last")
+	got := s.risks()
+	more := "and 2 more lines: kubectl get accesspolicy p "
+	if len(got) != maxRisks || got[0] != "edit: risk 0" || !strings.HasPrefix(got[maxRisks-1], more) {
+		t.Errorf("too many risks are shown as %q", got)
+	}
 }
 
 // mustBeHarmless fails if a terminal would act on anything but line breaks.

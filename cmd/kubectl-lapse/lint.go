@@ -52,8 +52,7 @@ func (p *plugin) lint(ctx context.Context, files []string) error {
 		}
 		policies, unaccepted = m.policies, m.refused
 		roles = func(ref v1alpha1.RoleRef) (policy.Role, bool, error) {
-			rules, _ := m.rules("", ref)
-			return policy.Role{Rules: rules}, true, nil // what the files do not have, the cluster may
+			return m.role("", ref), true, nil
 		}
 	} else {
 		c, err := p.connect()
@@ -113,18 +112,11 @@ func lintPolicy(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]finding, e
 	out = append(out, approvals(p)...)
 	out = append(out, conditions(p)...)
 	out = append(out, powers(p)...)
-	for _, ref := range p.Spec.Roles {
-		if ref.Kind != v1alpha1.ClusterRoleKind {
-			continue // it differs by namespace
-		}
-		role, _, err := roles(ref)
-		if err != nil {
-			return nil, err
-		}
-		for _, risk := range policy.Risks(ref, role.Rules) {
-			out = append(out, finding{false, ref.Kind + " " + ref.Name + ": " + risk})
-		}
+	offered, err := offeredRoles(p, roles)
+	if err != nil {
+		return nil, err
 	}
+	out = append(out, offered...)
 	slices.SortStableFunc(out, func(a, b finding) int {
 		switch {
 		case a.mistake == b.mistake:
@@ -245,28 +237,6 @@ func conditions(p *v1alpha1.AccessPolicy) (out []finding) {
 		case "true":
 			out = append(out, finding{true, fmt.Sprintf("conditions[%d] is always true, and checks nothing", i)})
 		}
-	}
-	return out
-}
-
-// powers finds what gives away more than it may seem to.
-func powers(p *v1alpha1.AccessPolicy) (out []finding) {
-	if p.Spec.AllowDangerousRoles {
-		out = append(out, finding{false, "allowDangerousRoles: a holder may be able to take over the cluster"})
-	}
-	if p.Spec.Namespaces.Selector != nil {
-		out = append(out, finding{false, "namespaces.selector: whoever may label a namespace decides that access can be asked for in it"})
-	}
-	for _, g := range p.Spec.Grantees {
-		if g.Kind == v1alpha1.GroupKind {
-			out = append(out, finding{false, "grantees: all members of " + subjectText(&g) + " get the access at once"})
-		}
-	}
-	onlyAccounts := len(p.Spec.Requesters) > 0 && !slices.ContainsFunc(p.Spec.Requesters, func(s v1alpha1.Subject) bool {
-		return s.Kind != v1alpha1.ServiceAccountKind
-	})
-	if onlyAccounts && len(p.Spec.Grantees) == 0 {
-		out = append(out, finding{false, "only ServiceAccounts may ask and grantees is empty: they can ask for nobody but themselves, which a GitOps controller seldom means"})
 	}
 	return out
 }

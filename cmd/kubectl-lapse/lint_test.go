@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
@@ -18,6 +19,7 @@ import (
 
 func TestLintFindsMistakesAndRisks(t *testing.T) {
 	good := builders.Policy("p").From(builders.Group("oncall")).In("payments")
+	byName := metav1.LabelSelectorRequirement{Key: "kubernetes.io/metadata.name", Operator: "Exists"}
 	eve, zoe, alice := builders.User("eve"), builders.User("zoe"), builders.User("alice")
 	for name, tc := range map[string]struct {
 		policy builders.PolicyBuilder
@@ -50,12 +52,30 @@ func TestLintFindsMistakesAndRisks(t *testing.T) {
 		"a role with lesser risks": {
 			good.Allowing("secrets"), []string{"risk: ClusterRole secrets: its holder can read secrets, with the passwords and tokens in them"},
 		},
+		"a role that gives nothing": {
+			good.Allowing("nodes"),
+			[]string{`mistake: roles[0] ClusterRole "nodes" gives nothing here: all that it allows (nodes) is in no namespace`},
+		},
 		"namespaces by label": {good.Selecting("team", "x"), []string{
 			"risk: namespaces.selector: whoever may label a namespace decides that access can be asked for in it",
+		}},
+		"namespaces by a part of their name": {good.SelectingBy(byName), nil},
+		"namespaces by name and label": {good.SelectingBy(byName, metav1.LabelSelectorRequirement{Key: "team", Operator: "Exists"}), []string{
+			"risk: namespaces.selector: whoever may label a namespace decides that access can be asked for in it",
+		}},
+		"all who log in": {good.From(builders.Group("system:authenticated")), []string{
+			`risk: requesters: whoever logs in may ask, ServiceAccounts included (Group "system:authenticated")`,
 		}},
 		"a controller for itself": {good.From(builders.ServiceAccount("flux", "apply")), []string{
 			"risk: only ServiceAccounts may ask and grantees is empty: they can ask for nobody but themselves, " +
 				"which a GitOps controller seldom means",
+		}},
+		"revokers": {good.RevokedBy(builders.Group("security"), eve), nil},
+		"revokers who ask": {good.RevokedBy(builders.Group("security"), builders.Group("oncall")), []string{
+			"risk: revokers: group:oncall may ask and revoke, and so end what others hold",
+		}},
+		"a revoker whom nobody can be": {good.RevokedBy(builders.User("*")), []string{
+			`mistake: revokers[0] User "*" never matches: a name is not a pattern; name a group that all of them are in`,
 		}},
 		"a group as grantee": {
 			good.To(builders.Group("devs")), []string{"risk: grantees: all members of group:devs get the access at once"},
@@ -67,7 +87,10 @@ func TestLintFindsMistakesAndRisks(t *testing.T) {
 					return policy.Role{Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get"}}}},
 						true, nil
 				}
-				return policy.Role{}, true, nil
+				if ref.Name == "nodes" {
+					return policy.Role{Rules: []rbacv1.PolicyRule{builders.Rule("", "nodes", "get")}}, true, nil
+				}
+				return policy.Role{Unread: true}, true, nil
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -109,6 +132,10 @@ items:
 			"1h",
 			"spec.requesters[0].name: Invalid value:",
 		},
+		"all who log in":                 {`{kind: Group, name: "system:authenticated"}`, "1h", ""},
+		"all who log in, by a provider":  {`{kind: Group, name: "system:cattle:authenticated"}`, "1h", ""},
+		"a User of Kubernetes":           {`{kind: User, name: "system:admin"}`, "1h", "spec.requesters[0].name: Invalid value:"},
+		"who did not log in":             {`{kind: Group, name: "system:unauthenticated"}`, "1h", "spec.requesters[0].name: Invalid value:"},
 		"too long":                       {"{kind: Group, name: oncall}", "25h", "spec.maxDuration: Invalid value:"},
 		"a duration of another spelling": {"{kind: Group, name: oncall}", "1.5h", "spec.maxDuration: Invalid value:"},
 	} {
@@ -127,5 +154,52 @@ items:
 				t.Errorf("refused: %s, want %s", m.refused[0].reason, tc.want)
 			}
 		})
+	}
+}
+
+func TestRulesThatTheFilesDoNotHaveAreNotTakenForNone(t *testing.T) {
+	const roles = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: aggregated}
+aggregationRule: {clusterRoleSelectors: [{matchLabels: {aggregate-to: it}}]}
+rules: []
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: empty}
+rules: []
+`
+	m, err := readManifests(strings.NewReader(roles), []string{"-"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := builders.Policy("p").In("payments").Allowing("aggregated", "elsewhere", "empty").Build()
+	got, err := lintPolicy(p, func(ref v1alpha1.RoleRef) (policy.Role, bool, error) { return m.role("payments", ref), true, nil })
+	want := finding{true, `roles[2] ClusterRole "empty" has no rules, so that it gives nothing`}
+	if err != nil || len(got) != 1 || got[0] != want {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+}
+
+func TestLintRefusesGroupsOfKubernetesAmongGranteesAndApprovers(t *testing.T) {
+	const all = `Group, name: "system:authenticated"`
+	for field, more := range map[string]string{
+		"spec.grantees[0].name":          `grantees: [{kind: ` + all + `}]`,
+		"spec.approvals[0].from[0].name": `approvals: [{count: 1, from: [{kind: ` + all + `}]}]`,
+	} {
+		m, err := readManifests(strings.NewReader(`
+apiVersion: lapse.dev/v1alpha1
+kind: AccessPolicy
+metadata: {name: p}
+spec:
+  requesters: [{kind: Group, name: oncall}]
+  roles: [{kind: ClusterRole, name: view}]
+  namespaces: {names: [payments]}
+  maxDuration: 1h
+  `+more), []string{"-"})
+		if err != nil || len(m.refused) != 1 || !strings.Contains(m.refused[0].reason, field+": Invalid value: ") {
+			t.Errorf("%s: refused %v, %v", field, m.refused, err)
+		}
 	}
 }

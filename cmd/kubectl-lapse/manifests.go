@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
 )
 
 // manifests is what files say, without a cluster.
@@ -31,8 +32,8 @@ type manifests struct {
 	refused      []refusedPolicy
 	requests     []located
 	namespaces   map[string]*corev1.Namespace
-	clusterRoles map[string][]rbacv1.PolicyRule
-	roles        map[string][]rbacv1.PolicyRule // by namespace/name
+	clusterRoles map[string]policy.Role
+	roles        map[string]policy.Role // by namespace/name
 }
 
 // refusedPolicy is one that the API server would not take, and why.
@@ -47,7 +48,7 @@ type located struct {
 // readManifests reads files, and all .yaml, .yml and .json in folders; - is in.
 func readManifests(in io.Reader, paths []string) (*manifests, error) {
 	m := &manifests{
-		namespaces: map[string]*corev1.Namespace{}, clusterRoles: map[string][]rbacv1.PolicyRule{}, roles: map[string][]rbacv1.PolicyRule{},
+		namespaces: map[string]*corev1.Namespace{}, clusterRoles: map[string]policy.Role{}, roles: map[string]policy.Role{},
 	}
 	for _, path := range paths {
 		if path == "-" {
@@ -128,11 +129,12 @@ func (m *manifests) add(file string, document []byte) error {
 		return err
 	case metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: v1alpha1.ClusterRoleKind}:
 		role, err := parse[rbacv1.ClusterRole](document)
-		m.clusterRoles[role.Name] = role.Rules
+		// The cluster fills in the rules of an aggregated one.
+		m.clusterRoles[role.Name] = policy.Role{Rules: role.Rules, Unread: role.AggregationRule != nil}
 		return err
 	case metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: v1alpha1.RoleKind}:
 		role, err := parse[rbacv1.Role](document)
-		m.roles[role.Namespace+"/"+role.Name] = role.Rules
+		m.roles[role.Namespace+"/"+role.Name] = policy.Role{Rules: role.Rules}
 		return err
 	}
 	if strings.HasPrefix(kind.APIVersion, v1alpha1.GroupVersion.Group+"/") && kind.APIVersion != version {
@@ -189,12 +191,14 @@ func parse[T any](document []byte) (T, error) {
 	return into, err
 }
 
-// rules of a role; found is false when no file has it.
-func (m *manifests) rules(namespace string, ref v1alpha1.RoleRef) (rules []rbacv1.PolicyRule, found bool) {
-	if ref.Kind == v1alpha1.ClusterRoleKind {
-		rules, found = m.clusterRoles[ref.Name]
-	} else {
-		rules, found = m.roles[namespace+"/"+ref.Name]
+// role that the files have, or the cluster may have.
+func (m *manifests) role(namespace string, ref v1alpha1.RoleRef) policy.Role {
+	role, found := m.clusterRoles[ref.Name]
+	if ref.Kind != v1alpha1.ClusterRoleKind {
+		role, found = m.roles[namespace+"/"+ref.Name]
 	}
-	return rules, found
+	if !found {
+		return policy.Role{Unread: true}
+	}
+	return role
 }

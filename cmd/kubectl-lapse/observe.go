@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -62,7 +63,9 @@ func (p *plugin) observe(ctx context.Context, c *cluster, namespace string) (*wo
 }
 
 func (w *world) doubt(format string, args ...any) {
-	w.unknown = append(w.unknown, fmt.Sprintf(format, args...))
+	if text := fmt.Sprintf(format, args...); !slices.Contains(w.unknown, text) {
+		w.unknown = append(w.unknown, text)
+	}
 }
 
 // lookup takes a role that may not be read for one that exists and is harmless, and
@@ -82,7 +85,7 @@ func (w *world) lookup(ctx context.Context, c *cluster, namespace string) policy
 		}
 		if apierrors.IsForbidden(err) {
 			w.doubt("you may not read %s %s, so it was taken to exist and to be harmless", ref.Kind, ref.Name)
-			return policy.Role{}, true, nil
+			return policy.Role{Unread: true}, true, nil
 		}
 		return found, err == nil, ignoreNotFound(err)
 	}

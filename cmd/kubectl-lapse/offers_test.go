@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -17,10 +18,15 @@ import (
 
 func TestWhatMayBeAskedForIsListed(t *testing.T) {
 	now := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
-	anyRole := func(v1alpha1.RoleRef) (policy.Role, bool, error) { return policy.Role{}, true, nil }
+	anyRole := func(ref v1alpha1.RoleRef) (policy.Role, bool, error) {
+		if ref.Name == "nodes" { // which gives nothing in a namespace
+			return policy.Role{Rules: []rbacv1.PolicyRule{builders.Rule("", "nodes", "get")}}, true, nil
+		}
+		return policy.Role{Unread: true}, true, nil
+	}
 	w := &world{namespace: builders.Namespace("payments"), roles: anyRole}
 	for _, b := range []builders.PolicyBuilder{
-		builders.Policy("oncall").From(builders.Group("oncall")).Allowing("view", "edit").In("payments"),
+		builders.Policy("oncall").From(builders.Group("oncall")).Allowing("view", "edit", "nodes").In("payments"),
 		builders.Policy("ticket").From(builders.User("alice")).Allowing("edit").In("payments").AtMost(8*time.Hour).
 			If("request.spec.reason.startsWith('INC-')", "the reason must begin with INC-"),
 		builders.Policy("two").From(builders.Group("oncall")).Allowing("admin").In("payments").ApprovedBy(builders.Group("leads")),

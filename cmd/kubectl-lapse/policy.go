@@ -182,11 +182,11 @@ func (t *tester) note(format string, args ...any) {
 
 func (t *tester) lookup(namespace string) policy.RoleLookup {
 	return func(ref v1alpha1.RoleRef) (policy.Role, bool, error) {
-		rules, found := t.m.rules(namespace, ref)
-		if !found {
-			t.note("%s %s is not in the files: whether it is dangerous was not checked", ref.Kind, ref.Name)
+		role := t.m.role(namespace, ref)
+		if role.Unread {
+			t.note("what %s %s allows is not in the files: whether it is dangerous, and gives something, was not checked", ref.Kind, ref.Name)
 		}
-		return policy.Role{Rules: rules}, true, nil
+		return role, true, nil
 	}
 }
 

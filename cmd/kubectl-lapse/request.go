@@ -110,6 +110,9 @@ func (o *requestOptions) required() error {
 	if len(missing) > 0 {
 		return errors.New("a request needs " + strings.Join(missing, " and "))
 	}
+	if wrong := misspelt(o.reason); wrong != "" {
+		return fmt.Errorf("--reason: %s; reason must be one line of printable characters and not blank", wrong)
+	}
 	if o.lasting < 0 || o.lasting%time.Second != 0 {
 		return fmt.Errorf("--for %s is not in whole seconds; 10s to 24h are allowed", o.lasting)
 	}

@@ -39,6 +39,7 @@ Without a name it is the only access that you hold in the namespace.`,
 		Example:           "  kubectl lapse return -n payments",
 		ValidArgsFunction: p.completeRequests(unfinished),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			o.comment = o.legible(o.comment)
 			if len(args) == 0 {
 				return o.run(cmd.Context(), "")
 			}
@@ -122,7 +123,7 @@ func (o *returnOptions) askWhich(held []*v1alpha1.AccessRequest) (*v1alpha1.Acce
 	}
 	t := table{now: o.clock.now()}
 	for i, req := range held {
-		o.say("%d) %s  %s  %s", i+1, req.Name, policy.RoleArgument(req.Spec.RoleRef), t.remaining(req))
+		o.say("%d) %s  %s  %s", i+1, req.Name, policy.RoleArgument(req.Spec.RoleRef), t.ends(req))
 	}
 	fmt.Fprintf(o.ErrOut, "which one? [1-%d] ", len(held))
 	answer, err := bufio.NewReader(o.In).ReadString('\n')

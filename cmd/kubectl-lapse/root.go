@@ -22,6 +22,8 @@ type plugin struct {
 	genericiooptions.IOStreams
 	config *configFlags
 	clock  *serverClock
+	// credentials is the command of the kubeconfig that gives them, if one does.
+	credentials string
 }
 
 // run is the whole program; what it returns is the exit code.
@@ -82,7 +84,7 @@ checked; 130 interrupted.`,
 	root.AddCommand(
 		p.requestCommand(), p.getCommand(), p.whyCommand(), p.canCommand(),
 		p.decideCommand(v1alpha1.VerdictApprove), p.decideCommand(v1alpha1.VerdictDeny), p.decideCommand(v1alpha1.VerdictRevoke),
-		p.returnCommand(), p.policyCommand(), p.doctorCommand(), p.reapCommand(), p.versionCommand(),
+		p.returnCommand(), p.policyCommand(), p.auditCommand(), p.reportCommand(), p.doctorCommand(), p.reapCommand(), p.versionCommand(),
 	)
 	for _, cmd := range root.Commands() {
 		cmd.SuggestFor = otherNames[cmd.Name()]
@@ -109,7 +111,8 @@ func verbless(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return cmd.Help()
 	}
-	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 {
+	role := slices.Contains([]string{"view", "edit", "admin"}, args[0]) // those of every cluster
+	if similar := cmd.SuggestionsFor(args[0]); len(similar) > 0 && !role {
 		return fmt.Errorf("%q is not a command; did you mean %s?", args[0], strings.Join(quoted(similar), " or "))
 	}
 	return fmt.Errorf(`%q is not a command; to ask for a role: kubectl lapse request %s --for 1h --reason "why"`, args[0], text.Line(args[0]))

@@ -76,6 +76,9 @@ func (s *screen) clear() {
 	}
 }
 
+// leave lets what was drawn stand, since somebody else may have written below it.
+func (s *screen) leave() { s.drawn = 0 }
+
 // fit cuts a line to a number of columns. Every character counts as one but those that
 // East Asian scripts draw wide, which count as two.
 func fit(line string, width int) string {

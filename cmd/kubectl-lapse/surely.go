@@ -31,6 +31,9 @@ func otherObjection(ctx context.Context, now time.Time, req *v1alpha1.AccessRequ
 			full.Spec.Subject = &subject
 		}
 	}
+	if wrong := misspelt(full.Spec.Reason); wrong != "" {
+		return "the API server would refuse it: spec.reason: Invalid value: " + wrong + "; reason must be one line of printable characters", nil
+	}
 	full.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AccessRequest"))
 	full.Spec.Reason = cmp.Or(full.Spec.Reason, "any")
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(full)

@@ -17,6 +17,7 @@ import (
 
 func TestWhatIsSurelyRefusedIsForetold(t *testing.T) {
 	now := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	latest := now.Add(30*24*time.Hour + 4*time.Hour)
 	ask := builders.Request("r").In("payments").ForClusterRole("edit").By("alice").To(builders.User("alice"))
 	for name, tc := range map[string]struct {
 		request builders.RequestBuilder
@@ -33,16 +34,25 @@ func TestWhatIsSurelyRefusedIsForetold(t *testing.T) {
 			ask.Lasting(time.Hour).NotBefore(now.Add(30*24*time.Hour + time.Second)),
 			"notBefore 2026-12-31T12:00:01Z is more than 30 days after the request was made",
 		},
+		"ends 30 days and the longest access later": {ask.Lasting(time.Hour).NotAfter(latest), ""},
+		"ends later than that": {
+			ask.Lasting(time.Hour).NotAfter(latest.Add(time.Second)),
+			"notAfter 2026-12-31T16:00:01Z is later than 2026-12-31T16:00:00Z, which is 30 days and the longest access (4h)",
+		},
 		"ends before it begins": {
 			ask.Lasting(time.Hour).NotBefore(now.Add(2 * time.Hour)).NotAfter(now.Add(time.Hour)),
 			"the API server would refuse it: spec.notAfter: Invalid value: notAfter must be later than notBefore",
 		},
-		"a reason of two lines": {ask.Lasting(time.Hour).Because("a\nb"), "the API server would refuse it: spec.reason: Invalid value:"},
+		"a reason of two lines": {
+			ask.Lasting(time.Hour).Because("a\nb"),
+			"the API server would refuse it: spec.reason: Invalid value: character 2 is U+000A,",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := tc.request.Build()
 			req.CreationTimestamp = metav1.NewTime(now)
-			d := policy.Decision{Verdict: policy.Allowed, Policy: &v1alpha1.PolicyReference{Name: "p"}, Duration: time.Hour}
+			d := policy.Decision{Verdict: policy.Allowed, Policy: &v1alpha1.PolicyReference{Name: "p"}}
+			d.Duration, d.MaxDuration = time.Hour, 4*time.Hour
 			got, err := otherObjection(t.Context(), now, req, d)
 			if err != nil {
 				t.Fatal(err)

@@ -6,16 +6,18 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/liggitt/tabwriter"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/duration"
-	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // table is how requests are shown to people.
@@ -23,26 +25,35 @@ type table struct {
 	now           time.Time
 	allNamespaces bool
 	wide          bool
-	// needed is how many people a policy asks for, by the name of the policy; one
-	// that could not be read is missing.
-	needed map[string]int
+	// width is how many columns of characters there are; 0 is any number.
+	width int
+	// policies by name; one that could not be read is missing.
+	policies map[string]*v1alpha1.AccessPolicy
 }
 
-func (t table) header() string {
-	columns := []string{"NAME", "SUBJECT", "ROLE", "STATE", "REMAINING", "APPROVALS", "AGE"}
+// gap is between columns, in characters.
+const gap = 2
+
+// rowWriter aligns cells that tabs separate.
+func rowWriter(w io.Writer) *tabwriter.Writer {
+	return tabwriter.NewWriter(w, 0, 0, gap, ' ', tabwriter.RememberWidths)
+}
+
+func (t table) titles() []string {
+	titles := []string{"NAME", "SUBJECT", "ROLE", "STATE", "ENDS", "VOTES", "AGE"}
 	if t.allNamespaces {
-		columns = append([]string{"NAMESPACE"}, columns...)
+		titles = append([]string{"NAMESPACE"}, titles...)
 	}
 	if t.wide {
-		columns = append(columns, "REQUESTER", "POLICY", "BINDING", "WHY")
+		titles = append(titles, "BEGIN", "END", "APPROVED-BY", "REQUESTER", "POLICY", "BINDING", "WHY")
 	}
-	return strings.Join(columns, "\t")
+	return titles
 }
 
-func (t table) row(req *v1alpha1.AccessRequest) string {
+func (t table) cells(req *v1alpha1.AccessRequest) []string {
 	cells := []string{
 		cell(req.Name), cell(grantee(req)), cell(policy.RoleArgument(req.Spec.RoleRef)), cell(stateText(req)),
-		cell(t.remaining(req)), cell(t.approvals(req)), duration.HumanDuration(t.now.Sub(req.CreationTimestamp.Time)),
+		cell(t.ends(req)), cell(t.votes(req)), duration.HumanDuration(t.now.Sub(req.CreationTimestamp.Time)),
 	}
 	if t.allNamespaces {
 		cells = append([]string{cell(req.Namespace)}, cells...)
@@ -58,19 +69,90 @@ func (t table) row(req *v1alpha1.AccessRequest) string {
 		if g := req.Status.Grant; g != nil {
 			binding = g.Binding
 		}
-		cells = append(cells, cell(requester), cell(policy), cell(binding), cell(req.Spec.Reason))
+		begin, end := span(req)
+		cells = append(cells, cell(begin), cell(end), cell(approvedBy(req)), cell(requester), cell(policy), cell(binding), cell(req.Spec.Reason))
 	}
-	return strings.Join(cells, "\t")
+	return cells
 }
 
 // print writes the requests as a table.
 func (t table) print(w io.Writer, requests []v1alpha1.AccessRequest) error {
-	out := printers.GetNewTabWriter(w)
-	fmt.Fprintln(out, t.header())
+	rows := make([][]string, 0, 1+len(requests))
+	rows = append(rows, t.titles())
 	for i := range requests {
-		fmt.Fprintln(out, t.row(&requests[i]))
+		rows = append(rows, t.cells(&requests[i]))
+	}
+	if t.width > 0 && !t.wide {
+		squeeze(rows, t.width)
+	}
+	out := rowWriter(w)
+	for _, row := range rows {
+		fmt.Fprintln(out, strings.Join(row, "\t"))
 	}
 	return out.Flush()
+}
+
+// yielding are the columns that become narrower where a line does not fit, in this order, and
+// how narrow; the state is cut last. Names are never cut: people copy them.
+var yielding = []struct {
+	title string
+	least int
+}{{"SUBJECT", 10}, {"ROLE", 8}, {"STATE", 9}}
+
+// squeeze cuts cells until the lines have no more than so many characters, if they can.
+func squeeze(rows [][]string, width int) {
+	over := -gap - width
+	for i := range rows[0] {
+		over += gap + widest(rows, i)
+	}
+	for _, column := range yielding {
+		i := slices.Index(rows[0], column.title)
+		was := widest(rows, i)
+		now := max(was-max(over, 0), min(column.least, was))
+		for _, row := range rows {
+			row[i] = fit(row[i], now)
+		}
+		over -= was - now
+	}
+}
+
+// widest is how many characters a column needs.
+func widest(rows [][]string, i int) (width int) {
+	for _, row := range rows {
+		used := 0
+		for _, r := range row[i] {
+			used += columnsOf(r)
+		}
+		width = max(width, used)
+	}
+	return width
+}
+
+// span is when access begins and ends, or did.
+func span(req *v1alpha1.AccessRequest) (begin, end string) {
+	g := req.Status.Grant
+	switch {
+	case g == nil && req.Status.State == v1alpha1.StateScheduled && req.Spec.NotBefore != nil:
+		return text.Time(req.Spec.NotBefore.Time), ""
+	case g == nil:
+		return "", ""
+	case g.EndedAt != nil:
+		return text.Time(g.GrantedAt.Time), text.Time(g.EndedAt.Time)
+	default:
+		return text.Time(g.GrantedAt.Time), text.Time(g.ExpiresAt.Time)
+	}
+}
+
+// approvedBy is who let the access be given: people, or the policy alone.
+func approvedBy(req *v1alpha1.AccessRequest) string {
+	people := make([]string, 0, len(req.Status.Approvals))
+	for _, a := range req.Status.Approvals {
+		people = append(people, a.Reviewer)
+	}
+	if len(people) == 0 && (req.Status.Grant != nil || req.Status.State == v1alpha1.StateScheduled) {
+		return "the policy"
+	}
+	return strings.Join(people, ", ")
 }
 
 // stateText is the state, and the reason where that says more.
@@ -103,34 +185,60 @@ func messageOf(req *v1alpha1.AccessRequest) string {
 	return ""
 }
 
-// remaining is how long access lasts yet, or when it begins.
-func (t table) remaining(req *v1alpha1.AccessRequest) string {
-	switch req.Status.State {
-	case v1alpha1.StateActive:
-		if g := req.Status.Grant; g != nil && g.ExpiresAt.Time.Before(t.now) {
-			return "overdue, " + until(t.now, g.ExpiresAt.Time)
-		} else if g != nil {
-			return until(t.now, g.ExpiresAt.Time)
-		}
-	case v1alpha1.StateScheduled:
-		if start := req.Spec.NotBefore; start != nil {
-			return "begins " + until(t.now, start.Time)
-		}
-	case v1alpha1.StatePending, v1alpha1.StateFailed, v1alpha1.StateExpired, v1alpha1.StateReturned, v1alpha1.StateDenied, v1alpha1.StateRevoked:
+// ends is when access ends or ended, when it begins or, of what waits for approval, when that
+// comes too late.
+func (t table) ends(req *v1alpha1.AccessRequest) string {
+	g := req.Status.Grant
+	switch {
+	case g != nil && g.EndedAt != nil:
+		return duration.HumanDuration(max(t.now.Sub(g.EndedAt.Time), 0)) + " ago" // whatever the clocks say
+	case req.Status.State == v1alpha1.StateActive:
+		return t.deadline(g)
+	case req.Status.State == v1alpha1.StateScheduled && req.Spec.NotBefore != nil:
+		return "begins " + until(t.now, req.Spec.NotBefore.Time)
+	case req.Status.State == v1alpha1.StatePending && t.policyOf(req) != nil:
+		return until(t.now, givesUp(req, t.policyOf(req)))
+	default:
+		return ""
 	}
-	return ""
 }
 
-// approvals got, and how many are needed; "1/?" when the policy could not be read.
-func (t table) approvals(req *v1alpha1.AccessRequest) string {
+// deadline is when access that is held ends.
+func (t table) deadline(g *v1alpha1.Grant) string {
+	switch {
+	case g == nil:
+		return ""
+	case g.ExpiresAt.Time.Before(t.now):
+		return duration.HumanDuration(t.now.Sub(g.ExpiresAt.Time)) + " overdue"
+	default:
+		return until(t.now, g.ExpiresAt.Time)
+	}
+}
+
+// policyOf is nil where there is none, or it could not be read.
+func (t table) policyOf(req *v1alpha1.AccessRequest) *v1alpha1.AccessPolicy {
+	if req.Status.Policy == nil {
+		return nil
+	}
+	return t.policies[req.Status.Policy.Name]
+}
+
+// votes are the approvals there are, and how many are needed; "1/?" when the policy could
+// not be read.
+func (t table) votes(req *v1alpha1.AccessRequest) string {
 	got := len(req.Status.Approvals)
 	if req.Status.Policy == nil {
 		return ""
 	}
-	needed, known := t.needed[req.Status.Policy.Name]
-	switch {
-	case awaited(req) && !known:
+	needed := 0
+	if p := t.policyOf(req); p != nil {
+		for _, rule := range p.Spec.Approvals {
+			needed += int(rule.Count)
+		}
+	} else if awaited(req) {
 		return strconv.Itoa(got) + "/?"
+	}
+	switch {
 	case awaited(req) && needed > 0:
 		return fmt.Sprintf("%d/%d", got, needed)
 	case got > 0:

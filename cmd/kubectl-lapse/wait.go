@@ -128,8 +128,10 @@ func (p *plugin) await(ctx context.Context, c *cluster, req *v1alpha1.AccessRequ
 func (w *waiting) see(seen change) (done bool, err error) {
 	switch {
 	case seen.last:
-		w.screen.clear()
-		return true, seen.err
+		if unauthenticated(seen.err) {
+			w.screen.leave() // the words of a credential plugin stand there
+		}
+		return true, w.stays(exitFailed, "error: "+w.explain(seen.err))
 	case seen.kind == watch.Error:
 		w.screen.clear()
 		w.say("%s; trying again", w.explain(seen.err))

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
@@ -36,6 +36,9 @@ type watching struct {
 
 // follow shows what changes until ctx ends, which is no error.
 func (o *getOptions) follow(ctx context.Context, c *cluster) error {
+	if o.waiting {
+		return errors.New("--for-me looks once, and --watch goes on; leave one of them out")
+	}
 	if len(o.names) > 1 {
 		return fmt.Errorf("--watch follows one request or all of them; name one, or none")
 	}
@@ -78,7 +81,7 @@ func (w *watching) see(ctx context.Context, seen change) error {
 		w.synced = true
 		return w.redraw(ctx)
 	}
-	w.needed = nil // policies are read anew when something changes, not at every redraw
+	w.policies = nil // policies are read anew when something changes, not at every redraw
 	_, shown := w.known[seen.req.UID]
 	keep := w.keeps(seen.req)
 	if seen.kind == watch.Deleted || !keep {
@@ -104,10 +107,10 @@ func (w *watching) append(ctx context.Context, req *v1alpha1.AccessRequest) erro
 	}
 	t := w.table(ctx, w.c, []v1alpha1.AccessRequest{*req})
 	if w.rows == nil {
-		w.rows = printers.GetNewTabWriter(w.Out) // remembers the widths of columns
-		fmt.Fprintln(w.rows, t.header())
+		w.rows = rowWriter(w.Out) // remembers the widths of columns
+		fmt.Fprintln(w.rows, strings.Join(t.titles(), "\t"))
 	}
-	fmt.Fprintln(w.rows, t.row(req))
+	fmt.Fprintln(w.rows, strings.Join(t.cells(req), "\t"))
 	return w.rows.Flush()
 }
 

@@ -164,12 +164,20 @@ func (s *story) judged() []string {
 	return []string{messageOf(s.req)}
 }
 
+// maxRisks is how many lines of a story are about risks. The worst come first.
+const maxRisks = 8
+
 // risks are shown while somebody may have to decide.
 func (s *story) risks() []string {
 	if s.policy == nil || s.req.Status.State.Final() {
 		return nil
 	}
-	return s.policy.Status.Risks
+	all := s.policy.Status.Risks
+	if len(all) <= maxRisks {
+		return all
+	}
+	more := fmt.Sprintf("and %d more lines: kubectl get accesspolicy %s -o jsonpath='{.status.risks}'", len(all)-maxRisks+1, s.policy.Name)
+	return append(slices.Clone(all[:maxRisks-1]), more)
 }
 
 func (s *story) decided() (lines []string) {
@@ -241,7 +249,11 @@ func (s *story) next() []string {
 	case v1alpha1.StateScheduled, v1alpha1.StateFailed:
 		return []string{messageOf(s.req)}
 	case v1alpha1.StateActive:
-		return []string{"to give it back: kubectl lapse return " + name}
+		lines := []string{"to give it back: kubectl lapse return " + name}
+		if s.policy != nil && len(s.policy.Spec.Revokers) > 0 {
+			lines = append(lines, fmt.Sprintf("to take it away, as %s: kubectl lapse revoke %s --reason \"why\"", subjectsText(s.policy.Spec.Revokers), name))
+		}
+		return lines
 	case v1alpha1.StateExpired, v1alpha1.StateReturned, v1alpha1.StateDenied, v1alpha1.StateRevoked:
 		return nil
 	default:

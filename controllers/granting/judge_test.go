@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -23,6 +24,68 @@ func (nothing) Get(context.Context, client.ObjectKey, client.Object, ...client.G
 	return nil
 }
 func (nothing) List(context.Context, client.ObjectList, ...client.ListOption) error { return nil }
+
+// courts is a cluster with one policy, whose authorizer lets one user delete requests.
+type courts struct {
+	client.Client
+	policy  *v1alpha1.AccessPolicy
+	deleter string
+	asked   int
+}
+
+func (c *courts) Get(_ context.Context, _ client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	c.policy.DeepCopyInto(into.(*v1alpha1.AccessPolicy))
+	return nil
+}
+
+func (c *courts) Create(_ context.Context, obj client.Object, _ ...client.CreateOption) error {
+	review := obj.(*authorizationv1.SubjectAccessReview)
+	c.asked++
+	review.Status.Allowed = review.Spec.ResourceAttributes.Verb == "delete" && review.Spec.User == c.deleter
+	return nil
+}
+
+func TestWhoMayEnd(t *testing.T) {
+	open := builders.Policy("p").RevokedBy(builders.User("zoe"))
+	closed := open.ApprovedBy(builders.User("bob"))
+	for name, tc := range map[string]struct {
+		policy builders.PolicyBuilder
+		who    string
+		want   bool
+		asked  int
+	}{
+		"an approver":                               {closed, "bob", true, 0},
+		"a revoker where people approve":            {closed, "zoe", true, 0},
+		"whoever may delete, where people approve":  {closed, "del", false, 0},
+		"a revoker where nobody approves":           {open, "zoe", true, 0},
+		"whoever may delete, where nobody approves": {open, "del", true, 1},
+		"who is none of these, where nobody does":   {open, "eve", false, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := &courts{policy: tc.policy.Build(), deleter: "del"}
+			c.policy.UID, c.policy.Generation = "u", 1
+			mayEnd := newJudges(c, c, policy.Limits{}).mayEnd(t.Context(), c, builders.Request("r").Build())
+			may, err := mayEnd("p", &v1alpha1.Identity{Username: tc.who})
+			if err != nil || may != tc.want || c.asked != tc.asked {
+				t.Errorf("may = %v, err = %v, and the authorizer was asked %d times", may, err, c.asked)
+			}
+		})
+	}
+}
+
+// A revoker who was named a moment ago is believed of the API server: an end never waits
+// for the cache.
+func TestARevokerCountsWhomTheCacheDoesNotKnowYet(t *testing.T) {
+	old := &courts{policy: builders.Policy("p").Build()}
+	now := &courts{policy: builders.Policy("p").RevokedBy(builders.User("zoe")).Build()}
+	old.policy.UID, old.policy.Generation = "u", 1
+	now.policy.UID, now.policy.Generation = "u", 2
+	mayEnd := newJudges(old, now, policy.Limits{}).mayEnd(t.Context(), old, builders.Request("r").Build())
+	may, err := mayEnd("p", &v1alpha1.Identity{Username: "zoe"})
+	if err != nil || !may {
+		t.Errorf("may = %v, err = %v", may, err)
+	}
+}
 
 func TestAJudgementThatWaitsForItsTurnCanBeBrokenOff(t *testing.T) {
 	j := newJudges(nothing{}, nothing{}, policy.Limits{})

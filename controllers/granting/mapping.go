@@ -8,7 +8,6 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
@@ -70,20 +69,6 @@ func queued(requests handler.MapFunc, priority func(context.Context, client.Obje
 			add(ctx, e.ObjectNew, q)
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q seats.Queue) { add(ctx, e.Object, q) },
-	}
-}
-
-// byBinding queues the request of a binding, except while this replica records that binding:
-// a look before the cache has the record is wasted.
-func (r *RequestReconciler) byBinding() handler.EventHandler {
-	all := ahead(requestsOfBinding)
-	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, e event.CreateEvent, q seats.Queue) {
-			if !r.making.Has(types.UID(e.Object.GetLabels()[v1alpha1.RequestUIDLabel])) {
-				all.Create(ctx, e, q)
-			}
-		},
-		UpdateFunc: all.Update, DeleteFunc: all.Delete,
 	}
 }
 

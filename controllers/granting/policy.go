@@ -6,7 +6,6 @@ package granting
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -22,13 +21,8 @@ import (
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
-// maxRisks bounds status.risks, maxRisk each of them and maxRoles status.roles, in bytes;
-// see the schema.
-const (
-	maxRisks = 64
-	maxRisk  = 512
-	maxRoles = 512
-)
+// maxRoles bounds status.roles, in bytes; see the schema.
+const maxRoles = 512
 
 // PolicyReconciler says of each AccessPolicy whether it is in force, and what
 // risks come with it. Nothing is granted by what it writes.
@@ -55,11 +49,15 @@ func (r *PolicyReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctr
 		return ctrl.Result{}, fmt.Errorf("looking at the roles of policy %s: %w", p.Name, err)
 	}
 	before := p.DeepCopy()
-	if p.Status.Risks, err = risks(p, roles); err != nil {
+	if p.Status.Risks, err = policy.Told(p, roles); err != nil {
 		return ctrl.Result{}, fmt.Errorf("looking at the risks of policy %s: %w", p.Name, err)
 	}
+	useless, err := policy.Useless(p, roles)
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("looking at what the roles of policy %s give: %w", p.Name, err)
+	}
 	p.Status.Roles = text.Cut(offered(p.Spec.Roles), maxRoles)
-	setPolicyStatus(r.clock.Now(), p, problems, policy.Unmatched(p, r.judges.limits))
+	setPolicyStatus(r.clock.Now(), p, problems, append(policy.Unmatched(p, r.judges.limits), useless...))
 	if equality.Semantic.DeepEqual(before.Status, p.Status) {
 		return ctrl.Result{}, nil
 	}
@@ -75,30 +73,8 @@ func offered(roles []v1alpha1.RoleRef) string {
 	return strings.Join(names, ", ")
 }
 
-// risks of the ClusterRoles that a policy offers. What a Role allows differs by
-// namespace, and is not known before it is asked for.
-func risks(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]string, error) {
-	var out []string
-	for _, ref := range p.Spec.Roles {
-		if ref.Kind != v1alpha1.ClusterRoleKind {
-			continue
-		}
-		role, found, err := roles(ref)
-		if err != nil {
-			return nil, err
-		}
-		if !found {
-			continue
-		}
-		for _, risk := range slices.Concat(policy.Dangers(ref, role.Rules), policy.Risks(ref, role.Rules)) {
-			out = append(out, text.Cut(ref.Name+": "+risk, maxRisk))
-		}
-	}
-	return out[:min(len(out), maxRisks)], nil
-}
-
-// setPolicyStatus writes what was found into the status of a policy. What never matches
-// keeps the rest of it in force.
+// setPolicyStatus writes what was found into the status of a policy. What never matches, or
+// gives nothing, keeps the rest of it in force.
 func setPolicyStatus(now time.Time, p *v1alpha1.AccessPolicy, problems []policy.Problem, unmatched []string) {
 	p.Status.ObservedGeneration = p.Generation
 	ready := metav1.Condition{

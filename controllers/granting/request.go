@@ -42,8 +42,6 @@ type RequestReconciler struct {
 	unbinder unbind.Unbinder
 	settings grant.Settings
 	turns    *turns
-	// making are the requests whose bindings are made and recorded at the moment.
-	making *binding.UIDs
 	// pinned are the bindings of which it was told that finalizers keep them.
 	pinned *binding.UIDs
 	// forgotten are requests that this replica deleted: the cache has them for a while yet.
@@ -58,7 +56,6 @@ func NewRequestReconciler(o Options) *RequestReconciler {
 		unbinder:  unbind.Unbinder{Writer: o.Client, Live: o.Live, Clock: o.Clock.Here},
 		settings:  grant.Settings{MaxDuration: o.Limits.MaxDuration, Retention: o.Retention},
 		turns:     newTurns(),
-		making:    binding.NewUIDs(),
 		pinned:    binding.NewUIDs(),
 		forgotten: binding.NewUIDs(),
 	}
@@ -77,7 +74,6 @@ func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ct
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	defer r.making.Remove(req.UID)
 	outcome, actErr := r.act(ctx, req, seen, step)
 	now = r.clock.Now()
 	if step.Ends() {
@@ -143,7 +139,6 @@ func (r *RequestReconciler) create(ctx context.Context, req *v1alpha1.AccessRequ
 	}
 	ctx, cancel := context.WithTimeout(ctx, binding.CreateWindow/2)
 	defer cancel()
-	r.making.Add(req.UID)
 	err := r.client.Create(ctx, step.Binding)
 	switch {
 	case err == nil:

@@ -107,6 +107,7 @@ func withoutMetadata(obj any) (any, error) {
 // Setup adds to the manager all that grants. inForce has an event when the admission
 // policies are in force again.
 func Setup(mgr ctrl.Manager, o Options, inForce <-chan event.GenericEvent) error {
+	o.Client = newOwnWrites(o.Client)
 	return errors.Join(
 		index(mgr),
 		setupRequests(mgr, NewRequestReconciler(o), inForce),
@@ -146,7 +147,7 @@ func setupRequests(mgr ctrl.Manager, r *RequestReconciler, inForce <-chan event.
 	changed := builder.WithPredicates(predicate.GenerationChangedPredicate{})
 	return ctrl.NewControllerManagedBy(mgr).Named("accessrequest").
 		Watches(&v1alpha1.AccessRequest{}, r.turns.handler()).
-		Watches(&rbacv1.RoleBinding{}, r.byBinding()).
+		Watches(&rbacv1.RoleBinding{}, ahead(requestsOfBinding)).
 		Watches(&v1alpha1.AccessDecision{}, r.byDecision()).
 		Watches(&v1alpha1.AccessPolicy{}, ahead(r.grantedBy), changed).
 		Watches(&v1alpha1.AccessPolicy{}, behind(r.waitingRequests), changed).

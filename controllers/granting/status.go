@@ -57,7 +57,7 @@ func approvedCondition(o *grant.Outcome) metav1.Condition {
 	switch {
 	case o.State == v1alpha1.StateDenied:
 		c.Status, c.Reason, c.Message = metav1.ConditionFalse, o.Reason, o.Message
-	case o.State == v1alpha1.StatePending, o.Policy == nil, o.Reason == v1alpha1.ReasonRoleNotFound, o.Reason == v1alpha1.ReasonConditionsTooCostly, o.State == v1alpha1.StateReturned && o.Grant == nil:
+	case o.State == v1alpha1.StatePending, o.Policy == nil, o.Reason == v1alpha1.ReasonRoleNotFound, o.Reason == v1alpha1.ReasonRoleEmpty, o.Reason == v1alpha1.ReasonConditionsTooCostly, o.State == v1alpha1.StateReturned && o.Grant == nil:
 		c.Status, c.Reason, c.Message = metav1.ConditionUnknown, o.Reason, o.Message
 	case len(o.Approvals) > 0:
 		c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha1.ReasonApproved, reviewers(o.Approvals)+" approved"

@@ -67,7 +67,7 @@ func oneTooMany(req v1alpha1.Request, seen Observed, step Step) Step {
 		return step
 	}
 	switch o.Reason {
-	case v1alpha1.ReasonPendingApproval, v1alpha1.ReasonScheduled, v1alpha1.ReasonRoleNotFound, v1alpha1.ReasonConditionsTooCostly:
+	case v1alpha1.ReasonPendingApproval, v1alpha1.ReasonScheduled, v1alpha1.ReasonRoleNotFound, v1alpha1.ReasonRoleEmpty, v1alpha1.ReasonConditionsTooCostly:
 		return refuse(v1alpha1.ReasonDenied, fmt.Sprintf(
 			"%d requests of this requester wait already, in all namespaces together, and no more than %d may; take some back (kubectl lapse get -A --mine shows them, kubectl lapse return takes one back) or wait for an answer, and create a new request",
 			seen.Waiting, MaxWaiting), o.Policy)
@@ -114,6 +114,8 @@ func judged(now time.Time, req v1alpha1.Request, d policy.Decision, seen Observe
 		return allowed(now, req, d, seen), nil
 	case policy.RoleMissing:
 		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonRoleNotFound, d.Message(), d.Policy), After: now.Add(RetryAfter)}, nil
+	case policy.RoleEmpty:
+		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonRoleEmpty, d.Message(), d.Policy), After: now.Add(RetryAfter)}, nil
 	case policy.TooCostly:
 		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonConditionsTooCostly, d.Message(), d.Policy), After: now.Add(RetryAfter)}, nil
 	case policy.NoMatchingPolicy:
@@ -182,7 +184,8 @@ func beginning(now time.Time, seen Observed) time.Time {
 }
 
 // untimely says why a request is too old to be granted, or made too early: who asked,
-// and in which groups they were, was true when it was made. Empty if it is neither.
+// and in which groups they were, was true when it was made. Nor may its manifest give access
+// again and again for years, each time that its record is gone. Empty if nothing is wrong.
 func untimely(now time.Time, req v1alpha1.Request, d policy.Decision) string {
 	from := req.GetCreationTimestamp().Time
 	if len(d.Approvals) > 0 {
@@ -195,6 +198,11 @@ func untimely(now time.Time, req v1alpha1.Request, d policy.Decision) string {
 		if start.After(from) {
 			from = start.Time
 		}
+	}
+	latest := req.GetCreationTimestamp().Add(MaxAhead + d.MaxDuration)
+	if end := req.RequestSpec().NotAfter; end != nil && end.After(latest) {
+		return fmt.Sprintf("notAfter %s is later than %s, which is %d days and the longest access (%s) after the request was made; create one with an earlier notAfter",
+			text.Time(end.Time), text.Time(latest), MaxAhead/(24*time.Hour), text.Duration(d.MaxDuration))
 	}
 	if limit := from.Add(MaxWait); now.After(limit) {
 		return fmt.Sprintf("access could not be given by %s, and is not given later; create a new request", text.Time(limit))

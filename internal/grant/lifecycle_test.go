@@ -100,6 +100,10 @@ func TestUndecidedRequest(t *testing.T) {
 			decision: policy.Decision{Verdict: policy.RoleMissing, Policy: allows.Policy}, action: Nothing,
 			state: v1alpha1.StateFailed, reason: v1alpha1.ReasonRoleNotFound, after: noon.Add(RetryAfter),
 		},
+		"role empty: tried again": {
+			decision: policy.Decision{Verdict: policy.RoleEmpty, Policy: allows.Policy}, action: Nothing,
+			state: v1alpha1.StateFailed, reason: v1alpha1.ReasonRoleEmpty, after: noon.Add(RetryAfter),
+		},
 		"approvals are wanted: waits, until the timeout": {
 			decision: pending, action: Nothing, state: v1alpha1.StatePending, reason: v1alpha1.ReasonPendingApproval, after: noon.Add(time.Hour),
 		},
@@ -453,6 +457,63 @@ func TestRetention(t *testing.T) {
 	if err != nil || step.Action != Nothing {
 		t.Errorf("retention 0 keeps requests: got %s, %v", step.Action, err)
 	}
+}
+
+func TestWhatCouldStillGrantIsNotForgotten(t *testing.T) {
+	due := noon.Add(settings.Retention)
+	until := func(req *v1alpha1.AccessRequest, end time.Time) *v1alpha1.AccessRequest {
+		req.Spec.NotAfter = &metav1.Time{Time: end}
+		return req
+	}
+	held := func() *v1alpha1.AccessRequest {
+		req, _ := active(t)
+		req.Status.State = v1alpha1.StateExpired
+		req.Status.Grant.EndedAt = &metav1.Time{Time: noon}
+		return req
+	}
+	denied := func() *v1alpha1.AccessRequest {
+		req := refusedAt(noon)
+		req.Status.Conditions[0].Message = deniedBy + `"carol"`
+		return req
+	}
+	for name, req := range map[string]func() *v1alpha1.AccessRequest{"held": held, "denied by somebody": denied} {
+		t.Run(name, func(t *testing.T) {
+			seen := Observed{Admission: inForce}
+			check(t, next(t, due, until(req(), due), allows, seen), Forget, "", "")
+			step := next(t, due, until(req(), due.Add(time.Second)), allows, seen)
+			if check(t, step, Nothing, "", ""); !step.After.Equal(due.Add(time.Second)) {
+				t.Errorf("it is looked at again at %s", step.After)
+			}
+			check(t, next(t, due.Add(time.Second), until(req(), due.Add(time.Second)), allows, seen), Forget, "", "")
+			check(t, next(t, due, until(req(), noon), allows, seen), Forget, "", "")
+		})
+	}
+	// What policies refused may be many, and held nothing.
+	refused := until(refusedAt(noon), due)
+	check(t, next(t, noon.Add(refusedRetention), refused, allows, Observed{Admission: inForce}), Forget, "", "")
+}
+
+// A manifest that may be applied for years would give access again each time that its record
+// is gone.
+func TestNotAfterIsBounded(t *testing.T) {
+	made, decision := request().CreationTimestamp.Time, allows
+	decision.MaxDuration = 4 * time.Hour
+	latest := made.Add(30*24*time.Hour + 4*time.Hour)
+	req := request()
+	req.Spec.NotAfter = &metav1.Time{Time: latest}
+	check(t, next(t, noon, req, decision, Observed{Admission: inForce}), Create, v1alpha1.StateActive, v1alpha1.ReasonGranted)
+	req.Spec.NotAfter = &metav1.Time{Time: latest.Add(time.Second)}
+	step := next(t, noon, req, decision, Observed{Admission: inForce})
+	check(t, step, Nothing, v1alpha1.StateDenied, v1alpha1.ReasonDenied)
+	want := "notAfter " + text.Time(latest.Add(time.Second)) + " is later than " + text.Time(latest) + ", which is 30 days and the longest " +
+		"access (4h) after the request was made; create one with an earlier notAfter"
+	if step.Outcome.Message != want {
+		t.Errorf("message = %q, want %q", step.Outcome.Message, want)
+	}
+	// What runs goes on, whatever its request names.
+	held, b := active(t)
+	held.Spec.NotAfter = req.Spec.NotAfter
+	check(t, next(t, noon, held, decision, Observed{Admission: inForce, Binding: b}), Nothing, "", "")
 }
 
 // What ends access is asked before anything that can fail.

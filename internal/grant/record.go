@@ -36,15 +36,22 @@ func final(now time.Time, req v1alpha1.Request, seen Observed, set Settings) Ste
 	case req.RequestStatus().State == v1alpha1.StateDenied && Forgettable(req) && returned(req, seen.Decisions) != nil:
 		return Step{Action: Forget} // nobody may delete requests who only may create them
 	}
-	stays := set.Retention
-	if Forgettable(req) {
-		stays = min(stays, refusedRetention)
-	}
-	forget := endOf(req).Add(stays)
-	if now.Before(forget) {
+	if forget := forgottenAt(req, set); now.Before(forget) {
 		return Step{Action: Nothing, After: forget}
 	}
 	return Step{Action: Forget}
+}
+
+// forgottenAt is until when a request that is over stays.
+func forgottenAt(req v1alpha1.Request, set Settings) time.Time {
+	if Forgettable(req) {
+		return endOf(req).Add(min(set.Retention, refusedRetention))
+	}
+	forget := endOf(req).Add(set.Retention)
+	if end := req.RequestSpec().NotAfter; end != nil && end.After(forget) {
+		return end.Time // until then its manifest could give access again
+	}
+	return forget
 }
 
 // NeverHeld says whether a request is over by which nobody ever held anything.

@@ -132,12 +132,20 @@ func Reviews(rules []v1alpha1.ApprovalRule, who *v1alpha1.Identity) bool {
 	return slices.ContainsFunc(rules, func(rule v1alpha1.ApprovalRule) bool { return sits(rule, who) })
 }
 
-func sits(rule v1alpha1.ApprovalRule, who *v1alpha1.Identity) bool {
+// MayEnd says whether the no of somebody counts under a policy: approvers and revokers may
+// deny and revoke. A ServiceAccount may only if it is named itself.
+func MayEnd(spec *v1alpha1.AccessPolicySpec, who *v1alpha1.Identity) bool {
+	return Reviews(spec.Approvals, who) || among(spec.Revokers, who)
+}
+
+func sits(rule v1alpha1.ApprovalRule, who *v1alpha1.Identity) bool { return among(rule.From, who) }
+
+func among(subjects []v1alpha1.Subject, who *v1alpha1.Identity) bool {
 	groups := sets.New(who.Groups...)
 	if strings.HasPrefix(who.Username, systemPrefix) {
 		groups = nil
 	}
-	return peopleOf(rule.From).include(who.Username, groups)
+	return peopleOf(subjects).include(who.Username, groups)
 }
 
 // seat is one approval that a rule asks for.

@@ -136,6 +136,48 @@ func TestCount(t *testing.T) {
 	}
 }
 
+func TestMayEnd(t *testing.T) {
+	robot := builders.ServiceAccount("siem", "robot")
+	base := builders.Policy("p")
+	secured := base.RevokedBy(builders.Group("security"), builders.User("zoe"), robot)
+	for name, tc := range map[string]struct {
+		policy builders.PolicyBuilder
+		who    string
+		groups []string
+		want   bool
+	}{
+		"nobody, where nobody is named":   {base, "bob", []string{"leads"}, false},
+		"an approver":                     {base.ApprovedBy(builders.User("bob")), "bob", nil, true},
+		"a revoker by name":               {secured, "zoe", nil, true},
+		"a revoker by a group":            {secured, "dave", []string{"security"}, true},
+		"a revoker where others approve":  {secured.ApprovedBy(builders.User("bob")), "zoe", nil, true},
+		"an approver where others revoke": {secured.ApprovedBy(builders.User("bob")), "bob", nil, true},
+		"neither":                         {secured.ApprovedBy(builders.User("bob")), "eve", []string{"zoe"}, false},
+		"a name in other letters":         {secured, "Zoe", nil, false},
+		"a ServiceAccount by name":        {secured, "system:serviceaccount:siem:robot", nil, true},
+		"a ServiceAccount by a group":     {secured, "system:serviceaccount:siem:other", []string{"security"}, false},
+		"an empty name":                   {secured, "", []string{"security"}, false},
+		"everybody, which no policy can mean": {
+			base.RevokedBy(builders.Group("system:authenticated")), "eve", []string{"system:authenticated"}, false,
+		},
+		"a user of Kubernetes, whom no policy trusts": {base.RevokedBy(builders.User("system:anonymous")), "system:anonymous", nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := MayEnd(&tc.policy.Build().Spec, &v1alpha1.Identity{Username: tc.who, Groups: tc.groups}); got != tc.want {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+func TestARevokerIsNoApprover(t *testing.T) {
+	p := builders.Policy("p").In("payments").ApprovedBy(builders.Group("leads")).RevokedBy(builders.Group("security")).Build()
+	tally := rules(p.Spec.Approvals...).Count(askedBy("alice"), votes(vote("dave", "security")), asked.Add(time.Hour))
+	if want := `waits for 1 of Group "leads"`; tally.Text() != want {
+		t.Errorf("got  %s\nwant %s", tally.Text(), want)
+	}
+}
+
 func TestCountIgnoresARequestWithoutUID(t *testing.T) {
 	req := askedBy("alice")
 	req.UID = ""

@@ -68,7 +68,7 @@ func TestEvaluateTellsWhatThePolicyAsksFor(t *testing.T) {
 	lead := builders.Group("leads")
 	p := offer("p").ApprovedBy(lead)
 	want := Decision{
-		Verdict: Allowed, Duration: time.Hour, ApprovalTimeout: time.Hour,
+		Verdict: Allowed, Duration: time.Hour, MaxDuration: 4 * time.Hour, ApprovalTimeout: time.Hour,
 		Policy:    &v1alpha1.PolicyReference{Name: "p", UID: "uid-of-p", Generation: 1},
 		Approvals: []v1alpha1.ApprovalRule{{From: []v1alpha1.Subject{lead}, Count: 1}},
 		Role:      Role{Rules: readPods},

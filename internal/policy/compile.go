@@ -69,7 +69,7 @@ func compile(p *v1alpha1.AccessPolicy, compileOne func(string) *program) *Compil
 	spec := p.Spec.DeepCopy()
 	c := &Compiled{
 		ref:             v1alpha1.PolicyReference{Name: p.Name, UID: p.UID, Generation: p.Generation},
-		requesters:      peopleOf(spec.Requesters),
+		requesters:      requestersOf(spec.Requesters),
 		nearly:          nearOf(spec.Requesters),
 		grantees:        sets.New(spec.Grantees...),
 		roles:           rolesOf(spec.Roles),
@@ -96,13 +96,6 @@ func compile(p *v1alpha1.AccessPolicy, compileOne func(string) *program) *Compil
 	}
 	return c
 }
-
-// Reviews says whether somebody is one of the policy's approvers; false when it asks
-// for no approval.
-func (c *Compiled) Reviews(who *v1alpha1.Identity) bool { return Reviews(c.approvals, who) }
-
-// WantsApproval says whether the policy asks for approval at all.
-func (c *Compiled) WantsApproval() bool { return len(c.approvals) > 0 }
 
 // compileApprovals makes every rule ask for somebody: a count below one, which the
 // schema refuses, would be met by nobody.

@@ -185,12 +185,16 @@ func TestRisks(t *testing.T) {
 		"custom resources": {[]string{"update apiextensions.k8s.io customresourcedefinitions"}, first("change custom resources")},
 		"trust bundles":    {[]string{"create certificates.k8s.io clustertrustbundles"}, first("change whose certificates")},
 		"access policies":  {[]string{"create lapse.dev accesspolicies"}, first("change who gets access through Lapse")},
-		"a stable order": {
-			[]string{"list core secrets", "create core pods/exec"}, []string{can + "run commands", can + "read secrets"},
+		"the worst first, in whatever order it is written": {
+			[]string{"create core events", "list core secrets", "create core pods/exec", "get core nodes/proxy"},
+			[]string{
+				can + "talk to kubelets", can + "run commands", can + "read secrets", can + "write Events",
+				"what it allows on nodes/proxy is not given",
+			},
 		},
 		"every verb on secrets": {[]string{"* core secrets"}, []string{can + "read secrets", can + "write secrets"}},
 		"reading every resource": {[]string{"get core *"}, []string{
-			can + "run commands", can + "attach", can + "connect", can + "send requests", can + "read secrets", can + "talk to kubelets",
+			can + "talk to kubelets", can + "run commands", can + "attach", can + "read secrets", can + "send requests", can + "connect",
 		}},
 		"verbs of different rules": {[]string{"get core secrets", "create core configmaps"}, first("read secrets")},
 		"a rule without groups":    {[]string{"get - secrets"}, nil},
@@ -201,6 +205,13 @@ func TestRisks(t *testing.T) {
 		"confined in two rules": {[]string{"get core secrets b", "list core secrets a"}, []string{
 			can + `read secrets, with the passwords and tokens in them (only "a", "b")`,
 		}},
+		"confined, by several kinds of object": {[]string{"create core pods b", "patch apps deployments a", "patch batch jobs b"}, []string{
+			can + `start pods that use any secret and service account of the namespace, and outlive this access (only "a", "b")`,
+		}},
+		"confined for one kind of object only": {
+			[]string{"create core pods b", "create apps deployments"},
+			[]string{can + "start pods that use any secret and service account of the namespace, and outlive this access"},
+		},
 		"confined in one rule only": {
 			[]string{"get core secrets b", "list core secrets"}, []string{can + "read secrets, with the passwords and tokens in them"},
 		},

@@ -20,6 +20,8 @@ const (
 	Allowed Verdict = "Allowed"
 	// RoleMissing: a policy would have no objection if a role existed; ask again.
 	RoleMissing Verdict = "RoleMissing"
+	// RoleEmpty: a policy would have no objection if the role had rules; ask again.
+	RoleEmpty Verdict = "RoleEmpty"
 	// Denied: a policy matches requester, role and namespace, and all that do
 	// object; or the request is refused whatever policies say.
 	Denied Verdict = "Denied"
@@ -33,12 +35,14 @@ const (
 // them.
 type Decision struct {
 	Verdict Verdict
-	// Policy that allows, for Allowed and RoleMissing; else nil.
+	// Policy that allows, for Allowed, RoleMissing and RoleEmpty; else nil.
 	Policy *v1alpha1.PolicyReference
 	// Duration is how long access would last from its beginning: what the request
-	// says, else the policy's default, else its maximum. Positive for Allowed and
-	// RoleMissing, else zero. notAfter may cut it.
+	// says, else the policy's default, else its maximum. Positive where there is a Policy,
+	// else zero. notAfter may cut it.
 	Duration time.Duration
+	// MaxDuration is the longest that Policy and Limits allow; zero without a Policy.
+	MaxDuration time.Duration
 	// Approvals that Policy asks for; every count is at least one.
 	Approvals []v1alpha1.ApprovalRule
 	// AllowSelfApproval of Policy: requester and grantee may approve.
@@ -49,9 +53,9 @@ type Decision struct {
 	// Missing are the roles that do not exist, the requested one first. Not empty
 	// for RoleMissing, else empty.
 	Missing []v1alpha1.RoleRef
-	// Role that is asked for, as it was judged; set for Allowed.
+	// Role that is asked for, as it was judged; set for Allowed and RoleEmpty.
 	Role Role
-	// Refusals are what is wrong with the request whatever policies say.
+	// Refusals are what is wrong with the request, or its role, whatever policies say.
 	Refusals []string
 	// Denials are what policies that concern the request or nearly do object to,
 	// unless the verdict is Allowed: those that match requester, role and namespace
@@ -79,6 +83,8 @@ func (d Decision) Message() string {
 		return text.Cut(d.allowedText(), maxMessage)
 	case RoleMissing:
 		return text.Cut(d.missingText(), maxMessage)
+	case RoleEmpty:
+		return text.Cut(d.policyText()+" would allow this, but "+d.refusalText()+"; it is tried again", maxMessage)
 	case Denied:
 		if len(d.Refusals) > 0 && len(d.Denials) == 0 {
 			return text.Cut(d.refusalText(), maxMessage)

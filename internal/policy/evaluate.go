@@ -78,11 +78,26 @@ func Evaluate(in Input, policies []*Compiled) (Decision, error) {
 		return Decision{}, err
 	}
 	if decision.Verdict == Allowed {
-		return decision, nil
+		return decision.unlessUseless(in.Request.RequestSpec().RoleRef), nil
 	}
 	decision.Refusals = refusals
 	decision.Denials = append(j.explain(candidates), near...)
 	return decision, nil
+}
+
+// unlessUseless refuses a role that gives nothing, whatever policies say. One that has no
+// rules may get some.
+func (d Decision) unlessUseless(ref v1alpha1.RoleRef) Decision {
+	why := GivesNothing(ref, d.Role)
+	switch {
+	case why == "":
+		return d
+	case len(d.Role.Rules) > 0:
+		return Decision{Verdict: Denied, Refusals: []string{why}}
+	default:
+		d.Verdict, d.Refusals = RoleEmpty, []string{why}
+		return d
+	}
 }
 
 // sift parts policies into those that match, in the order in which they may win, and
@@ -146,7 +161,7 @@ func (j *judge) decide(verdict Verdict, c *Compiled, missing []v1alpha1.RoleRef)
 	ref := c.ref
 	duration, _ := j.duration(c)
 	return Decision{
-		Verdict: verdict, Policy: &ref, Duration: duration, Missing: missing, Role: j.roles.pages[j.in.Request.RequestSpec().RoleRef].Role,
+		Verdict: verdict, Policy: &ref, Duration: duration, MaxDuration: min(c.maxDuration, j.in.Limits.MaxDuration), Missing: missing, Role: j.roles.pages[j.in.Request.RequestSpec().RoleRef].Role,
 		Approvals: c.approvals, ApprovalTimeout: c.approvalTimeout, AllowSelfApproval: c.allowSelfApproval,
 	}
 }

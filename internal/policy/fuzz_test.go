@@ -83,6 +83,8 @@ func FuzzMatch(f *testing.F) {
 		"", "")
 	f.Add("system:serviceaccount:a:b:c", "", "ServiceAccount", "c", "a:b", "ServiceAccount", "b:c", "a", "ServiceAccount", "b:c", "a")
 	f.Add("alice", "system:masters", "Group", "system:masters", "", "Group", "system:masters", "", "Group", "system:masters", "")
+	f.Add("alice", "system:authenticated", "Group", "system:authenticated", "", "", "", "", "", "", "")
+	f.Add("alice", "system:unauthenticated", "Group", "system:unauthenticated", "", "", "", "", "", "", "")
 	f.Add("alice", "oncall", "Group", "oncall", "", "User", "bob", "", "User", "bob", "")
 	f.Add("alice", "", "User", "alice", "", "User", "bоb", "", "User", "bob", "")
 	f.Add("", "", "", "", "", "", "", "", "", "", "")
@@ -131,7 +133,8 @@ func mayAsk(user, group string, requester, subject, grantee v1alpha1.Subject) bo
 }
 
 func isListed(user, group string, requester v1alpha1.Subject) bool {
-	if plain(requester) == "" {
+	wide := requester.Kind == "Group" && strings.HasPrefix(requester.Name, "system:") && requester.Name != "system:unauthenticated"
+	if plain(requester) == "" && (!wide || requester.Namespace != "") {
 		return false
 	}
 	switch requester.Kind {

@@ -20,6 +20,43 @@ type people struct {
 	groups sets.Set[string]
 }
 
+// requestersOf may hold groups of Kubernetes and of providers besides.
+func requestersOf(subjects []v1alpha1.Subject) people {
+	p := peopleOf(subjects)
+	for _, s := range subjects {
+		if isWide(s) {
+			p.groups.Insert(s.Name)
+		}
+	}
+	return p
+}
+
+// isWide says whether s is a group that Kubernetes or a provider fills, such as
+// system:authenticated. Whoever is not authenticated asks for nothing.
+func isWide(s v1alpha1.Subject) bool {
+	return s.Kind == v1alpha1.GroupKind && s.Namespace == "" && strings.HasPrefix(s.Name, systemPrefix) && s.Name != unauthenticated
+}
+
+const (
+	authenticated   = "system:authenticated"
+	unauthenticated = "system:unauthenticated"
+)
+
+// WideRequesters is what approvers should know of groups among the requesters of a policy
+// that Kubernetes or a provider fills.
+func WideRequesters(p *v1alpha1.AccessPolicy) (out []string) {
+	for _, s := range p.Spec.Requesters {
+		switch {
+		case !isWide(s):
+		case s.Name == authenticated:
+			out = append(out, "requesters: whoever logs in may ask, ServiceAccounts included ("+subjectText(s)+")")
+		default:
+			out = append(out, "requesters: whoever is in "+subjectText(s)+" may ask; Kubernetes or a provider fills it, perhaps with all who log in")
+		}
+	}
+	return out
+}
+
 // peopleOf leaves out what is malformed, such as the group system:authenticated:
 // the schema refuses it, and without the schema it would match everybody.
 func peopleOf(subjects []v1alpha1.Subject) people {

@@ -35,6 +35,15 @@ func TestPeopleInclude(t *testing.T) {
 		"a group of Kubernetes is left out": {
 			peopleOf([]v1alpha1.Subject{builders.Group("system:masters")}), "alice", sets.New("system:masters"), false,
 		},
+		"a group of Kubernetes may ask": {
+			requestersOf([]v1alpha1.Subject{builders.Group("system:cattle:authenticated")}), "alice", sets.New("system:cattle:authenticated"), true,
+		},
+		"nobody who is not authenticated may": {
+			requestersOf([]v1alpha1.Subject{builders.Group("system:unauthenticated")}), "alice", sets.New("system:unauthenticated"), false,
+		},
+		"a group in a namespace may not": {
+			requestersOf([]v1alpha1.Subject{{Kind: "Group", Name: "system:x", Namespace: "x"}}), "alice", sets.New("system:x"), false,
+		},
 		"a User in a namespace is left out": {peopleOf([]v1alpha1.Subject{{Kind: "User", Name: "alice", Namespace: "x"}}), "alice", nil, false},
 		"an account in no place is left out": {
 			peopleOf([]v1alpha1.Subject{{Kind: "ServiceAccount", Name: "bot"}}), "system:serviceaccount::bot", nil, false,
@@ -82,5 +91,17 @@ func TestReservedBy(t *testing.T) {
 	}
 	if reservedBy([]string{"*"}, "any") != "*" || reservedBy(nil, "any") != "" {
 		t.Error("a star does not reserve everything, or nothing does")
+	}
+}
+
+func TestGroupsThatOthersFillAreARisk(t *testing.T) {
+	p := offer("p").From(builders.Group("oncall"), builders.User("system:admin"), builders.Group("system:authenticated"),
+		builders.Group("system:cattle:authenticated"), builders.Group("system:unauthenticated")).Build()
+	want := []string{
+		`requesters: whoever logs in may ask, ServiceAccounts included (Group "system:authenticated")`,
+		`requesters: whoever is in Group "system:cattle:authenticated" may ask; Kubernetes or a provider fills it, perhaps with all who log in`,
+	}
+	if got := WideRequesters(p); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

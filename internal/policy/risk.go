@@ -40,73 +40,89 @@ type risk struct {
 	text      string
 }
 
-// risks follow Kubernetes' good practices for RBAC; they are told in this order.
+// risks follow Kubernetes' good practices for RBAC, the worst first: approvers may not read to
+// the end.
 var risks = []risk{
-	{coreGroup, []string{"pods/exec"}, []string{"create", "get"}, "run commands in running pods, with all that those pods may do"},
-	{coreGroup, []string{"pods/attach"}, []string{"create", "get"}, "attach to running pods, read their output and type into them"},
-	{coreGroup, []string{"pods/portforward"}, []string{"create", "get"}, "connect to any port of running pods, past network policies"},
-	{coreGroup, []string{"pods/ephemeralcontainers"}, []string{"update", "patch"}, "put debugging containers into running pods, with all that those pods may do"},
-	{coreGroup, []string{"pods/proxy", "services/proxy"}, []string{"create", "get", "update", "patch", "delete"}, "send requests to pods and services through the API server, past network policies"},
-	{coreGroup, []string{"secrets"}, reads, "read secrets, with the passwords and tokens in them"},
-	{coreGroup, []string{"secrets"}, writes, "write secrets, which applications and controllers trust"},
-	{coreGroup, []string{"serviceaccounts/token"}, []string{"create"}, "make tokens of service accounts" + guarded},
+	// Whoever has one of these may come to hold the whole cluster.
+	{coreGroup, []string{"nodes/proxy"}, []string{"create", "get", "update", "patch", "delete"}, "talk to kubelets: run commands in all pods of a node, past audit and admission"},
+	{certificatesGroup, []string{"signers"}, []string{"approve", "sign"}, "sign client certificates, also in the names of others"},
+	{certificatesGroup, []string{"certificatesigningrequests/approval", "certificatesigningrequests/status"}, []string{"update", "patch"}, "approve client certificates, also in the names of others"},
+	{admissionGroup, []string{"validatingadmissionpolicies", "validatingadmissionpolicybindings", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings"}, removes, "change admission policies, those that hold Lapse's promises included"},
+	{admissionGroup, []string{"validatingwebhookconfigurations", "mutatingwebhookconfigurations"}, removes, "change admission webhooks, which see and alter what others write, secrets included"},
+	{v1alpha1.GroupVersion.Group, []string{"accesspolicies"}, removes, "change who gets access through Lapse"},
+	{"apiregistration.k8s.io", []string{"apiservices"}, removes, "route parts of the API to servers of its own, which see what others send"},
+	{"apiextensions.k8s.io", []string{"customresourcedefinitions"}, removes, "change custom resources, and have them pass through a server of its own; deleting one deletes all objects of its kind"},
+	{coreGroup, []string{"persistentvolumes"}, writes, "make persistent volumes, such as ones that open the file system of a node"},
+	{certificatesGroup, []string{"clustertrustbundles"}, removes, "change whose certificates pods trust"},
+	{coreGroup, []string{"namespaces"}, []string{"update", "patch"}, "change labels of namespaces, which decide about pod security, network policies and access policies"},
+	{coreGroup, []string{"nodes"}, []string{"update", "patch"}, "change nodes: their labels and taints decide where pods run"},
+	// More rights than the role has, in the namespace.
 	{coreGroup, []string{"serviceaccounts"}, []string{"impersonate", "impersonate:serviceaccount"}, "act as service accounts, with all that those may do, also what is refused to the holder"},
-	{coreGroup, []string{"serviceaccounts"}, writes, "annotate service accounts, and so give pods an identity at the cloud provider that outlives this access"},
+	{coreGroup, []string{"pods/exec"}, []string{"create", "get"}, "run commands in running pods, with all that those pods may do"},
+	{coreGroup, []string{"pods/ephemeralcontainers"}, []string{"update", "patch"}, "put debugging containers into running pods, with all that those pods may do"},
 	{coreGroup, []string{"pods", "replicationcontrollers", "podtemplates"}, writes, "start pods that use any secret and service account of the namespace, and outlive this access"},
 	{"apps", []string{"deployments", "daemonsets", "statefulsets", "replicasets"}, writes, "start pods that use any secret and service account of the namespace, and outlive this access"},
 	{"batch", []string{"jobs", "cronjobs"}, writes, "start pods that use any secret and service account of the namespace, and outlive this access"},
 	{"kustomize.toolkit.fluxcd.io", []string{"kustomizations"}, writes, gitOps},
 	{"helm.toolkit.fluxcd.io", []string{"helmreleases"}, writes, gitOps},
 	{"argoproj.io", []string{"applications", "applicationsets"}, writes, gitOps},
-	{coreGroup, []string{"persistentvolumes"}, writes, "make persistent volumes, such as ones that open the file system of a node"},
-	{coreGroup, []string{"namespaces"}, []string{"update", "patch"}, "change labels of namespaces, which decide about pod security, network policies and access policies"},
-	{rbacv1.GroupName, []string{"roles", "clusterroles"}, writes, "change roles, within the holder's own rights" + guarded},
-	{rbacv1.GroupName, []string{"rolebindings", "clusterrolebindings"}, writes, "give its own rights to others" + guarded},
-	{admissionGroup, []string{"validatingwebhookconfigurations", "mutatingwebhookconfigurations"}, removes, "change admission webhooks, which see and alter what others write, secrets included"},
-	{admissionGroup, []string{"validatingadmissionpolicies", "validatingadmissionpolicybindings", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings"}, removes, "change admission policies, those that hold Lapse's promises included"},
-	{coreGroup, []string{"nodes/proxy"}, []string{"create", "get", "update", "patch", "delete"}, "talk to kubelets: run commands in all pods of a node, past audit and admission"},
-	{coreGroup, []string{"nodes"}, []string{"update", "patch"}, "change nodes: their labels and taints decide where pods run"},
+	{coreGroup, []string{"pods/attach"}, []string{"create", "get"}, "attach to running pods, read their output and type into them"},
+	{coreGroup, []string{"secrets"}, reads, "read secrets, with the passwords and tokens in them"},
+	{coreGroup, []string{"secrets"}, writes, "write secrets, which applications and controllers trust"},
+	{coreGroup, []string{"serviceaccounts"}, writes, "annotate service accounts, and so give pods an identity at the cloud provider that outlives this access"},
+	{coreGroup, []string{"serviceaccounts/token"}, []string{"create"}, "make tokens of service accounts" + guarded},
 	{certificatesGroup, []string{"certificatesigningrequests"}, []string{"create"}, "ask for client certificates, which outlive this access once they are approved"},
-	{certificatesGroup, []string{"certificatesigningrequests/approval", "certificatesigningrequests/status"}, []string{"update", "patch"}, "approve client certificates, also in the names of others"},
-	{certificatesGroup, []string{"signers"}, []string{"approve", "sign"}, "sign client certificates, also in the names of others"},
-	{"apiregistration.k8s.io", []string{"apiservices"}, removes, "route parts of the API to servers of its own, which see what others send"},
-	{coreGroup, []string{"endpoints"}, writes, "point services at addresses in other namespaces"},
-	{"discovery.k8s.io", []string{"endpointslices"}, writes, "point services at addresses in other namespaces"},
+	{rbacv1.GroupName, []string{"rolebindings", "clusterrolebindings"}, writes, "give its own rights to others" + guarded},
+	{rbacv1.GroupName, []string{"roles", "clusterroles"}, writes, "change roles, within the holder's own rights" + guarded},
+	// What others are served, or see.
+	{coreGroup, []string{"pods/proxy", "services/proxy"}, []string{"create", "get", "update", "patch", "delete"}, "send requests to pods and services through the API server, past network policies"},
+	{coreGroup, []string{"pods/portforward"}, []string{"create", "get"}, "connect to any port of running pods, past network policies"},
 	{coreGroup, []string{"services", "services/status"}, writes, "take traffic meant for other addresses, by external or load balancer IPs of services"},
 	{"networking.k8s.io", []string{"ingresses"}, writes, "take traffic from outside the cluster, also for names that others serve"},
+	{coreGroup, []string{"endpoints"}, writes, "point services at addresses in other namespaces"},
+	{"discovery.k8s.io", []string{"endpointslices"}, writes, "point services at addresses in other namespaces"},
 	{"networking.k8s.io", []string{"networkpolicies"}, removes, "open the network of pods, or close it"},
-	{"apiextensions.k8s.io", []string{"customresourcedefinitions"}, removes, "change custom resources, and have them pass through a server of its own; deleting one deletes all objects of its kind"},
 	{"coordination.k8s.io", []string{"leases"}, removes, "take the lead from controllers that run in the namespace, and so stop them"},
 	{coreGroup, []string{"events"}, removes, "write Events in the name of others, and delete those that tell of it"},
 	{"events.k8s.io", []string{"events"}, removes, "write Events in the name of others, and delete those that tell of it"},
-	{certificatesGroup, []string{"clustertrustbundles"}, removes, "change whose certificates pods trust"},
-	{v1alpha1.GroupVersion.Group, []string{"accesspolicies"}, removes, "change who gets access through Lapse"},
 }
 
 // Risks are the lesser risks of a role: what an approver should know that its holder
-// could do, in plain words and a stable order; empty when there are none known.
-// Wildcards count. A risk that is confined to resourceNames says so.
+// could do, in plain words, the worst first; empty when there are none known.
+// Wildcards count. A risk that is confined to resourceNames says so. That a part of the role
+// is not given by a RoleBinding is told last.
 func Risks(_ v1alpha1.RoleRef, rules []rbacv1.PolicyRule) []string {
-	var out []string
-	for _, r := range risks {
-		names, found := r.in(rules)
-		if !found {
-			continue
+	return textsOf(risksOf(rules), func(r ranked) string { return r.text })
+}
+
+// ranked is something to tell: the lower its rank, the worse it is.
+type ranked struct {
+	rank int
+	text string
+}
+
+func risksOf(rules []rbacv1.PolicyRule) (out []ranked) {
+	for i, n := 0, 0; i < len(risks); i += n {
+		// Several kinds of object, one after the other in the list, bring one and the same risk.
+		for n = 1; i+n < len(risks) && risks[i+n].text == risks[i].text; {
+			n++
 		}
-		// Several kinds of object may bring one and the same risk.
-		if text := "its holder can " + r.text + onlyText(names); !slices.Contains(out, text) {
-			out = append(out, text)
+		if names, found := broughtBy(rules, risks[i:i+n]); found {
+			out = append(out, ranked{i, "its holder can " + risks[i].text + onlyText(names)})
 		}
+	}
+	if part := partText(rules); part != "" {
+		out = append(out, ranked{len(risks), part})
 	}
 	return out
 }
 
-// in says whether the rules bring the risk; names are those to which they confine it,
-// none when they do not.
-func (r risk) in(rules []rbacv1.PolicyRule) (names []string, found bool) {
+// broughtBy says whether the rules bring one of the risks; names are those to which they
+// confine it, none when they do not.
+func broughtBy(rules []rbacv1.PolicyRule, same []risk) (names []string, found bool) {
 	confined := true
 	for _, rule := range rules {
-		if !r.by(rule) {
+		if !slices.ContainsFunc(same, func(r risk) bool { return r.by(rule) }) {
 			continue
 		}
 		found = true

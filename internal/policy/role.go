@@ -33,6 +33,8 @@ type Role struct {
 	UID types.UID
 	// Rules are the effective ones: of an aggregated ClusterRole, all of it.
 	Rules []rbacv1.PolicyRule
+	// Unread says that its rules are not known. It is taken to be harmless, and of use.
+	Unread bool
 }
 
 // Digest tells one set of rules from another, whatever the order in which they and
@@ -110,9 +112,9 @@ func packed(text []byte) []byte {
 	return out.Bytes()
 }
 
-// unpacked are the rules of a record. An error means that it has none that belong to
+// GrantedRules are the rules of a record. An error means that it has none that belong to
 // its digest.
-func unpacked(record *v1alpha1.GrantedRole) ([]rbacv1.PolicyRule, error) {
+func GrantedRules(record *v1alpha1.GrantedRole) ([]rbacv1.PolicyRule, error) {
 	r, err := gzip.NewReader(bytes.NewReader(record.Rules))
 	if err != nil {
 		return nil, fmt.Errorf("reading the rules of the grant: %w", err)

@@ -66,7 +66,7 @@ func newRules(granted *v1alpha1.GrantedRole, now Role) string {
 	if len(granted.Rules) == 0 {
 		return "what is new in it cannot be named, since its rules were too large to be kept; it counts as more"
 	}
-	old, err := unpacked(granted)
+	old, err := GrantedRules(granted)
 	if err != nil {
 		return "what is new in it cannot be named (" + text.Cut(text.Line(err.Error()), maxQuoted) + "); it counts as more"
 	}
@@ -151,9 +151,12 @@ func targetText(atom rbacv1.PolicyRule) string {
 	if len(atom.NonResourceURLs) > 0 {
 		return short(atom.NonResourceURLs[0])
 	}
-	text := short(atom.Resources[0])
-	if group := atom.APIGroups[0]; group != coreGroup {
-		text += "." + short(group)
+	return resourceText(atom.APIGroups[0], atom.Resources[0]) + onlyText(atom.ResourceNames)
+}
+
+func resourceText(group, resource string) string {
+	if group == coreGroup {
+		return short(resource)
 	}
-	return text + onlyText(atom.ResourceNames)
+	return short(resource) + "." + short(group)
 }

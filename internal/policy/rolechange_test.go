@@ -243,7 +243,7 @@ func TestARecordHasRoomForTheRolesOfKubernetes(t *testing.T) {
 	if n := len(record.Rules); n == 0 || n > maxStoredRules {
 		t.Errorf("%d bytes of rules are kept", n)
 	}
-	if rules, err := unpacked(record); err != nil || len(rules) != len(lines) {
+	if rules, err := GrantedRules(record); err != nil || len(rules) != len(lines) {
 		t.Errorf("%d rules are read back, %v", len(rules), err)
 	}
 }

@@ -34,6 +34,7 @@ func Unmatched(p *v1alpha1.AccessPolicy, limits Limits) (out []string) {
 	for i, rule := range p.Spec.Approvals {
 		subjects(fmt.Sprintf("approvals[%d].from", i), rule.From)
 	}
+	subjects("revokers", p.Spec.Revokers)
 	return out
 }
 
@@ -43,7 +44,7 @@ func namespaceProblem(name string, reserved []string) string {
 	near := strings.ToLower(strings.TrimSpace(name))
 	switch {
 	case strings.Contains(name, "*"):
-		return quote(name) + " never matches: a name is not a pattern; select namespaces by their labels"
+		return quote(name) + " never matches: a name is not a pattern; select namespaces by the label kubernetes.io/metadata.name and write a condition, or by labels of yours"
 	case strings.Contains(name, ","):
 		return quote(name) + " never matches: it is one name; write one entry for each namespace"
 	case len(validation.IsDNS1123Label(name)) > 0 && len(validation.IsDNS1123Label(near)) == 0:
@@ -63,7 +64,7 @@ func subjectProblem(s v1alpha1.Subject) string {
 	case s.Kind == v1alpha1.ServiceAccountKind:
 		return ""
 	case trimmed == "*":
-		return subjectText(s) + " never matches: a name is not a pattern; name a group that all of them are in"
+		return subjectText(s) + " never matches: a name is not a pattern; name a group that all of them are in, such as system:authenticated among requesters"
 	case trimmed == "":
 		return subjectText(s) + " never matches: nobody has that name"
 	case trimmed != s.Name:

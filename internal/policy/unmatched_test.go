@@ -23,7 +23,8 @@ func TestWhatLooksRightAndNeverMatches(t *testing.T) {
 		"what is right": {good.In("payments", "a", strings.Repeat("a", 63)), nil},
 		"a pattern": {
 			good.In("pr-*"),
-			[]string{`namespaces.names[0] "pr-*" never matches: a name is not a pattern; select namespaces by their labels`},
+			[]string{`namespaces.names[0] "pr-*" never matches: a name is not a pattern; select namespaces by the label ` +
+				`kubernetes.io/metadata.name and write a condition, or by labels of yours`},
 		},
 		"a capital": {
 			good.In("Payments"),
@@ -48,9 +49,13 @@ func TestWhatLooksRightAndNeverMatches(t *testing.T) {
 		}},
 		"everybody": {
 			good.In("x").From(builders.Group("*")),
-			[]string{`requesters[0] Group "*" never matches: a name is not a pattern; name a group that all of them are in`},
+			[]string{`requesters[0] Group "*" never matches: a name is not a pattern; name a group that all of them are in, such as ` +
+				`system:authenticated among requesters`},
 		},
 		"spaces alone": {good.In("x").To(builders.User("   ")), []string{`grantees[0] User "   " never matches: nobody has that name`}},
+		"a revoker with a space": {good.In("x").RevokedBy(builders.User("bob "), builders.Group("security")), []string{
+			`revokers[0] User "bob " never matches, since spaces count; "bob" may be meant`,
+		}},
 		"a space at the end": {good.In("x").ApprovedBy(builders.User("bob"), builders.User("alice ")), []string{
 			`approvals[0].from[1] User "alice " never matches, since spaces count; "alice" may be meant`,
 		}},

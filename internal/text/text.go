@@ -73,6 +73,43 @@ func Printable(s, also string) string {
 	return out.String()
 }
 
+// Unseen is the first character for which s is not one line of what can be seen, and its
+// place, counted from 1; the place is 0 if there is none. Spaces of any width can be seen, and
+// a newline may end the line. The schema of what users write says the same.
+func Unseen(s string) (r rune, place int) {
+	runes := []rune(s)
+	for i, r := range runes {
+		var before, after rune
+		if i > 0 {
+			before = runes[i-1]
+		}
+		last := i == len(runes)-1
+		if !last {
+			after = runes[i+1]
+		}
+		if !seen(r) && !unicode.Is(unicode.Zs, r) && !joins(r, before, after) && !picksForm(r, before) && (r != '\n' || !last) {
+			return r, i + 1
+		}
+	}
+	return 0, 0
+}
+
+// Clean is s without the characters that Unseen has something against, and those. A space
+// takes the place of one that breaks lines.
+func Clean(s string) (cleaned string, left []rune) {
+	for {
+		r, place := Unseen(s)
+		if place == 0 {
+			return strings.TrimSpace(s), left
+		}
+		runes, instead := []rune(s), ""
+		if unicode.IsSpace(r) {
+			instead = " "
+		}
+		s, left = string(runes[:place-1])+instead+string(runes[place:]), append(left, r)
+	}
+}
+
 // blank is a pattern of Braille without dots: a symbol that looks like a space.
 const blank = '\u2800'
 

@@ -80,6 +80,54 @@ func TestWhatCannotBeSeenIsMarkedAndWhatPeopleWriteIsNot(t *testing.T) {
 	}
 }
 
+func TestUnseenNamesTheFirstCharacterAndItsPlace(t *testing.T) {
+	for s, want := range map[string]struct {
+		r     rune
+		place int
+	}{
+		"": {}, "INC-1: checkout": {}, "日本\u3000語\u00a0x": {}, "ends\n": {}, "👨\u200d💻 ❤\ufe0f": {},
+		"\u202eexe":     {'\u202e', 1},
+		"日本\u200bx\x1b": {'\u200b', 3},
+		"two\nlines":    {'\n', 4},
+		"ends\n\n":      {'\n', 5},
+		"tab\t":         {'\t', 4},
+		"a \u200d":      {'\u200d', 3},
+		"a\ufe0f":       {'\ufe0f', 2},
+		"\u3164":        {'\u3164', 1},
+	} {
+		if r, place := Unseen(s); r != want.r || place != want.place {
+			t.Errorf("Unseen(%+q) = %U at %d, want %U at %d", s, r, place, want.r, want.place)
+		}
+	}
+}
+
+// FuzzClean: what is left has nothing unseen, and is not touched again.
+func FuzzClean(f *testing.F) {
+	f.Add("two\nlines\x1b[2J \u202ereversed")
+	f.Add(" \ufe0f\u200db")
+	f.Add("❤\u200b\ufe0f\u200d")
+	f.Fuzz(func(t *testing.T, s string) {
+		s = s[:min(len(s), 1024)]
+		got, left := Clean(s)
+		if r, place := Unseen(got); place != 0 {
+			t.Errorf("Clean(%+q) = %+q, which has %U at %d", s, got, r, place)
+		}
+		if _, place := Unseen(s); (place == 0) != (len(left) == 0) {
+			t.Errorf("Clean(%+q) left out %q", s, left)
+		}
+		if again, more := Clean(got); again != got || len(more) > 0 {
+			t.Errorf("Clean(%+q) = %+q", got, again)
+		}
+	})
+}
+
+func TestCleanKeepsWordsApart(t *testing.T) {
+	got, left := Clean("the\tincident\nis \u202eover\x1b\n")
+	if got != "the incident is over" || string(left) != "\t\n\u202e\x1b" {
+		t.Errorf("got %q without %+q", got, string(left))
+	}
+}
+
 // FuzzLine: a terminal shows somebody else's text as it is.
 func FuzzLine(f *testing.F) {
 	f.Add("oncall")

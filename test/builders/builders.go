@@ -143,6 +143,12 @@ func (b PolicyBuilder) Selecting(key, value string) PolicyBuilder {
 	return b
 }
 
+// SelectingBy selects namespaces whose labels meet all requirements.
+func (b PolicyBuilder) SelectingBy(all ...metav1.LabelSelectorRequirement) PolicyBuilder {
+	b.obj.Spec.Namespaces.Selector = &metav1.LabelSelector{MatchExpressions: all}
+	return b
+}
+
 // AtMost sets the longest duration.
 func (b PolicyBuilder) AtMost(d time.Duration) PolicyBuilder {
 	b.obj.Spec.MaxDuration = metav1.Duration{Duration: d}
@@ -158,6 +164,12 @@ func (b PolicyBuilder) If(expression, message string) PolicyBuilder {
 // ApprovedBy asks for the approval of one of the subjects.
 func (b PolicyBuilder) ApprovedBy(subjects ...v1alpha1.Subject) PolicyBuilder {
 	b.obj.Spec.Approvals = append(slices.Clone(b.obj.Spec.Approvals), v1alpha1.ApprovalRule{From: subjects, Count: 1})
+	return b
+}
+
+// RevokedBy sets those who may end access besides the approvers.
+func (b PolicyBuilder) RevokedBy(subjects ...v1alpha1.Subject) PolicyBuilder {
+	b.obj.Spec.Revokers = subjects
 	return b
 }
 

@@ -71,12 +71,34 @@ spec: {roleRef: {kind: ClusterRole, name: edit}, duration: 1h, reason: "INC-1", 
 		r := offline()
 		Expect(r.code).To(Equal(codeFailed))
 		Expect(r.stdout).To(ContainSubstring("payments/asked: expected needs-approval, got allowed: policy oncall-edit allows this for 1h"))
-		Expect(r.stderr).To(ContainSubstring("note: ClusterRole edit is not in the files: whether it is dangerous was not checked"))
+		Expect(r.stderr).To(ContainSubstring("note: what ClusterRole edit allows is not in the files: " +
+			"whether it is dangerous, and gives something, was not checked"))
 		Expect(r.stderr).To(ContainSubstring("error: 1 of 3 requests are not judged as expected"))
 	}, SpecTimeout(30*time.Second))
 })
 
 var _ = Describe("policy lint", func() {
+	It("and the policy's status, and can, tell of a role that gives nothing", func(ctx SpecContext) {
+		Expect(admin.Create(ctx, builders.ClusterRole("nodes", builders.Rule("", "nodes", "get")))).To(Succeed())
+		offer := builders.Policy("nodes").From(builders.User("alice")).In(namespace).Allowing("nodes").Build()
+		Expect(admin.Create(ctx, offer)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) {
+			Expect(admin.Delete(ctx, offer)).To(Succeed())
+			Expect(admin.Delete(ctx, builders.ClusterRole("nodes"))).To(Succeed())
+		})
+		const nothing = `ClusterRole "nodes" gives nothing here: all that it allows (nodes) is in no namespace`
+		lint := root.lapse(ctx, "policy", "lint")
+		Expect(lint.code).To(Equal(codeFailed))
+		Expect(lint.stdout).To(ContainSubstring("mistake  nodes: roles[0] " + nothing))
+		can := root.lapse(ctx, "can", "nodes", "--as-requester", "alice")
+		Expect(can.code).To(Equal(codeRefused))
+		Expect(can.stdout).To(HavePrefix("no: " + nothing))
+		Expect(root.lapse(ctx, "can", "--as-requester", "alice").stdout).NotTo(ContainSubstring("nodes"))
+		Eventually(func() string {
+			return root.kubectl(ctx, "get", "accesspolicy", "nodes", "-o", "wide").stdout
+		}).WithContext(ctx).Should(ContainSubstring("in force; but roles[0] " + nothing))
+	}, SpecTimeout(30*time.Second))
+
 	It("lists mistakes and risks of the cluster's policies", func(ctx SpecContext) {
 		clean := root.lapse(ctx, "policy", "lint")
 		Expect(clean.code).To(Equal(codeOK), clean.stderr)

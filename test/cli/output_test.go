@@ -43,7 +43,8 @@ var _ = Describe("Output", Ordered, func() {
 		Entry("jsonpath-as-json", `jsonpath-as-json={.spec.roleRef}`, `"kind": "ClusterRole"`),
 		Entry("custom columns", "custom-columns=NAME:.metadata.name,ROLE:.spec.roleRef.name,NONE:.spec.nothing",
 			`^NAME +ROLE +NONE\nseen +edit +<none>\n$`),
-		Entry("wide", "wide", `^NAME .* REQUESTER +POLICY +BINDING +WHY\nseen .* alice +oncall-edit +lapse-seen-[0-9a-f]{8} +INC-7: seen\n$`),
+		Entry("wide", "wide", `^NAME .* BEGIN +END +APPROVED-BY +REQUESTER +POLICY +BINDING +WHY\n`+
+			`seen .* 2\S+Z +2\S+Z +the policy +alice +oncall-edit +lapse-seen-[0-9a-f]{8} +INC-7: seen\n$`),
 	)
 
 	It("of request and of decisions is what was created", func(ctx SpecContext) {

@@ -20,6 +20,7 @@ var _ = Describe("What goes wrong", func() {
 		}{
 			{[]string{"get"}, "you (nobody) may not list accessrequests.lapse.dev in namespace payments; " +
 				"ask a cluster admin for a RoleBinding to ClusterRole lapse-requester, lapse-approver or lapse-auditor"},
+			{[]string{"get", "--for-me"}, "you (nobody) may not list accessrequests.lapse.dev in namespace payments; ask a cluster admin"},
 			{[]string{"get", "-A"}, "you (nobody) may not list accessrequests.lapse.dev in the whole cluster; " +
 				"ask a cluster admin for a ClusterRoleBinding to ClusterRole lapse-requester"},
 			{[]string{"request", "edit", "--for", "1h", "--reason", "INC-1"}, "you (nobody) may not create accessrequests.lapse.dev in namespace " +
@@ -68,7 +69,8 @@ var _ = Describe("What goes wrong", func() {
 		Expect(r.stderr).To(ContainSubstring("duration must be between 10s and 24h"))
 		r = alice.lapse(ctx, "request", "edit", "--for", "1h", "--reason", "INC-1\x1b[2J")
 		Expect(r.code).To(Equal(codeFailed))
-		Expect(r.stderr).To(ContainSubstring("reason must be one line of printable characters"))
+		Expect(r.stderr).To(ContainSubstring("--reason: character 6 is U+001B, which cannot be seen, or breaks the line; " +
+			"reason must be one line of printable characters"))
 		Expect(r.stderr).NotTo(ContainSubstring("\x1b"))
 	}, SpecTimeout(10*time.Second))
 

@@ -8,6 +8,8 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+
+	"github.com/lapse-dev/lapse/test/builders"
 )
 
 var _ = Describe("The story of access", func() {
@@ -50,7 +52,9 @@ var _ = Describe("The story of access", func() {
 		Expect(asked.code).To(Equal(codeUnknown), "what comes after it in a script needs the access")
 		Expect(asked.stderr).To(ContainSubstring(`waits for 1 of Group "sre-leads", and 1 of Group "security" (policy payments-admin), until`))
 		Expect(asked.stderr).To(ContainSubstring("kubectl lapse approve two-people -n payments"))
-		Expect(bob.must(ctx, "get", "two-people")).To(MatchRegexp(`two-people +alice +admin +Pending +- +0/2 +`))
+		Expect(bob.must(ctx, "get", "two-people")).To(MatchRegexp(`two-people +alice +admin +Pending +in (60|59)m\S* +0/2 +`))
+
+		Expect(bob.must(ctx, "get", "--for-me")).To(MatchRegexp(`(?m)^two-people +alice +admin +Pending +in (60|59)m\S* +0/2 +`))
 
 		self := alice.lapse(ctx, "approve", "two-people")
 		Expect(self.code).To(Equal(codeFailed))
@@ -62,6 +66,8 @@ var _ = Describe("The story of access", func() {
 		Expect(twice.code).To(Equal(codeFailed))
 		Expect(twice.stderr).To(MatchRegexp(`nothing was decided: you \(bob\) approved it already, at 2\S+Z; it waits for 1 of Group "security"`))
 		Expect(bob.must(ctx, "get", "two-people")).To(ContainSubstring("1/2"))
+		Expect(bob.must(ctx, "get", "--for-me")).NotTo(ContainSubstring("two-people"), "it waits for somebody else")
+		Expect(dave.must(ctx, "get", "--for-me")).To(MatchRegexp(`(?m)^two-people +alice +admin +Pending +in (60|59)m\S* +1/2 +`))
 
 		last := dave.lapse(ctx, "approve", "two-people")
 		Expect(last.code).To(Equal(codeOK), last.stderr)
@@ -84,8 +90,9 @@ var _ = Describe("The story of access", func() {
 
 	It("ends with a deny, for good", func(ctx SpecContext) {
 		name := alice.asks(ctx, "admin", "--for", "1h", "--reason", "CHG-78")
-		denied := dave.lapse(ctx, "deny", name, "--comment", "not during the freeze")
+		denied := dave.lapse(ctx, "deny", name, "--comment", "not during\nthe \u202efreeze")
 		Expect(denied.code).To(Equal(codeOK), denied.stderr)
+		Expect(denied.stderr).To(HavePrefix("note: left out of what you wrote, since it cannot be seen or breaks the line: U+000A, U+202E\n"))
 		Expect(denied.stderr).To(ContainSubstring(name + `: Denied: denied by "dave": "not during the freeze"`))
 		Expect(alice.must(ctx, "why", name)).To(ContainSubstring(`denied by "dave": "not during the freeze"`))
 		Expect(alice.lapse(ctx, "return", name).stderr).To(ContainSubstring(name + ` is over already: Denied: denied by "dave"`))
@@ -112,7 +119,41 @@ var _ = Describe("The story of access", func() {
 			"and you (bob) may not"))
 		Expect(bob.lapse(ctx, "revoke", name).stderr).To(ContainSubstring("--reason is missing"))
 		Expect(root.must(ctx, "revoke", name, "--reason", "by an admin")).To(ContainSubstring("created"))
-		Expect(alice.must(ctx, "get", name)).To(MatchRegexp(`Revoked +-`))
+		Expect(alice.must(ctx, "get", name)).To(MatchRegexp(`Revoked +\d+s ago `))
+	}, SpecTimeout(time.Minute))
+
+	It("is all ended at once, by one command of whoever may, when a laptop is stolen", func(ctx SpecContext) {
+		mallory := enrol(plane, "mallory", "oncall")
+		p := builders.Policy("revocable").From(builders.User("mallory")).Allowing("edit").In(namespace).RevokedBy(builders.User("dave")).Build()
+		Expect(admin.Create(ctx, p)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, p)).To(Succeed()) })
+		held := mallory.asks(ctx, "edit", "--policy", "revocable", "--for", "1h", "--reason", "INC-1: held")
+		waits := mallory.asks(ctx, "admin", "--for", "1h", "--reason", "CHG-1: waits")
+		Eventually(func() bool { return mallory.mayCreate(ctx, "configmaps") }).WithContext(ctx).Should(BeTrue())
+
+		r := dave.lapse(ctx, "revoke", "--all-of", "mallory", "--reason", "her laptop was stolen")
+		Expect(r.code).To(Equal(codeOK), r.stderr)
+		Expect(r.stdout).To(ContainSubstring(held + ` in payments: Revoked: revoked by "dave": "her laptop was stolen"`))
+		Expect(r.stdout).To(ContainSubstring(waits + ` in payments: Denied: denied by "dave": "her laptop was stolen"`))
+		Expect(r.stderr).To(ContainSubstring(`what "mallory" holds outside Lapse could not all be listed: you (dave) may not list rolebindings`))
+		Expect(mallory.mayCreate(ctx, "configmaps")).To(BeFalse())
+
+		By("one that he may not end, and what stands outside Lapse")
+		other := mallory.asks(ctx, "edit", "--policy", "oncall-edit", "--for", "1h", "--reason", "INC-1: not dave's")
+		Eventually(func() string { return mallory.must(ctx, "get", other) }).WithContext(ctx).Should(ContainSubstring("Active"))
+		r = dave.lapse(ctx, "revoke", "--all-of", "mallory", "--reason", "her laptop was stolen")
+		Expect(r.code).To(Equal(codeFailed))
+		Expect(r.stderr).To(ContainSubstring("error: " + other + " in payments: policy oncall-edit asks for no approval, " +
+			"so only those who may delete the request can end it, and you (dave) may not"))
+		Expect(r.stderr).To(ContainSubstring("1 of 1 failed"))
+		direct := builders.Binding(namespace, "mallory-directly", "view", builders.User("mallory"))
+		Expect(admin.Create(ctx, direct)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, direct)).To(Succeed()) })
+		r = root.lapse(ctx, "revoke", "--all-of", "mallory", "-A", "--reason", "her laptop was stolen")
+		Expect(r.code).To(Equal(codeOK), r.stderr)
+		Expect(r.stdout).To(MatchRegexp(`(?m)^accessrequest.lapse.dev/` + other + ` in payments: Revoked: revoked by `))
+		Expect(r.stdout).To(HaveSuffix("\nrolebinding.rbac.authorization.k8s.io/mallory-directly in payments: ClusterRole view\n"))
+		Expect(r.stderr).To(ContainSubstring(`not looked at: what "mallory" holds through groups`))
 	}, SpecTimeout(time.Minute))
 
 	It("asks which access is meant when there are several to give back", func(ctx SpecContext) {

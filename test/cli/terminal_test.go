@@ -141,7 +141,7 @@ var _ = Describe("In a terminal", func() {
 		alice.asks(ctx, "edit", "--name", "watched", "--for", "1h", "--reason", "INC-1")
 		t := inTerminal(alice.command(ctx, "get", "--mine", "--active", "--watch"))
 		Eventually(t.screen).WithContext(ctx).
-			Should(HaveExactElements(HavePrefix("NAME      SUBJECT   ROLE "), MatchRegexp(`^watched   alice +edit +Active +in `), ""))
+			Should(HaveExactElements(MatchRegexp("^NAME +SUBJECT +ROLE "), MatchRegexp(`^watched +alice +edit +Active +in `), ""))
 		alice.asks(ctx, "edit", "--name", "another", "--for", "1h", "--reason", "INC-2")
 		Eventually(t.screen).WithContext(ctx).Should(HaveExactElements(HavePrefix("NAME "), HavePrefix("another "), HavePrefix("watched "), ""))
 		alice.must(ctx, "return", "watched")

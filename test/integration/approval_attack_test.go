@@ -140,6 +140,11 @@ var attacks = map[string]func(SpecContext, *court){
 		c.approve(ctx, c.bob, "a")
 		c.vote(ctx, c.eve, "b", v1alpha1.VerdictRevoke)
 	},
+	"a revoker": func(ctx SpecContext, c *court) {
+		c.change(ctx, func(s *v1alpha1.AccessPolicySpec) { s.Revokers = []v1alpha1.Subject{builders.User("eve")} })
+		c.approve(ctx, c.bob, "a")
+		c.approve(ctx, c.eve, "b")
+	},
 	"a stranger's deny is none": func(ctx SpecContext, c *court) { c.vote(ctx, c.eve, "b", v1alpha1.VerdictDeny) },
 
 	"forged reviewer": func(ctx SpecContext, c *court) {

@@ -115,6 +115,16 @@ var _ = Describe("A request that needs two people", func() {
 		Expect(message(c.req)).To(Equal(`denied by "carol": "not during the freeze"`))
 	})
 
+	It("is denied by a revoker of the policy", func(ctx SpecContext) {
+		c.change(ctx, func(s *v1alpha1.AccessPolicySpec) { s.Revokers = []v1alpha1.Subject{builders.User("eve")} })
+		c.vote(ctx, c.eve, "no", v1alpha1.VerdictDeny)
+		c.approve(ctx, c.bob, "a")
+		c.approve(ctx, c.dave, "b")
+		c.h.settle(ctx, c.req)
+		Expect(c.req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonDenied))
+		Expect(message(c.req)).To(Equal(`denied by "eve"`))
+	})
+
 	It("has decisions that it owns, and that can be selected by its uid", func(ctx SpecContext) {
 		d := c.approve(ctx, c.bob, "a")
 		Expect(d.OwnerReferences).
@@ -231,16 +241,7 @@ var _ = Describe("Access that needed no approval", func() {
 		mayDecide(ctx, ns)
 		newPolicy(ctx, policyFor(ns))
 		req := h.granted(ctx, alice, requestIn(ns))
-		config, err := plane.User("owner")
-		Expect(err).NotTo(HaveOccurred())
-		owner := clientOf(config)
-		Expect(admin.Create(ctx, &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "approver"},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "lapse-approver"},
-			Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "owner"}},
-		})).To(Succeed())
-		Eventually(func() error { return owner.Create(ctx, builders.Decision("end", req, v1alpha1.VerdictRevoke)) }).WithContext(ctx).
-			Should(Succeed())
+		revokesAs(ctx, "owner", req)
 		h.settle(ctx, req)
 		Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
 
@@ -255,7 +256,38 @@ var _ = Describe("Access that needed no approval", func() {
 		}).WithContext(ctx).Should(Succeed())
 		Expect(req.Status.Grant.EndedBy).To(Equal("owner"))
 	})
+
+	It("is revoked by a revoker of the policy, who may not delete the request", func(ctx SpecContext) {
+		h, ns, alice := newHarness(), newNamespace(ctx), user("alice")
+		p := newPolicy(ctx, policyFor(ns))
+		req := h.granted(ctx, alice, requestIn(ns))
+		revokesAs(ctx, "officer", req)
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
+
+		p.Spec.Revokers = []v1alpha1.Subject{builders.User("officer")}
+		Expect(admin.Update(ctx, p)).To(Succeed())
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonRevoked))
+		Expect(req.Status.Grant.EndedBy).To(Equal("officer"))
+		expectAccess(ctx, alice, ns, false)
+	})
 })
+
+// revokesAs has somebody revoke who holds lapse-approver and nothing else.
+func revokesAs(ctx SpecContext, name string, req *v1alpha1.AccessRequest) {
+	GinkgoHelper()
+	config, err := plane.User(name)
+	Expect(err).NotTo(HaveOccurred())
+	as := clientOf(config)
+	Expect(admin.Create(ctx, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: req.Namespace, Name: "approver"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "lapse-approver"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: name}},
+	})).To(Succeed())
+	Eventually(func() error { return as.Create(ctx, builders.Decision("end", req, v1alpha1.VerdictRevoke)) }).WithContext(ctx).
+		Should(Succeed())
+}
 
 var _ = Describe("The emergency shape", func() {
 	It("gives a short time at once and a long one after approval", func(ctx SpecContext) {

@@ -102,6 +102,35 @@ var _ = Describe("A request that cannot be granted", func() {
 			}, v1alpha1.ReasonDenied, "notAfter 2025-01-01T00:00:00Z is in the past"),
 	)
 
+	It("is told that its role gives nothing in a namespace", func(ctx SpecContext) {
+		role := builders.ClusterRole("nodes-"+ns, builders.Rule("", "nodes", "get"))
+		Expect(admin.Create(ctx, role)).To(Succeed())
+		req := refused(ctx, policyFor(ns).Allowing(role.Name), builders.Request("nodes").In(ns).ForClusterRole(role.Name), v1alpha1.ReasonDenied)
+		Expect(message(req)).To(ContainSubstring("gives nothing here: all that it allows (nodes) is in no namespace"))
+	})
+
+	It("is granted once a role without rules has some", func(ctx SpecContext) {
+		local := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "empty-" + ns}}
+		Expect(admin.Create(ctx, local)).To(Succeed())
+		p := policyFor(ns).Build()
+		p.Spec.Roles = []v1alpha1.RoleRef{{Kind: v1alpha1.RoleKind, Name: local.Name}}
+		Expect(admin.Create(ctx, p)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, p)).To(Succeed()) })
+		req := builders.Request("empty").In(ns).ForRole(local.Name).Build()
+		Expect(alice.Create(ctx, req)).To(Succeed())
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonRoleEmpty))
+		Expect(message(req)).To(ContainSubstring("has no rules, so that it gives nothing; it is tried again"))
+
+		local.Rules = []rbacv1.PolicyRule{builders.Rule("", "configmaps", "get")}
+		Expect(admin.Update(ctx, local)).To(Succeed())
+		letBind(ctx, "roles", local.Name)
+		Eventually(func(g Gomega) {
+			h.settle(ctx, req)
+			g.Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
+		}).WithContext(ctx).Should(Succeed())
+	})
+
 	It("is told that its namespace is reserved", func(ctx SpecContext) {
 		newPolicy(ctx, builders.Policy("p-"+ns).Allowing("reader").In("kube-public"))
 		req := builders.Request("reserved-" + ns).In("kube-public").ForClusterRole("reader").Build()

@@ -210,6 +210,12 @@ var _ = Describe("A request that a policy allows", func() {
 		h.settle(ctx, ahead)
 		Expect(ahead).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonDenied))
 		Expect(message(ahead)).To(ContainSubstring("more than 30 days after the request was made"))
+
+		years := builders.Request("years").In(ns).ForClusterRole("reader").NotAfter(h.clock.Now().AddDate(2, 0, 0).Truncate(time.Second)).Build()
+		Expect(alice.Create(ctx, years)).To(Succeed())
+		h.settle(ctx, years)
+		Expect(years).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonDenied))
+		Expect(message(years)).To(ContainSubstring("which is 30 days and the longest access (4h) after the request was made"))
 	})
 
 	It("grants nothing while the clocks are too far apart", func(ctx SpecContext) {
@@ -221,6 +227,20 @@ var _ = Describe("A request that a policy allows", func() {
 		h.setSkew(0)
 		h.settle(ctx, req)
 		Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
+	})
+
+	It("is not deleted before its notAfter, until which its manifest could give access again", func(ctx SpecContext) {
+		end := h.clock.Now().Add(30*24*time.Hour + 3*time.Hour).Truncate(time.Second)
+		req := h.granted(ctx, alice, builders.Request("kept").In(ns).ForClusterRole("reader").NotAfter(end).Build())
+		h.clock.Step(time.Hour)
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonExpired))
+		h.clock.SetTime(end.Add(-time.Second)) // the retention time is over
+		h.settle(ctx, req)
+		Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
+		h.clock.SetTime(end)
+		h.settle(ctx, req)
+		Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), req)).NotTo(Succeed())
 	})
 
 	It("is deleted after the retention time, unless GitOps tracks it", func(ctx SpecContext) {

@@ -79,6 +79,16 @@ var _ = Describe("The author of a policy", Ordered, func() {
 		Expect(author.Patch(ctx, labelled, client.MergeFrom(p))).To(Succeed())
 	})
 
+	It("is told that whoever logs in may ask", func(ctx SpecContext) {
+		h := newHarness()
+		p := newPolicy(ctx, builders.Policy("wide").From(builders.Group("system:authenticated")).Allowing("reader").In("default"))
+		_, err := h.policies.Reconcile(ctx, requestFor(p))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(admin.Get(ctx, client.ObjectKeyFromObject(p), p)).To(Succeed())
+		Expect(p).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonValid))
+		Expect(p.Status.Risks).To(ConsistOf(`requesters: whoever logs in may ask, ServiceAccounts included (Group "system:authenticated")`))
+	})
+
 	DescribeTable("is told when the policy allows nothing",
 		func(ctx SpecContext, change func(builders.PolicyBuilder) builders.PolicyBuilder, reason, message string) {
 			h := newHarness()

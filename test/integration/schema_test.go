@@ -70,6 +70,9 @@ var _ = Describe("The schema", func() {
 		printable    = "name must be printable: no control, formatting or invisible characters"
 		oneLine      = "reason must be one line of printable characters and not blank"
 		systemNames  = "a User or Group must not begin with system:; name a ServiceAccount by kind, name and namespace"
+
+		wideRequesters = "a User must not begin with system:, nor must a Group be system:unauthenticated; " +
+			"name a ServiceAccount by kind, name and namespace"
 	)
 	tooMany := func(n int) (out []any) {
 		for i := range n {
@@ -175,7 +178,12 @@ var _ = Describe("The schema", func() {
 		},
 		Entry("300 requesters", "requesters", tooMany(300), "spec.requesters: Too many: 300: must have at most 64 items"),
 		Entry("no requesters", "requesters", []any{}, "spec.requesters"),
-		Entry("requester system:authenticated", "requesters", []any{subject("Group", "system:authenticated")}, systemNames),
+		Entry("requester system:unauthenticated", "requesters", []any{subject("Group", "system:unauthenticated")}, wideRequesters),
+		Entry("requester a User of Kubernetes", "requesters", []any{subject("User", "system:admin")}, wideRequesters),
+		Entry("grantee system:authenticated", "grantees", []any{subject("Group", "system:authenticated")}, systemNames),
+		Entry("approver system:authenticated", "approvals", []any{
+			map[string]any{"count": int64(1), "from": []any{subject("Group", "system:authenticated")}},
+		}, systemNames),
 		Entry("17 roles", "roles", func() (out []any) {
 			for i := range 17 {
 				out = append(out, map[string]any{"kind": "ClusterRole", "name": fmt.Sprint("r", i)})
@@ -200,9 +208,19 @@ var _ = Describe("The schema", func() {
 			return out
 		}(), "spec.conditions: Too many: 17: must have at most 16 items"),
 		Entry("approval by nobody", "approvals", []any{map[string]any{"from": []any{}, "count": int64(1)}}, "spec.approvals[0].from"),
+		Entry("65 revokers", "revokers", tooMany(65), "spec.revokers: Too many: 65: must have at most 64 items"),
+		Entry("revoker system:authenticated", "revokers", []any{subject("Group", "system:authenticated")}, systemNames),
 		Entry("approval count 0", "approvals", []any{map[string]any{"from": []any{subject("User", "bob")}, "count": int64(0)}},
 			"spec.approvals[0].count"),
 	)
+
+	It("lets all who log in ask", func(ctx SpecContext) {
+		for _, group := range []string{"system:authenticated", "system:cattle:authenticated"} {
+			u := object("AccessPolicy", "")
+			set(u, "requesters", []any{subject("Group", group)})
+			Expect(admin.Create(ctx, u, client.DryRunAll)).To(Succeed())
+		}
+	})
 
 	It("fills in what a policy leaves out", func(ctx SpecContext) {
 		u := object("AccessPolicy", "")
@@ -281,9 +299,10 @@ var _ = Describe("A request", func() {
 		stdout, stderr, err := plane.Kubectl(ctx, config, "get", "areq", "-n", ns, "-o", "wide")
 		Expect(err).NotTo(HaveOccurred(), stderr)
 		lines := strings.Split(strings.TrimSpace(stdout), "\n")
-		Expect(strings.Fields(lines[0])).To(Equal(strings.Fields("NAME SUBJECT ROLE READY REASON EXPIRES AGE POLICY APPROVED-BY BINDING")))
+		Expect(strings.Fields(lines[0])).To(Equal(strings.Fields("NAME SUBJECT ROLE REASON EXPIRES AGE READY BEGAN POLICY APPROVED-BY BINDING")))
 		Expect(strings.Fields(lines[1])).To(ContainElements("alice", "reader", "True", "Granted",
-			req.Status.Grant.ExpiresAt.UTC().Format(time.RFC3339), req.Status.Policy.Name, req.Status.Grant.Binding))
+			req.Status.Grant.GrantedAt.UTC().Format(time.RFC3339), req.Status.Grant.ExpiresAt.UTC().Format(time.RFC3339),
+			req.Status.Policy.Name, req.Status.Grant.Binding))
 		stdout, stderr, err = plane.Kubectl(ctx, config, "get", "lapse", "-n", ns)
 		Expect(err).NotTo(HaveOccurred(), stderr)
 		Expect(stdout).To(ContainSubstring(req.Name))

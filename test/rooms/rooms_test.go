@@ -28,11 +28,18 @@ var forbidden = map[string][]string{
 	// What ends access can wait for nothing that judges it.
 	"controllers/ending": {
 		module + "internal/policy", module + "internal/grant", module + "internal/admission",
-		module + "controllers/granting", module + "controllers/guarding", celGo,
+		module + "controllers/granting", module + "controllers/guarding", module + "controllers/telling", celGo,
 	},
-	"controllers/granting": {module + "controllers/ending", module + "controllers/guarding"},
+	"controllers/granting": {
+		module + "controllers/ending", module + "controllers/guarding", module + "controllers/telling", module + "internal/audit",
+	},
 	"controllers/guarding": {
-		module + "controllers/ending", module + "controllers/granting", module + "internal/policy", module + "internal/grant", celGo,
+		module + "controllers/ending", module + "controllers/granting", module + "controllers/telling",
+		module + "internal/policy", module + "internal/grant", celGo,
+	},
+	// Nobody asks it, and it asks nobody.
+	"controllers/telling": {
+		module + "controllers/ending", module + "controllers/granting", module + "controllers/guarding", module + "internal/grant",
 	},
 	// The reaper works without the operator, and the plugin links it.
 	"internal/reap": {
@@ -52,6 +59,7 @@ var forbidden = map[string][]string{
 	"internal/admission":  {module + "controllers", module + "internal/policy", module + "internal/grant", controllerRuntime, clientGo},
 	"internal/policy":     {module + "controllers", module + "internal/grant", module + "internal/admission", controllerRuntime},
 	"internal/grant":      {module + "controllers", controllerRuntime},
+	"internal/audit":      {module + "controllers", module + "internal/admission", controllerRuntime, clientGo},
 	"internal/kubernetes": {anyOfLapse, controllerRuntime, clientGo},
 	"internal/build":      {anyOfLapse, "k8s.io"},
 	"internal/serving":    {anyOfLapse, celGo},

@@ -131,7 +131,7 @@ var _ = Describe("Lapse", Ordered, func() {
 		Expect(alice.may(ctx, edits)).To(Equal("yes"))
 		alice.does(ctx, "kubectl create configmap debugging -n payments --from-literal=level=debug")
 		Expect(alice.does(ctx, "kubectl get areq -n payments")).
-			To(MatchRegexp(`^NAME +SUBJECT +ROLE +READY +REASON .*\ndebug-checkout +alice +edit +True +Granted .*$`))
+			To(MatchRegexp(`^NAME +SUBJECT +ROLE +REASON .*\ndebug-checkout +alice +edit +Granted .*$`))
 		Expect(root.does(ctx, "kubectl get areq -A --field-selector spec.subject.name=alice -o name")).
 			To(Equal("accessrequest.lapse.dev/debug-checkout"))
 		Expect(root.does(ctx, "kubectl get areq -A --field-selector spec.subject.name=bob -o name")).To(BeEmpty())

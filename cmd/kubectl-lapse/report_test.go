@@ -1,0 +1,151 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/audit"
+)
+
+// reportFiles writes records of one grant of alice, with a reason, and a log of what she did.
+func reportFiles(t *testing.T, reason string) {
+	t.Helper()
+	t.Chdir(t.TempDir())
+	at := time.Date(2026, 11, 29, 6, 0, 0, 0, time.UTC)
+	end := at.Add(time.Minute)
+	chain := audit.NewChain("lapse-manager-1")
+	line, err := chain.Append(audit.Record{
+		SpecVersion: "1.0", ID: "4602efc0/ended", Type: audit.Ended, Time: end, Data: audit.Data{
+			Request: &audit.Request{
+				Kind: "AccessRequest", Namespace: "payments", Name: "debug", UID: "4602efc0", AskedAt: at, Reason: reason,
+				Requester: &v1alpha1.Identity{Username: "alice"}, Subject: &v1alpha1.Subject{Kind: v1alpha1.UserKind, Name: "alice"},
+				RoleRef: v1alpha1.RoleRef{Kind: v1alpha1.ClusterRoleKind, Name: "edit"},
+				Policy:  &v1alpha1.PolicyReference{Name: "oncall", Generation: 3},
+			},
+			Decision: &audit.Decision{
+				Name: "d", UID: "1", Verdict: v1alpha1.VerdictRevoke, Reviewer: &v1alpha1.Identity{Username: "carol"}, Comment: reason,
+			},
+			Grant: &audit.Grant{
+				Binding: "lapse-debug-4602efc0", GrantedAt: at, ExpiresAt: at.Add(time.Hour), EndedAt: &end, EndReason: "Revoked", EndedBy: "carol",
+			},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := `{"auditID":"a","stage":"ResponseComplete","verb":"delete","user":{"username":"alice"},"sourceIPs":["10.0.0.1"],` +
+		`"userAgent":` + quote(t, reason) + `,"objectRef":{"resource":"pods","namespace":"payments","name":"checkout"},` +
+		`"responseStatus":{"code":200},"requestReceivedTimestamp":"2026-11-29T06:00:10Z","annotations":{"authorization.k8s.io/reason":` +
+		`"RBAC: allowed by RoleBinding \"lapse-debug-4602efc0/payments\" of ClusterRole \"edit\" to User \"alice\""}}`
+	for name, data := range map[string]string{"records.jsonl": string(line) + "\n", "audit.log": log + "\n"} {
+		if err := os.WriteFile(name, []byte(data), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func quote(t *testing.T, s string) string {
+	t.Helper()
+	out, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func report(t *testing.T, args ...string) (out, errOut string, code int) {
+	t.Helper()
+	streams, _, o, e := genericiooptions.NewTestIOStreams()
+	code = run(t.Context(), append([]string{"report"}, args...), streams)
+	return o.String(), e.String(), code
+}
+
+func TestReport(t *testing.T) {
+	reportFiles(t, "INC-4211")
+	records, log := []string{"--records", "records.jsonl"}, []string{"--records", "records.jsonl", "--audit-log", "audit.log"}
+	for name, tc := range map[string]struct {
+		args []string
+		code int
+		says []string
+	}{
+		"for people": {log, 0, []string{
+			"payments/debug: ClusterRole edit for alice from 2026-11-29T06:00:00Z to 2026-11-29T06:01:00Z (1m), Revoked by carol",
+			`asked     2026-11-29T06:00:00Z by alice: "INC-4211"`,
+			`revoke    2026-11-29T06:01:00Z by carol: "INC-4211"`,
+			"policy    oncall, generation 3",
+			"calls that it allowed: 1\n    2026-11-29T06:00:10Z alice delete pods checkout (200) from 10.0.0.1",
+		}},
+		"in CSV": {append(log, "-o", "csv"), 0, []string{
+			"payments,debug,4602efc0,alice,alice,ClusterRole edit,INC-4211,oncall,,2026-",
+		}},
+		"as a page": {append(log, "-o", "html"), 0, []string{
+			"<h3>calls that it allowed: 1</h3>", "<td>alice<td>delete pods checkout<td>200<td>10.0.0.1",
+		}},
+		"in JSON":             {append(log, "-o", "json"), 0, []string{`"binding": "lapse-debug-4602efc0"`, `"auditID": "a"`}},
+		"of grants alone":     {records, 0, []string{"no --audit-log is given", "Revoked by carol"}},
+		"of nobody":           {append(log, "--person", "mallory"), 0, []string{"no request is like that"}},
+		"of another place":    {append(log, "-n", "orders"), 0, []string{"no request is like that"}},
+		"of another time":     {append(log, "--since", "2026-11-30"), 0, []string{"no request is like that"}},
+		"without records":     {nil, 1, []string{"--records is missing"}},
+		"of no time":          {append(log, "--since", "yesterday"), 1, []string{`--since is "yesterday"`}},
+		"in no format":        {append(log, "-o", "xml"), 1, []string{"text, json, csv or html"}},
+		"of a file not there": {[]string{"--records", "none"}, 1, []string{"no such file"}},
+	} {
+		out, errOut, code := report(t, tc.args...)
+		for _, says := range tc.says {
+			if code != tc.code || !strings.Contains(out+errOut, says) {
+				t.Errorf("%s: exit %d, want %d, and it says:\n%s%s\nwant in it: %s", name, code, tc.code, out, errOut, says)
+			}
+		}
+	}
+}
+
+func TestWhatPeopleWroteIsInertInAReport(t *testing.T) {
+	for _, hostile := range []string{
+		"\x1b[2Jclear", "a\nasked     by the boss", "\u202eevil", `=cmd|' /C calc'!A0`, "@SUM(1)", "+1", "-1",
+		"<script>alert(1)</script>", "\u009b31m", "a\rb", "\t=1",
+	} {
+		reportFiles(t, hostile)
+		said := map[string]string{}
+		for _, format := range []string{"text", "csv", "json", "html"} {
+			out, errOut, code := report(t, "--records", "records.jsonl", "--audit-log", "audit.log", "-o", format)
+			if code != 0 {
+				t.Fatalf("%q in %s: exit %d, %s", hostile, format, code, errOut)
+			}
+			said[format] = out
+		}
+		for _, format := range []string{"text", "csv", "html"} {
+			mustBeHarmless(t, said[format])
+		}
+		if strings.Count(said["text"], "\n  asked ") != 1 {
+			t.Errorf("%q forges a line: %q", hostile, said["text"])
+		}
+		if strings.Contains(said["html"], "<script") {
+			t.Errorf("%q is in the page as it is", hostile)
+		}
+		mustHaveNoFormula(t, said["csv"])
+	}
+}
+
+func mustHaveNoFormula(t *testing.T, table string) {
+	t.Helper()
+	rows, err := csv.NewReader(strings.NewReader(table)).ReadAll()
+	if err != nil || len(rows) != 2 {
+		t.Fatalf("%v, %d rows in %q", err, len(rows), table)
+	}
+	for i, field := range rows[1] {
+		if field != "" && strings.ContainsRune("=+-@", rune(field[0])) {
+			t.Errorf("column %s is a formula: %q", csvHeader[i], field)
+		}
+	}
+}

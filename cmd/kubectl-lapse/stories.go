@@ -1,0 +1,228 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lapse-dev/lapse/internal/audit"
+	"github.com/lapse-dev/lapse/internal/text"
+)
+
+// printStories writes them for people.
+func printStories(out io.Writer, stories []*audit.Story) error {
+	if len(stories) == 0 {
+		_, err := fmt.Fprintln(out, "no request is like that, as far as the records go")
+		return err
+	}
+	for i, s := range stories {
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
+		printStory(out, s)
+	}
+	return nil
+}
+
+func printStory(out io.Writer, s *audit.Story) {
+	line := func(label, format string, args ...any) {
+		fmt.Fprintf(out, "  %-10s%s\n", label, text.Line(fmt.Sprintf(format, args...)))
+	}
+	fmt.Fprintln(out, text.Line(headline(s)))
+	line("asked", "%s by %s: %q", text.Time(s.Request.AskedAt), requesterName(s), s.Request.Reason)
+	for i := range s.Decisions {
+		d := &s.Decisions[i]
+		said := ""
+		if d.Comment != "" {
+			said = fmt.Sprintf(": %q", d.Comment)
+		}
+		line(strings.ToLower(string(d.Verdict)), "%s by %s%s", text.Time(d.At), reviewerName(d), said)
+	}
+	if p := s.Request.Policy; p != nil {
+		line("policy", "%s, generation %d", p.Name, p.Generation)
+	}
+	if s.Grant == nil {
+		line("outcome", "%s: %s", s.Request.Outcome, s.Request.Message)
+		return
+	}
+	line("binding", "%s", s.Grant.Binding)
+	if s.Grant.RoleChange != "" {
+		line("role", "%s", s.Grant.RoleChange)
+	}
+	for _, class := range classesOf(s) {
+		if len(class.acts) > 0 {
+			fmt.Fprintf(out, "  %s: %d\n", class.title, len(class.acts))
+		}
+		for _, act := range class.acts {
+			fmt.Fprintln(out, "    "+text.Line(actText(act)))
+		}
+	}
+}
+
+// headline says who had what, when.
+func headline(s *audit.Story) string {
+	what := fmt.Sprintf("%s/%s: %s", s.Request.Namespace, s.Request.Name, s.Request.RoleRef.Kind+" "+s.Request.RoleRef.Name)
+	g := s.Grant
+	if g == nil {
+		return what + " was not given"
+	}
+	what += " for " + subjectText(s.Request.Subject) + " from " + text.Time(g.GrantedAt)
+	if g.EndedAt == nil {
+		return what + ", until " + text.Time(g.ExpiresAt) + " as it was promised; its end is not in the records"
+	}
+	what += fmt.Sprintf(" to %s (%s), %s", text.Time(*g.EndedAt), text.Duration(g.EndedAt.Sub(g.GrantedAt)), g.EndReason)
+	if g.EndedBy != "" {
+		what += " by " + g.EndedBy
+	}
+	return what
+}
+
+func requesterName(s *audit.Story) string {
+	if s.Request.Requester == nil {
+		return "somebody"
+	}
+	return s.Request.Requester.Username
+}
+
+func reviewerName(d *audit.Told) string {
+	if d.Reviewer == nil {
+		return "somebody"
+	}
+	return d.Reviewer.Username
+}
+
+// class is one of the kinds of calls, which are never mixed.
+type class struct {
+	name, title string
+	acts        []*audit.Act
+}
+
+func classesOf(s *audit.Story) []class {
+	return []class{
+		{"granted", "calls that it allowed", s.Calls},
+		{"other", "calls of its holder that something else allowed", s.Others},
+		{"refused", "calls of its holder that were refused", s.Refused},
+	}
+}
+
+func actText(a *audit.Act) string {
+	out := text.Time(a.At) + " " + a.User + " " + callText(a)
+	if code := codeText(a); code != "" {
+		out += " (" + code + ")"
+	}
+	if len(a.From) > 0 {
+		out += " from " + strings.Join(a.From, ", ")
+	}
+	if a.Outlived {
+		out += ", WHICH WENT ON AFTER THE ACCESS HAD ENDED"
+	}
+	return out
+}
+
+// callText is what was called, and for how long if it was a session.
+func callText(a *audit.Act) string {
+	out := a.Verb + " " + a.Resource
+	if a.Name != "" {
+		out += " " + a.Name
+	}
+	switch {
+	case a.Session && a.Until == nil:
+		return out + ", a session whose end is not in the log"
+	case a.Session:
+		return out + ", a session of " + text.Duration(a.Until.Sub(a.At))
+	}
+	return out
+}
+
+// codeText is empty if the answer is not known.
+func codeText(a *audit.Act) string {
+	if a.Code == 0 {
+		return ""
+	}
+	return strconv.Itoa(a.Code)
+}
+
+// csvHeader names the columns: one line for each call, and one for each request without any.
+var csvHeader = []string{
+	"namespace", "request", "uid", "requester", "subject", "role", "reason", "policy", "approvedBy", "grantedAt", "endedAt", "endReason", "endedBy",
+	"class", "time", "user", "verb", "resource", "name", "code", "source", "userAgent", "sessionUntil", "outlived", "auditID",
+}
+
+func printCSV(out io.Writer, stories []*audit.Story) error {
+	w := csv.NewWriter(out)
+	write := func(fields []string) error {
+		for i := range fields {
+			fields[i] = inert(fields[i])
+		}
+		return w.Write(fields)
+	}
+	err := w.Write(csvHeader)
+	for _, s := range stories {
+		story, alone := storyFields(s), true
+		for _, class := range classesOf(s) {
+			for _, act := range class.acts {
+				alone = false
+				if err == nil {
+					err = write(append(slices.Clip(story), actFields(class.name, act)...))
+				}
+			}
+		}
+		if alone && err == nil {
+			err = write(append(story, make([]string, len(csvHeader)-len(story))...))
+		}
+	}
+	w.Flush()
+	if err == nil {
+		err = w.Error()
+	}
+	return err
+}
+
+// inert keeps a spreadsheet from taking a field for a formula, and control characters out. See
+// OWASP, CSV Injection.
+func inert(field string) string {
+	field = text.Line(field)
+	if field != "" && strings.ContainsRune("=+-@\t\r", rune(field[0])) {
+		return "'" + field
+	}
+	return field
+}
+
+func storyFields(s *audit.Story) []string {
+	approvedBy := make([]string, 0, len(s.Request.Approvals))
+	for _, a := range s.Request.Approvals {
+		approvedBy = append(approvedBy, a.Reviewer)
+	}
+	policy, g := "", &audit.Grant{}
+	if s.Request.Policy != nil {
+		policy = s.Request.Policy.Name
+	}
+	if s.Grant != nil {
+		g = s.Grant
+	}
+	return []string{
+		s.Request.Namespace, s.Request.Name, string(s.Request.UID), requesterName(s), subjectText(s.Request.Subject), s.Request.RoleRef.Kind + " " + s.Request.RoleRef.Name,
+		s.Request.Reason, policy, strings.Join(approvedBy, ", "), timeField(&g.GrantedAt), timeField(g.EndedAt), g.EndReason, g.EndedBy,
+	}
+}
+
+func actFields(class string, a *audit.Act) []string {
+	return []string{
+		class, timeField(&a.At), a.User, a.Verb, a.Resource, a.Name, codeText(a), strings.Join(a.From, ", "), a.Agent, timeField(a.Until),
+		strconv.FormatBool(a.Outlived), a.AuditID,
+	}
+}
+
+func timeField(t *time.Time) string {
+	if t == nil || t.IsZero() {
+		return ""
+	}
+	return text.Time(*t)
+}

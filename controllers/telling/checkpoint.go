@@ -1,0 +1,104 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package telling
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/internal/audit"
+)
+
+const (
+	// checkpointName is the Lease that has the checkpoint: a kind that the operator may write
+	// anyway. Its holder is the last writer.
+	checkpointName = "lapse-records"
+	// checkpointAnnotation of that Lease is a checkpoint in JSON.
+	checkpointAnnotation = "lapse.dev/records"
+	// headAnnotation is the last record as a head to keep elsewhere, signed if there is a key.
+	headAnnotation = "lapse.dev/records-head"
+)
+
+// checkpoint is up to where all records were delivered, and the last of them.
+type checkpoint struct {
+	mark
+	Head audit.Head `json:"head"`
+}
+
+// checkpoints are kept in the cluster.
+type checkpoints struct {
+	client    client.Writer
+	live      client.Reader
+	namespace string
+	signer    note.Signer // nil signs nothing
+}
+
+// read is the last checkpoint; the zero one if there is none.
+func (c checkpoints) read(ctx context.Context) (checkpoint, error) {
+	lease, err := c.lease(ctx)
+	if err != nil || lease == nil {
+		return checkpoint{}, err
+	}
+	return parse(lease.Annotations[checkpointAnnotation]), nil
+}
+
+// parse is the zero checkpoint if somebody changed it: all is told again.
+func parse(text string) checkpoint {
+	var point checkpoint
+	if json.Unmarshal([]byte(text), &point) != nil {
+		return checkpoint{}
+	}
+	return point
+}
+
+// lease is nil if there is none.
+func (c checkpoints) lease(ctx context.Context) (*coordinationv1.Lease, error) {
+	lease := &coordinationv1.Lease{}
+	err := c.live.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: checkpointName}, lease)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return lease, err
+}
+
+// write a checkpoint.
+func (c checkpoints) write(ctx context.Context, now time.Time, point checkpoint) error {
+	text, err := json.Marshal(point)
+	if err != nil {
+		return err
+	}
+	lease, err := c.lease(ctx)
+	if err != nil {
+		return err
+	}
+	create := lease == nil
+	if create {
+		lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: checkpointName}}
+	}
+	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, checkpointAnnotation, string(text))
+	head, err := point.Head.Note(c.signer)
+	if err != nil {
+		return fmt.Errorf("signing the last record: %w", err)
+	}
+	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, headAnnotation, string(head))
+	lease.Spec.HolderIdentity = &point.Head.Writer
+	lease.Spec.RenewTime = &metav1.MicroTime{Time: now}
+	if create {
+		err = c.client.Create(ctx, lease)
+	} else {
+		err = c.client.Update(ctx, lease)
+	}
+	if err != nil {
+		return fmt.Errorf("writing up to where records are told: %w", err)
+	}
+	return nil
+}

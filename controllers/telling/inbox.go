@@ -1,0 +1,156 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package telling
+
+import (
+	"context"
+	"strconv"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+// mark is a place in the history of requests and in that of decisions: a resource version of
+// each.
+type mark struct {
+	Requests  int64 `json:"requests"`
+	Decisions int64 `json:"decisions"`
+}
+
+// covers says whether all that a request and its decisions say is as old as the mark.
+func (m mark) covers(other mark) bool {
+	return other.Requests > 0 && other.Requests <= m.Requests && other.Decisions <= m.Decisions
+}
+
+// before is the mark before which nothing of another one is; zero stands for none.
+func (m mark) before(other mark) mark {
+	if other.Requests > 0 {
+		m.Requests = min(m.Requests, other.Requests-1)
+	}
+	if other.Decisions > 0 {
+		m.Decisions = min(m.Decisions, other.Decisions-1)
+	}
+	return m
+}
+
+// newest is the later of both.
+func (m mark) newest(other mark) mark {
+	return mark{max(m.Requests, other.Requests), max(m.Decisions, other.Decisions)}
+}
+
+// oldest is the earlier of both; zero stands for none.
+func (m mark) oldest(other mark) mark {
+	return mark{earlier(m.Requests, other.Requests), earlier(m.Decisions, other.Decisions)}
+}
+
+func earlier(a, b int64) int64 {
+	if a == 0 || b == 0 {
+		return max(a, b)
+	}
+	return min(a, b)
+}
+
+// version is 0 for what is no number, which no mark covers.
+func version(obj client.Object) int64 {
+	n, err := strconv.ParseInt(obj.GetResourceVersion(), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// inbox are requests of which something is to be told.
+type inbox struct {
+	mu sync.Mutex
+	// seen is the newest that informers showed.
+	seen mark
+	// waiting and taken have, for each request, the oldest that is not told.
+	waiting, taken map[types.NamespacedName]mail
+}
+
+// mail is what is to be told of one request.
+type mail struct {
+	at mark
+	// gone are requests of that name that were deleted, as they were last.
+	gone []*v1alpha1.AccessRequest
+}
+
+func (m mail) and(later mail) mail {
+	return mail{m.at.oldest(later.at), append(m.gone, later.gone...)}
+}
+
+func newInbox() *inbox {
+	return &inbox{waiting: map[types.NamespacedName]mail{}, taken: map[types.NamespacedName]mail{}}
+}
+
+func (i *inbox) add(key types.NamespacedName, m mail) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.seen = i.seen.newest(m.at)
+	i.waiting[key] = i.waiting[key].and(m)
+}
+
+// take what is to be told of a request. It is owed until done.
+func (i *inbox) take(key types.NamespacedName) mail {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.taken[key] = i.taken[key].and(i.waiting[key])
+	delete(i.waiting, key)
+	return i.taken[key]
+}
+
+// done forgets what was taken. What was added since still waits.
+func (i *inbox) done(key types.NamespacedName) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.taken, key)
+}
+
+// told is up to where all was told.
+func (i *inbox) told() mark {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	m := i.seen
+	for _, owed := range []map[types.NamespacedName]mail{i.waiting, i.taken} {
+		for _, mail := range owed {
+			m = m.before(mail.at)
+		}
+	}
+	return m
+}
+
+// requests queues requests that changed.
+func (i *inbox) requests() handler.EventHandler {
+	add := func(obj client.Object, q queue, gone ...*v1alpha1.AccessRequest) {
+		key := client.ObjectKeyFromObject(obj)
+		i.add(key, mail{mark{Requests: version(obj)}, gone})
+		q.Add(reconcile.Request{NamespacedName: key})
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { add(e.Object, q) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { add(e.ObjectNew, q) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
+			add(e.Object, q, e.Object.(*v1alpha1.AccessRequest))
+		},
+	}
+}
+
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// decisions queues the requests of decisions that were made. That one is deleted says nothing.
+func (i *inbox) decisions() handler.EventHandler {
+	return handler.Funcs{CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
+		d := e.Object.(*v1alpha1.AccessDecision)
+		key := types.NamespacedName{Namespace: d.Namespace, Name: d.Spec.RequestRef.Name}
+		i.add(key, mail{at: mark{Decisions: version(d)}})
+		q.Add(reconcile.Request{NamespacedName: key})
+	}}
+}

@@ -1,0 +1,161 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package telling
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/DeRuina/timberjack"
+	"golang.org/x/mod/sumdb/note"
+)
+
+// Targets are where records go to, as they are named on the command line.
+type Targets struct {
+	// To are "stdout", "file:" with an absolute path, or an https URL. A target of http is
+	// taken on this machine only.
+	To []string
+	// CAFile has the certificates that https targets are trusted by, in place of those of the
+	// system. TokenFile has the bearer token that they get; it is read for each record, since
+	// it may be renewed.
+	CAFile, TokenFile string
+	// KeyFile has the key by which the last record is signed, as kubectl lapse audit key makes
+	// it; empty signs nothing.
+	KeyFile string
+}
+
+// Signer is nil if there is no key.
+func (t Targets) Signer() (note.Signer, error) {
+	if t.KeyFile == "" {
+		return nil, nil
+	}
+	key, err := os.ReadFile(t.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	signer, err := note.NewSigner(strings.TrimSpace(string(key)))
+	if err != nil {
+		return nil, fmt.Errorf("%s has no key such as kubectl lapse audit key makes: %w", t.KeyFile, err)
+	}
+	return signer, nil
+}
+
+// maxFile is the size, in MB, at which a file is closed, packed and put aside. All are kept.
+const maxFile = 100
+
+// Sinks of all targets.
+func (t Targets) Sinks() ([]Sink, error) {
+	var sinks []Sink
+	for i, to := range t.To {
+		name := fmt.Sprintf("%s-%d", strings.SplitN(to, ":", 2)[0], i)
+		write, err := t.write(to)
+		if err != nil {
+			return nil, fmt.Errorf("records cannot go to %q: %w", to, err)
+		}
+		sinks = append(sinks, Sink{Name: name, Write: write})
+	}
+	return sinks, nil
+}
+
+func (t Targets) write(to string) (func(context.Context, []byte) error, error) {
+	if to == "stdout" {
+		return lines(os.Stdout), nil
+	}
+	if path, ok := strings.CutPrefix(to, "file:"); ok {
+		if !filepath.IsAbs(path) {
+			return nil, errors.New("the path of a file has to be absolute, such as file:/var/log/lapse/records.jsonl")
+		}
+		return lines(&timberjack.Logger{Filename: path, MaxSize: maxFile, Compression: "gzip", FileMode: 0o600}), nil
+	}
+	target, err := url.Parse(to)
+	switch {
+	case err != nil:
+		return nil, err
+	case target.Host == "" || !safe(target):
+		return nil, errors.New("it has to be stdout, file:/PATH or an https URL; http is taken for 127.0.0.1, ::1 and localhost only")
+	case target.User != nil:
+		return nil, errors.New("a URL may have no password in it; give a token with --record-token-file")
+	}
+	client, err := t.client()
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, line []byte) error { return t.post(ctx, client, to, line) }, nil
+}
+
+// safe says whether nobody on the way can read what is sent.
+func safe(target *url.URL) bool {
+	local := slices.Contains([]string{"127.0.0.1", "::1", "localhost"}, target.Hostname())
+	return target.Scheme == "https" || target.Scheme == "http" && local
+}
+
+// lines are written whole. After one that broke off, the next try begins on a new line: what
+// is left of the first is no record.
+func lines(w io.Writer) func(context.Context, []byte) error {
+	broken := false
+	return func(_ context.Context, line []byte) error {
+		whole := append(bytes.Clone(line), '\n')
+		if broken {
+			whole = append([]byte{'\n'}, whole...)
+		}
+		n, err := w.Write(whole)
+		broken = err != nil && (broken || n > 0)
+		return err
+	}
+}
+
+func (t Targets) client() (*http.Client, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s has no certificates", t.CAFile)
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}
+	// A record is for the target alone, and so is the token.
+	refuse := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &http.Client{Transport: transport, CheckRedirect: refuse}, nil
+}
+
+// post sends one CloudEvent in structured mode.
+func (t Targets) post(ctx context.Context, client *http.Client, to string, line []byte) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(line))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/cloudevents+json; charset=utf-8")
+	if t.TokenFile != "" {
+		token, err := os.ReadFile(t.TokenFile)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Authorization", "Bearer "+string(bytes.TrimSpace(token)))
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	_, _ = io.CopyN(io.Discard, res.Body, 4096) // so that the connection is used again
+	_ = res.Body.Close()
+	if res.StatusCode < 200 || res.StatusCode > 299 {
+		return fmt.Errorf("it answered %s", res.Status)
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package telling
+
+import (
+	"bytes"
+	"encoding/pem"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestWhereRecordsMayGo(t *testing.T) {
+	for to, want := range map[string]string{
+		"stdout":                            "",
+		"file:/var/log/records.jsonl":       "",
+		"https://siem.example.com/in":       "",
+		"http://127.0.0.1:8080/in":          "",
+		"":                                  "has to be stdout",
+		"stderr":                            "has to be stdout",
+		"file:records.jsonl":                "absolute",
+		"http://siem.example.com/in":        "https",
+		"http://127.0.0.1.example.com/in":   "https",
+		"https://":                          "has to be stdout",
+		"https://u:secret@siem.example.com": "no password",
+	} {
+		_, err := Targets{To: []string{to}}.Sinks()
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", to, err, want)
+		}
+	}
+}
+
+// breaking takes n bytes and then nothing.
+type breaking struct {
+	bytes.Buffer
+	n int
+}
+
+func (b *breaking) Write(p []byte) (int, error) {
+	if len(p) > b.n {
+		n, _ := b.Buffer.Write(p[:b.n])
+		return n, errors.New("no space left")
+	}
+	return b.Buffer.Write(p)
+}
+
+func TestALineThatBrokeOffIsWrittenAgainOnItsOwn(t *testing.T) {
+	w := &breaking{n: 3}
+	write := lines(w)
+	if write(t.Context(), []byte("record")) == nil {
+		t.Fatal("no error")
+	}
+	w.n = 100
+	for _, line := range []string{"record", "next"} {
+		if err := write(t.Context(), []byte(line)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := w.String(); got != "rec\nrecord\nnext\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestAFileIsForItsOwnerOnly(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "records.jsonl")
+	sinks, err := Targets{To: []string{"file:" + path}}.Sinks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sinks[0].Write(t.Context(), []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil || string(data) != "{}\n" || info.Mode().Perm() != 0o600 {
+		t.Errorf("%q, %v, %v", data, info.Mode(), err)
+	}
+}
+
+// receiver answers with a status, and keeps what it got.
+type receiver struct {
+	*httptest.Server
+	status int
+	got    *http.Request
+	body   []byte
+}
+
+func newReceiver(t *testing.T) *receiver {
+	t.Helper()
+	r := &receiver{status: http.StatusAccepted}
+	r.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, got *http.Request) {
+		r.got = got
+		r.body, _ = io.ReadAll(got.Body)
+		w.Header().Set("Location", "https://elsewhere.example.com")
+		w.WriteHeader(r.status)
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+func writeFile(t *testing.T, name string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// postTo is what posts records to a receiver.
+func postTo(t *testing.T, r *receiver, targets Targets) func() error {
+	t.Helper()
+	targets.To = []string{r.URL}
+	sinks, err := targets.Sinks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() error { return sinks[0].Write(t.Context(), []byte(`{"specversion":"1.0"}`)) }
+}
+
+func (r *receiver) ca(t *testing.T) string {
+	t.Helper()
+	return writeFile(t, "ca.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate().Raw}))
+}
+
+func TestARecordIsPosted(t *testing.T) {
+	r := newReceiver(t)
+	token := writeFile(t, "token", []byte("first\n"))
+	post := postTo(t, r, Targets{CAFile: r.ca(t), TokenFile: token})
+	if err := post(); err != nil {
+		t.Fatal(err)
+	}
+	kind := r.got.Header.Get("Content-Type")
+	if string(r.body) != `{"specversion":"1.0"}` || !strings.HasPrefix(kind, "application/cloudevents+json") {
+		t.Errorf("%s %s", kind, r.body)
+	}
+	if got := r.got.Header.Get("Authorization"); got != "Bearer first" {
+		t.Errorf("token %q", got)
+	}
+	if err := os.WriteFile(token, []byte("second"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := post(); err != nil || r.got.Header.Get("Authorization") != "Bearer second" {
+		t.Errorf("a renewed token: %v, %v", r.got.Header, err)
+	}
+}
+
+func TestARecordThatIsNotTakenIsAnError(t *testing.T) {
+	r := newReceiver(t)
+	post := postTo(t, r, Targets{CAFile: r.ca(t)})
+	for _, r.status = range []int{http.StatusFound, http.StatusUnauthorized, http.StatusInternalServerError} {
+		if err := post(); err == nil || !strings.Contains(err.Error(), http.StatusText(r.status)) {
+			t.Errorf("%d: %v", r.status, err)
+		}
+	}
+	if postTo(t, r, Targets{})() == nil {
+		t.Error("a certificate of nobody is trusted")
+	}
+}

@@ -1,0 +1,67 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/lapse-dev/lapse/controllers/telling"
+	"github.com/lapse-dev/lapse/internal/admission"
+	"github.com/lapse-dev/lapse/internal/policy"
+)
+
+type flags struct {
+	namespace   string
+	leaderElect bool
+	metrics     string
+	probes      string
+	maxDuration time.Duration
+	retention   time.Duration
+	reserved    string
+	records     telling.Targets
+	redact      bool
+	logging     zap.Options
+}
+
+func parse() *flags {
+	f := &flags{}
+	flag.StringVar(&f.namespace, "namespace", "lapse-system", "The operator's own namespace: its lease is there, and nothing is granted in it.")
+	flag.BoolVar(&f.leaderElect, "leader-elect", false, "Run as one of several replicas: one grants, all of them end access.")
+	flag.StringVar(&f.metrics, "metrics-bind-address", "0", "Where metrics are served, with TLS and only to those who may get /metrics; 0 is nowhere.")
+	flag.StringVar(&f.probes, "health-probe-bind-address", ":8081", "Where /healthz and /readyz are served; 0 is nowhere.")
+	flag.DurationVar(&f.maxDuration, "max-duration", 24*time.Hour, "The longest grant, whatever policies allow; 10s to 24h.")
+	flag.DurationVar(&f.retention, "retention", 30*24*time.Hour, "How long a request that is over stays as a record; 0 keeps it. What Argo CD or Flux tracks is always kept. "+
+		"One by which nobody ever held anything stays for a day at the most, unless this is 0.")
+	flag.StringVar(&f.reserved, "reserved-namespaces", policy.DefaultReserved, "Namespaces in which nothing is granted, separated by commas; kube-* names all that begin with kube-. "+
+		"The operator's own is always one. Admission keeps grants out of kube-*, too; to open it, see "+admission.StayOpen+".")
+	flag.Func("record-to", "Where records go of who had what, why and by whose word: stdout, file:/PATH or an https URL, which gets CloudEvents. May be given again; stdout, if it is not; none is nowhere.",
+		func(to string) error { f.records.To = append(f.records.To, to); return nil })
+	flag.StringVar(&f.records.CAFile, "record-ca-file", "", "Certificates by which https URLs of --record-to are trusted, in place of those of the system.")
+	flag.StringVar(&f.records.TokenFile, "record-token-file", "", "File with the bearer token for URLs of --record-to. It is read for each record.")
+	flag.StringVar(&f.records.KeyFile, "record-key-file", "", "File with the key by which the last record is signed once a minute, as kubectl lapse audit key makes it.")
+	flag.BoolVar(&f.redact, "redact-reasons", false, "Leave out of records what people wrote: reasons, comments and messages that may repeat them.")
+	f.logging.BindFlags(flag.CommandLine)
+	flag.Parse()
+	if f.records.To == nil {
+		f.records.To = []string{"stdout"}
+	}
+	f.records.To = slices.DeleteFunc(f.records.To, func(to string) bool { return to == "none" })
+	return f
+}
+
+func (f *flags) limits() (policy.Limits, error) {
+	if f.maxDuration < 10*time.Second || f.maxDuration > 24*time.Hour {
+		return policy.Limits{}, fmt.Errorf("--max-duration is %s, and must be between 10s and 24h", f.maxDuration)
+	}
+	if f.retention < 0 {
+		return policy.Limits{}, fmt.Errorf("--retention is %s, and must not be negative; 0 keeps requests for ever", f.retention)
+	}
+	reserved := append([]string{f.namespace}, policy.ReservedNamespaces(f.reserved)...)
+	return policy.Limits{MaxDuration: f.maxDuration, ReservedNamespaces: reserved}, nil
+}

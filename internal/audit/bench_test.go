@@ -1,0 +1,44 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"testing"
+)
+
+// BenchmarkReport reads an audit log of which every hundredth line is of a grant.
+func BenchmarkReport(b *testing.B) {
+	req, decisions := story()
+	var log bytes.Buffer
+	for i := range 50_000 {
+		c := logged(fmt.Sprint("id-", i), 10, nil)
+		if i%100 != 0 {
+			c.User.Username = "system:node:worker-1"
+			c.Annotations[reasonAnnotation] = `RBAC: allowed by ClusterRoleBinding "system:node" of ClusterRole`
+		}
+		line, err := json.Marshal(c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		log.Write(append(line, '\n'))
+	}
+	b.SetBytes(int64(log.Len()))
+	b.ReportAllocs()
+	for b.Loop() {
+		r := NewReporter(Question{})
+		for _, record := range Of("", req, decisions) {
+			r.record(&record)
+		}
+		r.Choose()
+		if _, err := ReadCalls("log", bytes.NewReader(log.Bytes()), r.Concerns, r.Take); err != nil {
+			b.Fatal(err)
+		}
+		if n := len(r.Stories()[0].Calls); n != 500 {
+			b.Fatalf("%d calls", n)
+		}
+	}
+}

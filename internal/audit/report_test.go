@@ -1,0 +1,224 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+const byGrant = `RBAC: allowed by RoleBinding "lapse-debug-4602efc0/payments" of ClusterRole "edit" to User "alice"`
+
+// logged is an Event of kube-apiserver, some seconds after the request.
+func logged(id string, seconds int, change func(*Call)) Call {
+	at := after(seconds).Time
+	c := Call{
+		AuditID: id, Stage: stageComplete, Verb: "list", URI: "/api/v1/namespaces/payments/pods",
+		User: caller{"alice", []string{"oncall"}},
+		From: []string{"10.0.0.1"}, Agent: "kubectl", Object: &object{Resource: "pods", Namespace: "payments"},
+		Status: &status{200}, Began: at, Ended: at,
+		Annotations: map[string]string{decisionAnnotation: "allow", reasonAnnotation: byGrant},
+	}
+	if change != nil {
+		change(&c)
+	}
+	return c
+}
+
+func text(t *testing.T, value any) string {
+	t.Helper()
+	out, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// reported are the stories that records and a log tell.
+func reported(t *testing.T, q Question, req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision, log string) []*Story {
+	t.Helper()
+	r := NewReporter(q)
+	records := Of("/clusters/1", req, decisions)
+	lines := make([]string, 0, len(records)+2)
+	for _, record := range records {
+		lines = append(lines, text(t, record))
+	}
+	lines = append(lines, lines[0], "a line of a log") // told again
+	if err := r.ReadRecords("records", strings.NewReader(strings.Join(lines, "\n"))); err != nil {
+		t.Fatal(err)
+	}
+	r.Choose()
+	if others, err := ReadCalls("log", strings.NewReader(log), r.Concerns, r.Take); err != nil || others > 0 {
+		t.Fatalf("%d lines were not understood; %v", others, err)
+	}
+	return r.Stories()
+}
+
+func idsOf(acts []*Act) string {
+	out := make([]string, 0, len(acts))
+	for _, a := range acts {
+		out = append(out, a.AuditID)
+	}
+	return strings.Join(out, " ")
+}
+
+func TestCallsAreOfTheGrantOfSomethingElseOrRefused(t *testing.T) {
+	req, decisions := story() // of alice in payments, from 5 to 60
+	by := func(reason string) func(*Call) {
+		return func(c *Call) { c.Annotations[reasonAnnotation] = reason }
+	}
+	calls := []Call{
+		logged("by-grant", 10, nil),
+		logged("by-grant-late", 61, nil), // the authorizer had not heard of the end
+		logged("by-another-grant", 10, by(`RBAC: allowed by RoleBinding "lapse-debug-99999999/payments" of ClusterRole "edit" to User "alice"`)),
+		logged("by-its-namesake", 10, by(`RBAC: allowed by RoleBinding "lapse-debug-4602efc0/orders" of ClusterRole "edit" to User "alice"`)),
+		logged("by-more", 11, by(`RBAC: allowed by ClusterRoleBinding "admins" of ClusterRole "cluster-admin" to User "alice"`)),
+		logged("by-webhook", 12, by("")),
+		logged("before", 4, by("")),
+		logged("after", 60, by("")),
+		logged("elsewhere", 10, func(c *Call) { c.Object.Namespace, c.Annotations[reasonAnnotation] = "orders", "" }),
+		logged("of-bob", 10, func(c *Call) { c.User.Username, c.Annotations[reasonAnnotation] = "bob", "" }),
+		logged("as-alice", 13, func(c *Call) {
+			c.User.Username, c.As, c.Annotations[reasonAnnotation] = "bob", &caller{Username: "alice"}, ""
+		}),
+		logged("forbidden", 14, func(c *Call) {
+			c.Status.Code, c.Annotations = 403, map[string]string{decisionAnnotation: "forbid", reasonAnnotation: ""}
+		}),
+		logged("by-grant", 10, nil), // rotated logs overlap
+		logged("received", 10, func(c *Call) { c.Stage = "RequestReceived" }),
+	}
+	lines := make([]string, 0, len(calls))
+	for i := range calls {
+		lines = append(lines, text(t, calls[i]))
+	}
+	stories := reported(t, Question{}, req, decisions, strings.Join(lines, "\n"))
+	if len(stories) != 1 {
+		t.Fatalf("%d stories", len(stories))
+	}
+	s := stories[0]
+	for name, got := range map[string][2]string{
+		"calls":   {idsOf(s.Calls), "by-grant by-grant-late"},
+		"others":  {idsOf(s.Others), "by-another-grant by-its-namesake by-more by-webhook as-alice"},
+		"refused": {idsOf(s.Refused), "forbidden"},
+	} {
+		if got[0] != got[1] {
+			t.Errorf("%s: %s, want %s", name, got[0], got[1])
+		}
+	}
+	if len(s.Decisions) != 2 || s.Grant.EndedBy != "carol" || s.Request.Reason != "INC-4211" {
+		t.Errorf("%s", text(t, s))
+	}
+}
+
+func TestASessionThatOutlivesItsGrantIsSeen(t *testing.T) {
+	req, decisions := story()
+	session := func(c *Call) { c.Verb, c.Object.Subresource, c.Object.Name = "get", "exec", "checkout" }
+	began := logged("exec", 50, func(c *Call) { session(c); c.Stage, c.Status.Code = stageStarted, 101 })
+	over := logged("exec", 50, func(c *Call) { session(c); c.Status.Code, c.Ended = 101, after(600).Time })
+	for name, log := range map[string]string{
+		"both stages":    text(t, began) + "\n" + text(t, over),
+		"last first":     text(t, over) + "\n" + text(t, began),
+		"the last alone": text(t, over),
+	} {
+		calls := reported(t, Question{}, req, decisions, log)[0].Calls
+		if len(calls) != 1 || !calls[0].Session || !calls[0].Outlived || calls[0].Until == nil || !calls[0].Until.Equal(after(600).Time) {
+			t.Errorf("%s: %s", name, text(t, calls))
+		}
+	}
+	calls := reported(t, Question{}, req, decisions, text(t, began))[0].Calls
+	if len(calls) != 1 || calls[0].Until != nil || calls[0].Outlived {
+		t.Errorf("while it is open: %s", text(t, calls))
+	}
+}
+
+func TestLogsOfCloudsTellTheSame(t *testing.T) {
+	req, decisions := story()
+	event := text(t, logged("x", 10, nil))
+	gke := fmt.Sprintf(`{"insertId":"x","timestamp":%q,"labels":{%q:"allow",%q:%q},"protoPayload":{"methodName":"io.k8s.core.v1.pods.list",
+		"resourceName":"core/v1/namespaces/payments/pods","authenticationInfo":{"principalEmail":"alice"},
+		"requestMetadata":{"callerIp":"10.0.0.1","callerSuppliedUserAgent":"kubectl"}}}`,
+		after(10).UTC().Format(time.RFC3339), decisionAnnotation, reasonAnnotation, byGrant)
+	quoted := text(t, event)
+	want := text(t, reported(t, Question{}, req, decisions, event)[0].Calls)
+	for name, log := range map[string]string{
+		"a list":                 `{"kind":"EventList","items":[` + event + `]}`,
+		"CloudWatch":             `{"events":[{"timestamp":1,"message":` + quoted + `}]}`,
+		"a subscription":         `{"messageType":"DATA_MESSAGE","logEvents":[{"message":` + quoted + `}]}`,
+		"Azure":                  `{"records":[{"category":"kube-audit","properties":{"log":` + quoted + `}}]}`,
+		"Azure, one to a line":   `{"category":"kube-audit","properties":{"log":` + quoted + `}}`,
+		"Google Cloud":           gke,
+		"over several lines":     strings.NewReplacer("{", "{\n", ",", ",\n").Replace(event),
+		"twice, with empty ones": event + "\n\n" + event + "\n",
+	} {
+		if got := text(t, reported(t, Question{}, req, decisions, log)[0].Calls); got != want {
+			t.Errorf("%s: %s\nwant %s", name, got, want)
+		}
+	}
+}
+
+func TestAQuestionIsAnswered(t *testing.T) {
+	req, decisions := story()
+	for name, tc := range map[string]struct {
+		q    Question
+		want bool
+	}{
+		"all":                     {Question{}, true},
+		"by name":                 {Question{Request: "debug"}, true},
+		"by UID":                  {Question{Request: "4602efc0"}, true},
+		"another":                 {Question{Request: "deb"}, false},
+		"who asked":               {Question{Person: "alice"}, true},
+		"who approved":            {Question{Person: "bob"}, true},
+		"nobody of it":            {Question{Person: "mallory"}, false},
+		"the role":                {Question{Role: "edit", Namespace: "payments"}, true},
+		"another role":            {Question{Role: "view"}, false},
+		"another namespace":       {Question{Namespace: "orders"}, false},
+		"held at that time":       {Question{From: after(59).Time, Until: after(59).Time}, true},
+		"over by then":            {Question{From: after(61).Time}, false},
+		"not held yet":            {Question{Until: after(4).Time}, false},
+		"in the middle of it all": {Question{From: after(-10).Time, Until: after(100).Time}, true},
+	} {
+		if got := len(reported(t, tc.q, req, decisions, "")) == 1; got != tc.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestAccessOfAGroupIsThatOfItsMembers(t *testing.T) {
+	req, decisions := story()
+	req.Spec.Subject = &v1alpha1.Subject{Kind: v1alpha1.GroupKind, Name: "oncall"}
+	other := logged("x", 10, func(c *Call) { c.Annotations[reasonAnnotation] = "" })
+	stranger := logged("y", 10, func(c *Call) { c.User.Groups, c.Annotations[reasonAnnotation] = nil, "" })
+	s := reported(t, Question{}, req, decisions, text(t, other)+"\n"+text(t, stranger))[0]
+	if idsOf(s.Others) != "x" {
+		t.Errorf("%s", idsOf(s.Others))
+	}
+}
+
+func TestALineThatConcernsNobodyIsNotRead(t *testing.T) {
+	req, decisions := story()
+	r := NewReporter(Question{})
+	for _, record := range Of("", req, decisions) {
+		r.record(&record)
+	}
+	r.Choose()
+	read := slices.DeleteFunc([]string{"alice", byGrant, "bob"}, func(line string) bool { return !r.Concerns([]byte(line)) })
+	if len(read) != 2 {
+		t.Errorf("%v", read)
+	}
+	req.Spec.Subject.Name = `al"ice` // which JSON writes in another way
+	r = NewReporter(Question{})
+	for _, record := range Of("", req, decisions) {
+		r.record(&record)
+	}
+	r.Choose()
+	if !r.Concerns([]byte("bob")) {
+		t.Error("a line is passed over that may be of somebody whose name JSON escapes")
+	}
+}

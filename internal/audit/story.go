@@ -1,0 +1,118 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+// Story is a request, and all that was done by it.
+type Story struct {
+	Request   *Request   `json:"request"`
+	Decisions []Told     `json:"decisions,omitempty"`
+	Grant     *Grant     `json:"grant,omitempty"`
+	Forgotten *time.Time `json:"forgottenAt,omitempty"`
+	// Calls that the grant allowed.
+	Calls []*Act `json:"calls,omitempty"`
+	// Others are calls of its holder in its time and namespace that something else allowed. Of
+	// several bindings that allow a call, kube-apiserver names the first, so the grant may
+	// have allowed them too.
+	Others []*Act `json:"otherCalls,omitempty"`
+	// Refused are such calls that nothing allowed.
+	Refused []*Act `json:"refusedCalls,omitempty"`
+}
+
+// Told is a decision, and when it was made.
+type Told struct {
+	At time.Time `json:"at"`
+	Decision
+}
+
+// Act is a call.
+type Act struct {
+	At        time.Time `json:"at"`
+	User      string    `json:"user"`
+	Verb      string    `json:"verb"`
+	Resource  string    `json:"resource"`
+	Namespace string    `json:"namespace,omitempty"`
+	Name      string    `json:"name,omitempty"`
+	// Code that was answered; 0 if that is not known.
+	Code  int      `json:"code,omitempty"`
+	From  []string `json:"from,omitempty"`
+	Agent string   `json:"agent,omitempty"`
+	// AllowedBy is the reason that kube-apiserver gave.
+	AllowedBy string `json:"allowedBy,omitempty"`
+	// Until is when a session was over; nil while that is not known.
+	Until *time.Time `json:"until,omitempty"`
+	// Session into a pod, and whether it went on after the access had ended.
+	Session  bool   `json:"session,omitempty"`
+	Outlived bool   `json:"outlived,omitempty"`
+	AuditID  string `json:"auditID"`
+}
+
+// merged keeps the rules, which one record alone has, and the end, once there is one.
+func merged(known, g *Grant) *Grant {
+	if known == nil {
+		return g
+	}
+	out := *known
+	out.RoleRules = cmp.Or(known.RoleRules, g.RoleRules)
+	out.RoleChange = cmp.Or(g.RoleChange, known.RoleChange)
+	if g.EndedAt != nil {
+		out.EndedAt, out.EndReason, out.EndedBy = g.EndedAt, g.EndReason, g.EndedBy
+	}
+	return &out
+}
+
+func (s *Story) began() time.Time {
+	if s.Grant != nil {
+		return s.Grant.GrantedAt
+	}
+	return s.Request.AskedAt
+}
+
+// people who asked, got the access, or gave their word.
+func people(s *Story) []string {
+	out := []string{holder(s.Request.Subject)}
+	if s.Request.Requester != nil {
+		out = append(out, s.Request.Requester.Username)
+	}
+	for i := range s.Decisions {
+		if who := s.Decisions[i].Reviewer; who != nil {
+			out = append(out, who.Username)
+		}
+	}
+	return out
+}
+
+// holder is the user name or the name of the group that holds the access.
+func holder(s *v1alpha1.Subject) string {
+	switch {
+	case s == nil:
+		return ""
+	case s.Kind == v1alpha1.ServiceAccountKind:
+		return "system:serviceaccount:" + s.Namespace + ":" + s.Name
+	default:
+		return s.Name
+	}
+}
+
+// end of the access, as far as it is known.
+func (g *Grant) end() time.Time {
+	if g.EndedAt != nil {
+		return *g.EndedAt
+	}
+	return g.ExpiresAt
+}
+
+func holds(s *v1alpha1.Subject, who *caller) bool {
+	if s != nil && s.Kind == v1alpha1.GroupKind {
+		return slices.Contains(who.Groups, s.Name)
+	}
+	return who.Username == holder(s)
+}

@@ -1,0 +1,240 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package audit
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// MaxLine bounds a record, in bytes: the API server takes no larger objects.
+const MaxLine = 4 << 20
+
+// Verifier reads what writers wrote, in any number of files, and finds what was changed.
+type Verifier struct {
+	kept     []Head
+	runs     map[string][]*run
+	findings []Finding
+	records  int
+	others   int
+}
+
+// Finding is one thing that is wrong.
+type Finding struct {
+	// File and Line where it shows; Line is 0 where it shows at no line.
+	File string `json:"file,omitempty"`
+	Line int    `json:"line,omitempty"`
+	// Problem, in words.
+	Problem string `json:"problem"`
+}
+
+func (f Finding) String() string {
+	switch {
+	case f.File == "":
+		return f.Problem
+	case f.Line == 0:
+		return f.File + ": " + f.Problem
+	}
+	return fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Problem)
+}
+
+// Verdict is what was found.
+type Verdict struct {
+	// Records that were read, and Others: lines that are none, such as those of a log.
+	Records int `json:"records"`
+	Others  int `json:"others"`
+	// Findings, none if all is as it was written.
+	Findings []Finding `json:"findings,omitempty"`
+	// Open are writers that did not say that they ended: they write still, were killed, or
+	// what they wrote last was cut off. Keep their heads to tell.
+	Open []string `json:"open,omitempty"`
+	// Heads are the last records of all writers.
+	Heads []Head `json:"heads"`
+}
+
+// run is a part of a chain that one file has without a gap.
+type run struct {
+	file        string
+	first, last linked
+	line        int // of the first record
+	began       *Began
+	ended       bool
+}
+
+type linked struct {
+	Link
+	hash string
+}
+
+// NewVerifier compares what it reads with heads that were kept elsewhere, too.
+func NewVerifier(kept ...Head) *Verifier {
+	return &Verifier{kept: kept, runs: map[string][]*run{}}
+}
+
+// Read one file. An error means that it could not be read; what is wrong with what it says is
+// a finding.
+func (v *Verifier) Read(file string, r io.Reader) error {
+	open := map[string]*run{} // by writer
+	lines := bufio.NewReaderSize(r, 64<<10)
+	for n := 1; ; n++ {
+		line, err := readLine(lines, MaxLine)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("%s:%d: %w", file, n, err)
+		}
+		v.line(open, file, n, line)
+	}
+}
+
+// readLine is without its newline; io.EOF comes after the last.
+func readLine(r *bufio.Reader, limit int) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > limit:
+			return nil, fmt.Errorf("a line is longer than %d bytes", limit)
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case errors.Is(err, io.EOF) && len(line) > 0:
+			return line, nil
+		case err != nil:
+			return nil, err
+		}
+		return line[:len(line)-1], nil
+	}
+}
+
+func (v *Verifier) line(open map[string]*run, file string, n int, line []byte) {
+	finding := func(format string, args ...any) {
+		v.findings = append(v.findings, Finding{file, n, fmt.Sprintf(format, args...)})
+	}
+	var r struct {
+		Link
+		Type Type   `json:"type"`
+		Spec string `json:"specversion"`
+		Data struct {
+			Began *Began `json:"writer"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(line, &r); err != nil || r.Spec == "" {
+		v.others++ // a record of which this was made is missed by the one after it
+		return
+	}
+	v.records++
+	if r.Writer == "" || r.Sequence < 1 {
+		finding("the record has no place in a chain: lapsewriter is %q, lapsesequence %d", r.Writer, r.Sequence)
+		return
+	}
+	at := linked{r.Link, hashOf(line)}
+	v.compareKept(at, finding)
+	before := open[r.Writer]
+	switch {
+	case before == nil:
+	case r.Sequence != before.last.Sequence+1:
+		finding("record %d of writer %s comes after record %d: what was in between was removed, or records were moved", r.Sequence, r.Writer, before.last.Sequence)
+		before = nil
+	case r.Previous != before.last.hash:
+		finding("record %d of writer %s was changed: record %d has another hash of it", before.last.Sequence, r.Writer, r.Sequence)
+	}
+	if before == nil {
+		before = &run{file: file, line: n, first: at}
+		open[r.Writer], v.runs[r.Writer] = before, append(v.runs[r.Writer], before)
+	}
+	if r.Sequence == 1 {
+		before.began = r.Data.Began
+	}
+	before.last, before.ended = at, r.Type == WriterEnded
+}
+
+func (v *Verifier) compareKept(at linked, finding func(string, ...any)) {
+	for _, head := range v.kept {
+		if head.Writer == at.Writer && head.Sequence == at.Sequence && head.Hash != at.hash {
+			finding("record %d of writer %s is not the one of the head that was kept", at.Sequence, at.Writer)
+		}
+	}
+}
+
+// Verdict on all that was read.
+func (v *Verifier) Verdict() Verdict {
+	out := Verdict{Records: v.records, Others: v.others, Findings: v.findings}
+	finding := func(r *run, format string, args ...any) {
+		out.Findings = append(out.Findings, Finding{File: r.file, Line: r.line, Problem: fmt.Sprintf(format, args...)})
+	}
+	last := map[string]*run{}
+	for writer, runs := range v.runs {
+		slices.SortStableFunc(runs, func(a, b *run) int { return cmp.Compare(a.first.Sequence, b.first.Sequence) })
+		joined(runs, finding)
+		last[writer] = runs[len(runs)-1]
+		out.Heads = append(out.Heads, Head{writer, last[writer].last.Sequence, last[writer].last.hash})
+		if !last[writer].ended {
+			out.Open = append(out.Open, writer)
+		}
+	}
+	for writer, runs := range v.runs {
+		succeeds(writer, runs[0], last, finding)
+	}
+	for _, head := range v.kept {
+		if r, there := last[head.Writer]; !there || r.last.Sequence < head.Sequence {
+			out.Findings = append(out.Findings, Finding{Problem: fmt.Sprintf(
+				"record %d of writer %s, of a head that was kept, is not there: its chain was cut off", head.Sequence, head.Writer)})
+		}
+	}
+	slices.Sort(out.Open)
+	slices.SortFunc(out.Heads, func(a, b Head) int { return cmp.Compare(a.Writer, b.Writer) })
+	slices.SortStableFunc(out.Findings, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	})
+	return out
+}
+
+// joined compares where one file ends and another one goes on.
+func joined(runs []*run, finding func(*run, string, ...any)) {
+	switch r := runs[0]; {
+	case r.first.Sequence != 1:
+		finding(r, "writer %s begins with record %d: those before were removed", r.first.Writer, r.first.Sequence)
+	case r.began == nil || r.first.Previous != "":
+		finding(r, "record 1 of writer %s is not the beginning of a chain: it was changed or added", r.first.Writer)
+	}
+	before := runs[0]
+	for _, r := range runs[1:] {
+		writer, first, last := r.first.Writer, r.first, before.last
+		switch {
+		case first.Sequence <= last.Sequence:
+			finding(r, "record %d of writer %s is there twice", first.Sequence, writer)
+		case first.Sequence != last.Sequence+1:
+			finding(r, "records %d to %d of writer %s are missing", last.Sequence+1, first.Sequence-1, writer)
+		case first.Previous != last.hash:
+			finding(r, "record %d of writer %s was changed: record %d has another hash of it", last.Sequence, writer, first.Sequence)
+		}
+		if before.ended {
+			finding(r, "writer %s goes on after it said that it ended", writer)
+		}
+		before = r
+	}
+}
+
+// succeeds compares a writer with what it knew of the one before.
+func succeeds(writer string, first *run, last map[string]*run, finding func(*run, string, ...any)) {
+	if first.began == nil || first.began.Predecessor == nil {
+		return
+	}
+	known := first.began.Predecessor
+	switch before := last[known.Writer]; {
+	case before == nil:
+		finding(first, "writer %s began after writer %s, of whom there is nothing", writer, known.Writer)
+	case before.last.Sequence < known.Sequence:
+		finding(first, "writer %s knew of record %d of writer %s, whose chain ends with %d: it was cut off", writer, known.Sequence, known.Writer, before.last.Sequence)
+	case !before.ended:
+		finding(first, "writer %s began, and writer %s before it had not ended: it was killed, or its end was cut off", writer, known.Writer)
+	}
+}

@@ -1,0 +1,64 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/text"
+)
+
+// maxTold bounds status.risks of a policy, and maxToldText each of them in bytes; see the
+// schema.
+const (
+	maxTold     = 64
+	maxToldText = 512
+)
+
+// Told are what is risky of the requesters of a policy, and the dangers and risks of the
+// ClusterRoles that it offers, for those who approve: the worst first, equal ones once, and at most 64, of which the last then says how
+// many more there are. What a Role allows differs by namespace, and is not known before it is
+// asked for.
+func Told(p *v1alpha1.AccessPolicy, roles RoleLookup) ([]string, error) {
+	var all []ranked
+	for _, wide := range WideRequesters(p) {
+		all = append(all, ranked{-2, wide})
+	}
+	for _, ref := range p.Spec.Roles {
+		if ref.Kind != v1alpha1.ClusterRoleKind {
+			continue
+		}
+		role, found, err := roles(ref)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			continue
+		}
+		for _, danger := range Dangers(ref, role.Rules) {
+			all = append(all, ranked{-1, ref.Name + ": " + danger}) // worse than any risk
+		}
+		for _, risk := range risksOf(role.Rules) {
+			all = append(all, ranked{risk.rank, ref.Name + ": " + risk.text})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
+	var out []string
+	once := sets.New[string]()
+	for _, told := range all {
+		if line := text.Cut(told.text, maxToldText); !once.Has(line) {
+			once.Insert(line)
+			out = append(out, line)
+		}
+	}
+	if len(out) <= maxTold {
+		return out, nil
+	}
+	return append(out[:maxTold-1:maxTold-1], fmt.Sprintf("and %d more", len(out)-maxTold+1)), nil
+}

@@ -1,0 +1,81 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+// lookupOf finds ClusterRoles with the rules of rulesOf.
+func lookupOf(roles map[string][]string) RoleLookup {
+	return func(ref v1alpha1.RoleRef) (Role, bool, error) {
+		rules, found := roles[ref.Name]
+		return Role{Rules: rulesOf(rules)}, found, nil
+	}
+}
+
+func offering(roles ...v1alpha1.RoleRef) *v1alpha1.AccessPolicy {
+	return &v1alpha1.AccessPolicy{Spec: v1alpha1.AccessPolicySpec{Roles: roles}}
+}
+
+func TestToldAreTheWorstOfAllRolesFirstAndEqualOnesOnce(t *testing.T) {
+	roles := lookupOf(map[string][]string{
+		"view": {"create core events"}, "edit": {"list core secrets", "create core pods/exec"},
+		"root": {"escalate core pods", "list core secrets"},
+	})
+	offered := []v1alpha1.RoleRef{
+		clusterRole("view"), clusterRole("edit"), clusterRole("root"), clusterRole("edit"), clusterRole("none"),
+		{Kind: v1alpha1.RoleKind, Name: "edit"},
+	}
+	got, err := Told(offering(offered...), roles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"root: it allows escalate on pods", "edit: its holder can run commands", "edit: its holder can read secrets",
+		"root: its holder can read secrets", "view: its holder can write Events",
+	}
+	if !slices.EqualFunc(got, want, strings.HasPrefix) {
+		t.Errorf("told %q, want %q", got, want)
+	}
+}
+
+func TestWhatIsNotToldIsCounted(t *testing.T) {
+	for _, verbs := range []int{maxTold - 1, maxTold, maxTold + 1, 3 * maxTold} {
+		rules := make([]string, 0, verbs)
+		for i := range verbs - 1 {
+			rules = append(rules, fmt.Sprintf("bind core thing%d", i))
+		}
+		rules = append(rules, "create core pods/exec")
+		got, err := Told(offering(clusterRole("much")), lookupOf(map[string][]string{"much": rules}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		last := "much: its holder can run commands in running pods, with all that those pods may do"
+		if verbs > maxTold {
+			last = fmt.Sprintf("and %d more", verbs-maxTold+1)
+		}
+		if len(got) != min(verbs, maxTold) || got[len(got)-1] != last {
+			t.Errorf("of %d there are %d told, the last of which is %q, not %q", verbs, len(got), got[len(got)-1], last)
+		}
+	}
+}
+
+func TestToldFitsTheStatusAndNothingIsToldThatCouldNotBeRead(t *testing.T) {
+	long := strings.Repeat("ä", 300)
+	got, err := Told(offering(clusterRole(long)), lookupOf(map[string][]string{long: {"create core pods/exec"}}))
+	if err != nil || len(got) != 1 || len(got[0]) > maxToldText {
+		t.Errorf("told %q (%v)", got, err)
+	}
+	failing := func(v1alpha1.RoleRef) (Role, bool, error) { return Role{}, false, errors.New("no answer") }
+	if got, err := Told(offering(clusterRole("view")), failing); err == nil || got != nil {
+		t.Errorf("told %q, although no role could be read", got)
+	}
+}
