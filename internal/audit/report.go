@@ -4,12 +4,9 @@
 package audit
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -51,20 +48,12 @@ func NewReporter(q Question) *Reporter {
 // ReadRecords takes what there is to know of requests. Lines that are no records are passed
 // over.
 func (r *Reporter) ReadRecords(file string, in io.Reader) error {
-	lines := bufio.NewReaderSize(in, 64<<10)
-	for n := 1; ; n++ {
-		line, err := readLine(lines, MaxLine)
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return fmt.Errorf("%s:%d: %w", file, n, err)
-		}
+	return eachLine(file, in, func(_ int, line []byte) {
 		var record Record
 		if json.Unmarshal(line, &record) == nil && record.SpecVersion != "" && record.Data.Request != nil {
 			r.record(&record)
 		}
-	}
+	})
 }
 
 // record adds what one says. The same may be told twice, and what is told later knows more.

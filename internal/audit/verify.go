@@ -4,17 +4,12 @@
 package audit
 
 import (
-	"bufio"
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 )
-
-// MaxLine bounds a record, in bytes: the API server takes no larger objects.
-const MaxLine = 4 << 20
 
 // Verifier reads what writers wrote, in any number of files, and finds what was changed.
 type Verifier struct {
@@ -81,37 +76,7 @@ func NewVerifier(kept ...Head) *Verifier {
 // a finding.
 func (v *Verifier) Read(file string, r io.Reader) error {
 	open := map[string]*run{} // by writer
-	lines := bufio.NewReaderSize(r, 64<<10)
-	for n := 1; ; n++ {
-		line, err := readLine(lines, MaxLine)
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return fmt.Errorf("%s:%d: %w", file, n, err)
-		}
-		v.line(open, file, n, line)
-	}
-}
-
-// readLine is without its newline; io.EOF comes after the last.
-func readLine(r *bufio.Reader, limit int) ([]byte, error) {
-	var line []byte
-	for {
-		part, err := r.ReadSlice('\n')
-		line = append(line, part...)
-		switch {
-		case len(line) > limit:
-			return nil, fmt.Errorf("a line is longer than %d bytes", limit)
-		case errors.Is(err, bufio.ErrBufferFull):
-			continue
-		case errors.Is(err, io.EOF) && len(line) > 0:
-			return line, nil
-		case err != nil:
-			return nil, err
-		}
-		return line[:len(line)-1], nil
-	}
+	return eachLine(file, r, func(n int, line []byte) { v.line(open, file, n, line) })
 }
 
 func (v *Verifier) line(open map[string]*run, file string, n int, line []byte) {
