@@ -98,6 +98,10 @@ const (
 // RoleBinding.
 const ReasonBindingPinned = "BindingPinned"
 
+// ReasonRequestDeleted is how records tell the end of access whose request was deleted while it
+// was held; no object is left to say so.
+const ReasonRequestDeleted = "RequestDeleted"
+
 // Reasons of the condition Ready of an AccessPolicy, besides ReasonRoleNotFound.
 const (
 	// ReasonValid: the policy is in force.

@@ -76,17 +76,20 @@ moved. FILE is a file, a folder or - for stdin; what ends in .gz is unpacked. Li
 are no records are passed over, so that the log of the operator can be read as it is.
 
 Each record carries the hash of the one before. What cannot be told from records alone is
-whether the last ones were cut off: for that, keep a head elsewhere and give it with
---head. A head is printed for each writer; the operator signs its own if it has a key.
+whether the last ones were cut off: for that, keep what --json prints elsewhere, or the
+head that the operator keeps in its Lease and signs if it has a key, and give it with
+--head. Give all files of one sink: those of another are the same records again.
 
-Exit codes: 0 all as it was written; 1 something is wrong.`,
-		Example: `  kubectl -n lapse-system logs deployment/lapse-manager | kubectl lapse audit verify -
-  kubectl lapse audit verify records/ --head last-month.head --key "$(cat lapse.pub)"`,
+Exit codes: 0 all as it was written; 1 something is wrong; 3 unclear: an operator was
+killed, or there is nothing of one that wrote before.`,
+		Example: `  kubectl lapse audit verify records/ --json >heads.json   # and later:
+  kubectl lapse audit verify records/ --head heads.json
+  kubectl lapse audit verify records/ --head lease.head --key "$(cat lapse.pub)"`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return o.run(args) },
 	}
 	f := cmd.Flags()
-	f.StringArrayVar(&o.heads, "head", nil, "File with a head that was kept; may be given again.")
+	f.StringArrayVar(&o.heads, "head", nil, "File with heads that were kept: one of the Lease, or what --json printed; may be given again.")
 	f.StringArrayVar(&o.keys, "key", nil, "Public key by which heads have to be signed; may be given again. Without one, signatures are not looked at.")
 	f.BoolVar(&o.json, "json", false, "Print what was found in JSON.")
 	return cmd
@@ -114,18 +117,27 @@ func (o *verifyOptions) run(args []string) error {
 	} else {
 		o.print(&verdict)
 	}
-	if err == nil && len(verdict.Findings) > 0 {
+	switch {
+	case err != nil:
+		return err
+	case len(verdict.Findings) > 0:
 		return &exitError{exitFailed, fmt.Sprintf("findings: %d", len(verdict.Findings))}
+	case len(verdict.Unclear) > 0:
+		return &exitError{exitUnknown, fmt.Sprintf("nothing was changed, as far as these records tell; unclear: %d", len(verdict.Unclear))}
 	}
-	return err
+	o.say("nothing was changed, as far as these records tell")
+	return nil
 }
 
 func (o *verifyOptions) print(verdict *audit.Verdict) {
 	for _, finding := range verdict.Findings {
 		fmt.Fprintln(o.Out, text.Line(finding.String()))
 	}
+	for _, unclear := range verdict.Unclear {
+		fmt.Fprintln(o.Out, "unclear: "+text.Line(unclear.String()))
+	}
 	for _, head := range verdict.Heads {
-		fmt.Fprintf(o.Out, "writer %s: %d records, head %s\n", text.Line(head.Writer), head.Sequence, head.Hash)
+		fmt.Fprintf(o.Out, "writer %s: up to record %d, head %s\n", text.Line(head.Writer), head.Sequence, head.Hash)
 	}
 	for _, writer := range verdict.Open {
 		o.say("writer %s did not say that it ended: it writes still, was killed, or what it wrote last was cut off; compare with a head that you kept (--head)", text.Line(writer))
@@ -149,22 +161,28 @@ func (o *verifyOptions) kept() ([]audit.Head, error) {
 		if err != nil {
 			return nil, err
 		}
-		head, err := openHead(data, verifiers)
+		found, err := openHeads(data, verifiers)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
-		heads = append(heads, head)
+		heads = append(heads, found...)
 	}
 	return heads, nil
 }
 
-// openHead reads a head, and wants it signed if there are keys.
-func openHead(data []byte, verifiers []note.Verifier) (audit.Head, error) {
+// openHeads reads what --json printed, or a head, which has to be signed if there are keys.
+func openHeads(data []byte, verifiers []note.Verifier) ([]audit.Head, error) {
 	if len(verifiers) > 0 {
-		return audit.OpenHead(data, note.VerifierList(verifiers...))
+		head, err := audit.OpenHead(data, note.VerifierList(verifiers...))
+		return []audit.Head{head}, err
+	}
+	var printed audit.Verdict
+	if json.Unmarshal(data, &printed) == nil && len(printed.Heads) > 0 {
+		return printed.Heads, nil
 	}
 	unsigned, _, _ := bytes.Cut(data, []byte("\n\n")) // signatures follow an empty line
-	return audit.ParseHead(strings.TrimSuffix(string(unsigned), "\n") + "\n")
+	head, err := audit.ParseHead(strings.TrimSuffix(string(unsigned), "\n") + "\n")
+	return []audit.Head{head}, err
 }
 
 // eachFile reads a file, all files of a folder, or stdin.

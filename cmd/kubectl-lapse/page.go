@@ -61,10 +61,13 @@ func (p *page) story(s *audit.Story) {
 	p.fact("asked", fmt.Sprintf("%s by %s: %q", text.Time(s.Request.AskedAt), requesterName(s), s.Request.Reason))
 	for i := range s.Decisions {
 		d := &s.Decisions[i]
-		p.fact(strings.ToLower(string(d.Verdict)), fmt.Sprintf("%s by %s: %q", text.Time(d.At), reviewerName(d), d.Comment))
+		p.fact(strings.ToLower(string(d.Verdict)), decisionText(s, d))
 	}
 	if s.Request.Policy != nil {
 		p.fact("policy", fmt.Sprintf("%s, generation %d", s.Request.Policy.Name, s.Request.Policy.Generation))
+	}
+	if s.Forgotten != nil {
+		p.fact("deleted", text.Time(*s.Forgotten))
 	}
 	if s.Grant == nil {
 		p.fact("outcome", s.Request.Outcome+": "+s.Request.Message)
@@ -88,7 +91,7 @@ func (p *page) class(c class) {
 	}
 	fmt.Fprintf(&p.out, "<h3>%s: %d</h3>\n<div class=scroll><table>\n<tr><th>Time<th>User<th>Call<th>Answer<th>From</tr>\n", esc(c.title), len(c.acts))
 	for _, a := range c.acts {
-		fmt.Fprintf(&p.out, "<tr><td>%s<td>%s<td>%s%s<td>%s<td>%s</tr>\n", esc(text.Time(a.At)), esc(a.User), esc(callText(a)), loud(a), codeText(a), esc(strings.Join(a.From, ", ")))
+		fmt.Fprintf(&p.out, "<tr><td>%s<td>%s<td>%s%s<td>%s<td>%s</tr>\n", esc(text.Time(a.At)), esc(callerText(a)), esc(callText(a)), loud(a), codeText(a), esc(strings.Join(a.From, ", ")))
 	}
 	p.out.WriteString("</table></div>\n")
 }

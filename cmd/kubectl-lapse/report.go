@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lapse-dev/lapse/internal/audit"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // reportOptions are those of `kubectl lapse report`.
@@ -52,7 +53,7 @@ Calls are of three kinds, which are never mixed:
 What the audit policy of the cluster does not log is not told. Without --audit-log the
 grants alone are told.`,
 		Example: `  kubectl lapse report --records records/ --audit-log /var/log/kubernetes/audit/ -n payments --since 2026-11-01
-  kubectl lapse report --records records/ --audit-log audit.log.gz --user alice -o csv`,
+  kubectl lapse report --records records/ --audit-log audit.log.gz --person alice -o csv`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return o.run() },
 	}
@@ -62,8 +63,8 @@ grants alone are told.`,
 	f.StringVar(&o.question.Request, "request", "", "Only the request of this name or UID.")
 	f.StringVar(&o.question.Person, "person", "", "Only what this user or group asked for, got or decided.")
 	f.StringVar(&o.question.Role, "role", "", "Only requests for the role of this name.")
-	f.StringVar(&o.since, "since", "", "Only access that was held at this time or later: RFC 3339, or a date.")
-	f.StringVar(&o.until, "until", "", "Only access that began at this time or earlier.")
+	f.StringVar(&o.since, "since", "", "Only access that was held at this time or later: RFC 3339, or a date, which is in UTC.")
+	f.StringVar(&o.until, "until", "", "Only access that began at this time or earlier; a date is with all of that day.")
 	f.StringVarP(&o.format, "output", "o", reportText, "Output format. One of: text, json, csv, html.")
 	return cmd
 }
@@ -71,6 +72,9 @@ grants alone are told.`,
 func (o *reportOptions) run() error {
 	if len(o.records) == 0 {
 		return errors.New("--records is missing: the files to which the operator writes records, see --record-to of the operator")
+	}
+	if who := o.config.overrides.Context.AuthInfo; who != "" {
+		return fmt.Errorf("--user is about the kubeconfig, which is not used here; to ask about a person: --person %s", text.Line(who))
 	}
 	tell, err := o.printer()
 	if err != nil {
@@ -81,6 +85,9 @@ func (o *reportOptions) run() error {
 	}
 	if o.question.Until, err = moment("until", o.until); err != nil {
 		return err
+	}
+	if len(o.until) == len(time.DateOnly) {
+		o.question.Until = o.question.Until.AddDate(0, 0, 1).Add(-time.Second) // with that day
 	}
 	o.question.Namespace = o.config.overrides.Context.Namespace // not that of the kubeconfig
 	r := audit.NewReporter(o.question)

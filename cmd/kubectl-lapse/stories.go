@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/audit"
 	"github.com/lapse-dev/lapse/internal/text"
 )
@@ -39,14 +40,13 @@ func printStory(out io.Writer, s *audit.Story) {
 	line("asked", "%s by %s: %q", text.Time(s.Request.AskedAt), requesterName(s), s.Request.Reason)
 	for i := range s.Decisions {
 		d := &s.Decisions[i]
-		said := ""
-		if d.Comment != "" {
-			said = fmt.Sprintf(": %q", d.Comment)
-		}
-		line(strings.ToLower(string(d.Verdict)), "%s by %s%s", text.Time(d.At), reviewerName(d), said)
+		line(strings.ToLower(string(d.Verdict)), "%s", decisionText(s, d))
 	}
 	if p := s.Request.Policy; p != nil {
 		line("policy", "%s, generation %d", p.Name, p.Generation)
+	}
+	if s.Forgotten != nil {
+		line("deleted", "%s", text.Time(*s.Forgotten))
 	}
 	if s.Grant == nil {
 		line("outcome", "%s: %s", s.Request.Outcome, s.Request.Message)
@@ -84,6 +84,20 @@ func headline(s *audit.Story) string {
 	return what
 }
 
+// decisionText is who said it and when. Anybody may approve; the request says whose word
+// counted.
+func decisionText(s *audit.Story, d *audit.Told) string {
+	out := text.Time(d.At) + " by " + reviewerName(d)
+	if d.Comment != "" {
+		out += fmt.Sprintf(": %q", d.Comment)
+	}
+	counted := slices.ContainsFunc(s.Request.Approvals, func(a v1alpha1.Approval) bool { return a.Decision == d.Name })
+	if d.Verdict == v1alpha1.VerdictApprove && !counted {
+		out += " (did not count)"
+	}
+	return out
+}
+
 func requesterName(s *audit.Story) string {
 	if s.Request.Requester == nil {
 		return "somebody"
@@ -113,7 +127,7 @@ func classesOf(s *audit.Story) []class {
 }
 
 func actText(a *audit.Act) string {
-	out := text.Time(a.At) + " " + a.User + " " + callText(a)
+	out := text.Time(a.At) + " " + callerText(a) + " " + callText(a)
 	if code := codeText(a); code != "" {
 		out += " (" + code + ")"
 	}
@@ -126,6 +140,13 @@ func actText(a *audit.Act) string {
 	return out
 }
 
+func callerText(a *audit.Act) string {
+	if a.Impersonator == "" {
+		return a.User
+	}
+	return a.User + " (impersonated by " + a.Impersonator + ")"
+}
+
 // callText is what was called, and for how long if it was a session.
 func callText(a *audit.Act) string {
 	out := a.Verb + " " + a.Resource
@@ -135,8 +156,8 @@ func callText(a *audit.Act) string {
 	switch {
 	case a.Session && a.Until == nil:
 		return out + ", a session whose end is not in the log"
-	case a.Session:
-		return out + ", a session of " + text.Duration(a.Until.Sub(a.At))
+	case a.Session, a.Outlived:
+		return out + ", which lasted " + text.Duration(a.Until.Sub(a.At))
 	}
 	return out
 }
@@ -152,7 +173,7 @@ func codeText(a *audit.Act) string {
 // csvHeader names the columns: one line for each call, and one for each request without any.
 var csvHeader = []string{
 	"namespace", "request", "uid", "requester", "subject", "role", "reason", "policy", "approvedBy", "grantedAt", "endedAt", "endReason", "endedBy",
-	"class", "time", "user", "verb", "resource", "name", "code", "source", "userAgent", "sessionUntil", "outlived", "auditID",
+	"class", "time", "user", "impersonator", "verb", "resource", "name", "code", "source", "userAgent", "sessionUntil", "outlived", "auditID",
 }
 
 func printCSV(out io.Writer, stories []*audit.Story) error {
@@ -215,7 +236,7 @@ func storyFields(s *audit.Story) []string {
 
 func actFields(class string, a *audit.Act) []string {
 	return []string{
-		class, timeField(&a.At), a.User, a.Verb, a.Resource, a.Name, codeText(a), strings.Join(a.From, ", "), a.Agent, timeField(a.Until),
+		class, timeField(&a.At), a.User, a.Impersonator, a.Verb, a.Resource, a.Name, codeText(a), strings.Join(a.From, ", "), a.Agent, timeField(a.Until),
 		strconv.FormatBool(a.Outlived), a.AuditID,
 	}
 }

@@ -93,6 +93,8 @@ type entry struct {
 const (
 	// maxQueued is how many lines a sink may owe: an hour of three in a second.
 	maxQueued = 10_000
+	// maxQueuedBytes bounds them besides: whoever asks chooses how long they are.
+	maxQueuedBytes = 32 << 20
 	// writeTimeout bounds one attempt to deliver a record.
 	writeTimeout = 10 * time.Second
 	// firstRetry is the pause before a record is tried again; the next is twice as long.

@@ -48,13 +48,14 @@ func (c checkpoints) read(ctx context.Context) (checkpoint, error) {
 	if err != nil || lease == nil {
 		return checkpoint{}, err
 	}
-	return parse(lease.Annotations[checkpointAnnotation]), nil
+	return parseCheckpoint(lease.Annotations[checkpointAnnotation], version(lease)), nil
 }
 
-// parse is the zero checkpoint if somebody changed it: all is told again.
-func parse(text string) checkpoint {
+// parseCheckpoint is the zero one, by which all is told again, if somebody else wrote it: what
+// is newer than the Lease itself, nobody had told.
+func parseCheckpoint(text string, written int64) checkpoint {
 	var point checkpoint
-	if json.Unmarshal([]byte(text), &point) != nil {
+	if json.Unmarshal([]byte(text), &point) != nil || point.Requests > written || point.Decisions > written {
 		return checkpoint{}
 	}
 	return point

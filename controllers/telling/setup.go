@@ -103,7 +103,7 @@ func (t *Teller) Start(ctx context.Context) error {
 	ticks, looks := t.clock.Here.NewTicker(checkpointEvery), t.clock.Here.NewTicker(gapEvery)
 	defer ticks.Stop()
 	defer looks.Stop()
-	for last := (mark{}); ; {
+	for last := (checkpoint{}); ; {
 		select {
 		case <-looks.C():
 			if err := t.tellGap(ctx); err != nil {
@@ -120,19 +120,19 @@ func (t *Teller) Start(ctx context.Context) error {
 }
 
 // checkpoint writes one, if there is anything new.
-func (t *Teller) checkpoint(ctx context.Context, last mark) mark {
-	now := t.book.delivered(t.inbox.told())
-	if now == last || now == (mark{}) {
-		return last
+func (t *Teller) checkpoint(ctx context.Context, last checkpoint) checkpoint {
+	now := checkpoint{t.book.delivered(t.inbox.told()), t.book.head()}
+	if now == last || now.Head == (audit.Head{}) {
+		return last // nobody wrote anything, and the writer before is the last still
 	}
-	if err := t.checkpoints.write(ctx, t.clock.Now(), checkpoint{now, t.book.head()}); err != nil {
+	if err := t.checkpoints.write(ctx, t.clock.Now(), now); err != nil {
 		log.FromContext(ctx).Error(err, "records are told again from the last checkpoint if the operator starts anew")
 		return last
 	}
 	return now
 }
 
-func (t *Teller) close(ctx context.Context, last mark) {
+func (t *Teller) close(ctx context.Context, last checkpoint) {
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
 	if err := t.book.close(ctx, t.own(audit.WriterEnded, "ended", audit.Data{})); err != nil {

@@ -24,8 +24,11 @@ type sink struct {
 
 	mu     sync.Mutex
 	queued []entry
-	last   audit.Head    // of what was taken
-	more   chan struct{} // has room for one
+	bytes  int // of their lines
+	// dropped is the oldest that was dropped: it is owed until the operator starts anew.
+	dropped mark
+	last    audit.Head    // of what was taken
+	more    chan struct{} // has room for one
 }
 
 func newSink(name string, c clock.Clock, write func(context.Context, []byte) error) *sink {
@@ -37,11 +40,12 @@ func newSink(name string, c clock.Clock, write func(context.Context, []byte) err
 func (s *sink) put(e entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.queued) >= maxQueued {
+	if len(s.queued) >= maxQueued || s.bytes+len(e.line) > maxQueuedBytes {
+		s.dropped = s.dropped.oldest(e.at)
 		metrics.RecordDropped(s.name)
 		return
 	}
-	s.queued = append(s.queued, e)
+	s.queued, s.bytes = append(s.queued, e), s.bytes+len(e.line)
 	metrics.RecordsBehind(s.name, len(s.queued))
 	select {
 	case s.more <- struct{}{}:
@@ -53,7 +57,7 @@ func (s *sink) put(e entry) {
 func (s *sink) owes() mark {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var m mark
+	m := s.dropped
 	for _, e := range s.queued {
 		m = m.oldest(e.at)
 	}
@@ -79,7 +83,7 @@ func (s *sink) next() (entry, bool) {
 func (s *sink) taken() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.last = s.queued[0].head
+	s.last, s.bytes = s.queued[0].head, s.bytes-len(s.queued[0].line)
 	s.queued = s.queued[1:]
 	metrics.RecordTold(s.name)
 	metrics.RecordsBehind(s.name, len(s.queued))

@@ -62,7 +62,7 @@ func (t Targets) Sinks() ([]Sink, error) {
 		name := fmt.Sprintf("%s-%d", strings.SplitN(to, ":", 2)[0], i)
 		write, err := t.write(to)
 		if err != nil {
-			return nil, fmt.Errorf("records cannot go to %q: %w", to, err)
+			return nil, fmt.Errorf("records cannot go to target %d, of kind %s: %w", i+1, strings.SplitN(to, ":", 2)[0], err)
 		}
 		sinks = append(sinks, Sink{Name: name, Write: write})
 	}
@@ -71,18 +71,18 @@ func (t Targets) Sinks() ([]Sink, error) {
 
 func (t Targets) write(to string) (func(context.Context, []byte) error, error) {
 	if to == "stdout" {
-		return lines(os.Stdout), nil
+		return lines(os.Stdout, false), nil
 	}
 	if path, ok := strings.CutPrefix(to, "file:"); ok {
 		if !filepath.IsAbs(path) {
 			return nil, errors.New("the path of a file has to be absolute, such as file:/var/log/lapse/records.jsonl")
 		}
-		return lines(&timberjack.Logger{Filename: path, MaxSize: maxFile, Compression: "gzip", FileMode: 0o600}), nil
+		return lines(&timberjack.Logger{Filename: path, MaxSize: maxFile, Compression: "gzip", FileMode: 0o600}, true), nil
 	}
 	target, err := url.Parse(to)
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, errors.New("it is no URL") // which may have a password in it
 	case target.Host == "" || !safe(target):
 		return nil, errors.New("it has to be stdout, file:/PATH or an https URL; http is taken for 127.0.0.1, ::1 and localhost only")
 	case target.User != nil:
@@ -101,10 +101,9 @@ func safe(target *url.URL) bool {
 	return target.Scheme == "https" || target.Scheme == "http" && local
 }
 
-// lines are written whole. After one that broke off, the next try begins on a new line: what
-// is left of the first is no record.
-func lines(w io.Writer) func(context.Context, []byte) error {
-	broken := false
+// lines are written whole. After one that broke off, the next begins on a new line: what is
+// left of the first is no record. broken says that this may have happened before.
+func lines(w io.Writer, broken bool) func(context.Context, []byte) error {
 	return func(_ context.Context, line []byte) error {
 		whole := append(bytes.Clone(line), '\n')
 		if broken {

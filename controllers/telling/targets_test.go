@@ -53,7 +53,7 @@ func (b *breaking) Write(p []byte) (int, error) {
 
 func TestALineThatBrokeOffIsWrittenAgainOnItsOwn(t *testing.T) {
 	w := &breaking{n: 3}
-	write := lines(w)
+	write := lines(w, false)
 	if write(t.Context(), []byte("record")) == nil {
 		t.Fatal("no error")
 	}
@@ -82,7 +82,7 @@ func TestAFileIsForItsOwnerOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(path)
-	if err != nil || string(data) != "{}\n" || info.Mode().Perm() != 0o600 {
+	if err != nil || string(data) != "\n{}\n" || info.Mode().Perm() != 0o600 {
 		t.Errorf("%q, %v, %v", data, info.Mode(), err)
 	}
 }

@@ -73,8 +73,22 @@ func (c *Call) Binding() string {
 	return found[2] + "/" + found[1]
 }
 
-// Refused says whether the authorizer refused the call.
-func (c *Call) Refused() bool { return c.Annotations[decisionAnnotation] == "forbid" }
+// Refused says whether the call was refused, by the authorizer or before it was asked, as who
+// may not impersonate is.
+func (c *Call) Refused() bool {
+	return c.Annotations[decisionAnnotation] == "forbid" || c.Annotations[decisionAnnotation] == "" && c.Code() >= 400
+}
+
+// Impersonator is who acted as somebody else; empty if nobody did.
+func (c *Call) Impersonator() string {
+	if c.As == nil {
+		return ""
+	}
+	return c.User.Username
+}
+
+// Lasts says whether the call may go on after it was allowed: a session into a pod, or a watch.
+func (c *Call) Lasts() bool { return c.Session() || c.Verb == "watch" }
 
 // Who made the call, as it was authorized.
 func (c *Call) Who() *caller {

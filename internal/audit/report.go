@@ -35,14 +35,14 @@ type Reporter struct {
 	// byBinding has stories by "namespace/name" of their binding, byNamespace by their namespace.
 	byBinding   map[string]*Story
 	byNamespace map[string][]*Story
-	acts        map[*Story]map[string]*Act
+	acts        map[*Story]map[callID]*Act
 	needles     [][]byte
 	all         bool
 }
 
 // NewReporter answers one question.
 func NewReporter(q Question) *Reporter {
-	return &Reporter{question: q, stories: map[types.UID]*Story{}, acts: map[*Story]map[string]*Act{}}
+	return &Reporter{question: q, stories: map[types.UID]*Story{}, acts: map[*Story]map[callID]*Act{}}
 }
 
 // ReadRecords takes what there is to know of requests. Lines that are no records are passed
@@ -56,7 +56,8 @@ func (r *Reporter) ReadRecords(file string, in io.Reader) error {
 	})
 }
 
-// record adds what one says. The same may be told twice, and what is told later knows more.
+// record adds what one says. The same may be told twice, files come in any order, and what
+// happened later knows more.
 func (r *Reporter) record(record *Record) {
 	asked := record.Data.Request
 	s := r.stories[asked.UID]
@@ -64,8 +65,8 @@ func (r *Reporter) record(record *Record) {
 		s = &Story{}
 		r.stories[asked.UID] = s
 	}
-	if s.Request == nil || record.Type != Asked {
-		s.Request = asked
+	if s.asOf == nil || !inOrder(record, s.asOf) {
+		s.Request, s.asOf = asked, record
 	}
 	if d := record.Data.Decision; d != nil && !slices.ContainsFunc(s.Decisions, func(t Told) bool { return t.UID == d.UID }) {
 		s.Decisions = append(s.Decisions, Told{record.Time, *d})
@@ -146,7 +147,7 @@ func (r *Reporter) Take(c *Call) {
 	for _, s := range r.byNamespace[c.Namespace()] {
 		held := !c.Began.Before(s.Grant.GrantedAt) && c.Began.Before(s.Grant.end())
 		switch {
-		case !held || !holds(s.Request.Subject, c.Who()):
+		case !held || !holds(s.Request.Subject, c.Who()) && !holds(s.Request.Subject, &c.User):
 		case c.Refused():
 			r.add(s, &s.Refused, c)
 		default:
@@ -155,27 +156,35 @@ func (r *Reporter) Take(c *Call) {
 	}
 }
 
+// callID tells calls apart. Stages of one share all of it. auditID alone is not enough: whoever
+// calls may choose it.
+type callID struct {
+	auditID, verb, uri string
+	began              time.Time
+}
+
 // add a call once, whatever its stages and however often it is in the logs.
 func (r *Reporter) add(s *Story, to *[]*Act, c *Call) {
 	acts := r.acts[s]
 	if acts == nil {
-		acts = map[string]*Act{}
+		acts = map[callID]*Act{}
 		r.acts[s] = acts
 	}
-	act := acts[c.AuditID]
+	id := callID{c.AuditID, c.Verb, c.URI, c.Began}
+	act := acts[id]
 	if act == nil {
 		act = &Act{
 			At: c.Began, User: c.Who().Username, Verb: c.Verb, Resource: c.Resource(), Namespace: c.Namespace(), From: c.From, Agent: c.Agent,
-			AllowedBy: c.Annotations[reasonAnnotation], AuditID: c.AuditID, Session: c.Session(),
+			AllowedBy: c.Annotations[reasonAnnotation], AuditID: c.AuditID, Session: c.Session(), Impersonator: c.Impersonator(),
 		}
 		if c.Object != nil {
 			act.Name = c.Object.Name
 		}
-		acts[c.AuditID] = act
+		acts[id] = act
 		*to = append(*to, act)
 	}
 	act.Code = cmp.Or(c.Code(), act.Code)
-	if act.Session && c.Stage != stageStarted {
+	if c.Lasts() && c.Stage != stageStarted {
 		ended := c.Ended
 		act.Until, act.Outlived = &ended, ended.After(s.Grant.end())
 	}

@@ -91,7 +91,13 @@ func TestCallsAreOfTheGrantOfSomethingElseOrRefused(t *testing.T) {
 		logged("forbidden", 14, func(c *Call) {
 			c.Status.Code, c.Annotations = 403, map[string]string{decisionAnnotation: "forbid", reasonAnnotation: ""}
 		}),
-		logged("by-grant", 10, nil), // rotated logs overlap
+		logged("may-not-impersonate", 15, func(c *Call) { c.Status.Code, c.Annotations = 403, nil }),
+		logged("as-an-account", 12, func(c *Call) {
+			c.As = &caller{Username: "system:serviceaccount:payments:deployer"}
+			c.Annotations[reasonAnnotation] = `RBAC: allowed by RoleBinding "deployer/payments" of Role "d"`
+		}),
+		logged("by-grant", 11, func(c *Call) { c.Verb = "delete" }), // whoever calls chooses the auditID
+		logged("by-grant", 10, nil),                                 // rotated logs overlap
 		logged("received", 10, func(c *Call) { c.Stage = "RequestReceived" }),
 	}
 	lines := make([]string, 0, len(calls))
@@ -104,13 +110,16 @@ func TestCallsAreOfTheGrantOfSomethingElseOrRefused(t *testing.T) {
 	}
 	s := stories[0]
 	for name, got := range map[string][2]string{
-		"calls":   {idsOf(s.Calls), "by-grant by-grant-late"},
-		"others":  {idsOf(s.Others), "by-another-grant by-its-namesake by-more by-webhook as-alice"},
-		"refused": {idsOf(s.Refused), "forbidden"},
+		"calls":   {idsOf(s.Calls), "by-grant by-grant by-grant-late"},
+		"others":  {idsOf(s.Others), "by-another-grant by-its-namesake by-more as-an-account by-webhook as-alice"},
+		"refused": {idsOf(s.Refused), "forbidden may-not-impersonate"},
 	} {
 		if got[0] != got[1] {
 			t.Errorf("%s: %s, want %s", name, got[0], got[1])
 		}
+	}
+	if as := s.Others[len(s.Others)-1]; as.User != "alice" || as.Impersonator != "bob" {
+		t.Errorf("who acted as whom: %s", text(t, as))
 	}
 	if len(s.Decisions) != 2 || s.Grant.EndedBy != "carol" || s.Request.Reason != "INC-4211" {
 		t.Errorf("%s", text(t, s))

@@ -17,6 +17,8 @@ type Story struct {
 	Decisions []Told     `json:"decisions,omitempty"`
 	Grant     *Grant     `json:"grant,omitempty"`
 	Forgotten *time.Time `json:"forgottenAt,omitempty"`
+	// asOf is the newest record that Request is from.
+	asOf *Record
 	// Calls that the grant allowed.
 	Calls []*Act `json:"calls,omitempty"`
 	// Others are calls of its holder in its time and namespace that something else allowed. Of
@@ -35,24 +37,28 @@ type Told struct {
 
 // Act is a call.
 type Act struct {
-	At        time.Time `json:"at"`
-	User      string    `json:"user"`
-	Verb      string    `json:"verb"`
-	Resource  string    `json:"resource"`
-	Namespace string    `json:"namespace,omitempty"`
-	Name      string    `json:"name,omitempty"`
+	At   time.Time `json:"at"`
+	User string    `json:"user"`
+	// Impersonator acted as User.
+	Impersonator string `json:"impersonator,omitempty"`
+	Verb         string `json:"verb"`
+	Resource     string `json:"resource"`
+	Namespace    string `json:"namespace,omitempty"`
+	Name         string `json:"name,omitempty"`
 	// Code that was answered; 0 if that is not known.
 	Code  int      `json:"code,omitempty"`
 	From  []string `json:"from,omitempty"`
 	Agent string   `json:"agent,omitempty"`
 	// AllowedBy is the reason that kube-apiserver gave.
 	AllowedBy string `json:"allowedBy,omitempty"`
-	// Until is when a session was over; nil while that is not known.
+	// Until is when a session or a watch was over; nil while that is not known.
 	Until *time.Time `json:"until,omitempty"`
-	// Session into a pod, and whether it went on after the access had ended.
-	Session  bool   `json:"session,omitempty"`
-	Outlived bool   `json:"outlived,omitempty"`
-	AuditID  string `json:"auditID"`
+	// Session into a pod.
+	Session bool `json:"session,omitempty"`
+	// Outlived says that it went on after the access had ended.
+	Outlived bool `json:"outlived,omitempty"`
+	// AuditID may be of the caller's choice.
+	AuditID string `json:"auditID"`
 }
 
 // merged keeps the rules, which one record alone has, and the end, once there is one.

@@ -40,15 +40,20 @@ func Of(source string, req v1alpha1.Request, decisions []v1alpha1.AccessDecision
 	case status.State.Final() && ready != nil:
 		out = append(out, about.record(Refused, "refused", ready.LastTransitionTime.Time))
 	}
-	slices.SortStableFunc(out, func(a, b Record) int {
-		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(rank(a.Type), rank(b.Type)))
-	})
+	slices.SortStableFunc(out, func(a, b Record) int { return compare(&a, &b) })
 	return out
 }
 
+func compare(a, b *Record) int {
+	return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(rank(a.Type), rank(b.Type)))
+}
+
+// inOrder says whether b happened after a.
+func inOrder(a, b *Record) bool { return compare(a, b) < 0 }
+
 // rank orders what happened in the same second, which is as exact as objects are.
 func rank(t Type) int {
-	return slices.Index([]Type{Asked, Approved, Denied, Granted, RoleChanged, Revoked, Refused, Ended}, t)
+	return slices.Index([]Type{Asked, Approved, Denied, Granted, RoleChanged, Revoked, Refused, Ended, Forgotten}, t)
 }
 
 // Gone is what is told of a request that was seen to be deleted: access by it is over too.
@@ -56,14 +61,11 @@ func Gone(source string, req v1alpha1.Request, at time.Time) []Record {
 	about := of{source: source, req: req, request: requestOf(req), grant: grantOf(req)}
 	var out []Record
 	if g := about.grant; g != nil && g.EndedAt == nil {
-		g.EndedAt, g.EndReason = &at, requestDeleted
+		g.EndedAt, g.EndReason = &at, v1alpha1.ReasonRequestDeleted
 		out = append(out, about.record(Ended, "ended", at))
 	}
 	return append(out, about.record(Forgotten, "forgotten", at))
 }
-
-// requestDeleted is why access is over whose request was deleted while it was held.
-const requestDeleted = "RequestDeleted"
 
 // of makes the records of one request.
 type of struct {

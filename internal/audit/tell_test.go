@@ -103,7 +103,7 @@ func TestAccessByARequestThatIsGoneIsOver(t *testing.T) {
 	if !slices.Equal(ids(got), []string{"4602efc0/ended", "4602efc0/forgotten"}) {
 		t.Errorf("before its end: %v", ids(got))
 	}
-	if g := got[0].Data.Grant; !g.EndedAt.Equal(at) || g.EndReason != requestDeleted {
+	if g := got[0].Data.Grant; !g.EndedAt.Equal(at) || g.EndReason != v1alpha1.ReasonRequestDeleted {
 		t.Errorf("%+v", g)
 	}
 	if req.Status.Grant.EndedAt != nil {

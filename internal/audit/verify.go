@@ -5,10 +5,13 @@ package audit
 
 import (
 	"cmp"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
+
+	"k8s.io/apimachinery/pkg/util/sets"
 )
 
 // Verifier reads what writers wrote, in any number of files, and finds what was changed.
@@ -46,6 +49,9 @@ type Verdict struct {
 	Others  int `json:"others"`
 	// Findings, none if all is as it was written.
 	Findings []Finding `json:"findings,omitempty"`
+	// Unclear is what may have been done to records, and may have happened by itself: a writer
+	// was killed, or there is nothing of one that is known to have been.
+	Unclear []Finding `json:"unclear,omitempty"`
 	// Open are writers that did not say that they ended: they write still, were killed, or
 	// what they wrote last was cut off. Keep their heads to tell.
 	Open []string `json:"open,omitempty"`
@@ -58,9 +64,14 @@ type run struct {
 	file        string
 	first, last linked
 	line        int // of the first record
+	hashes      [][hashPrefix]byte
 	began       *Began
 	ended       bool
 }
+
+// hashPrefix is how much is remembered of the hash of each record, to compare it with what is
+// known of it elsewhere: nobody finds another record with the same.
+const hashPrefix = 16
 
 type linked struct {
 	Link
@@ -101,10 +112,13 @@ func (v *Verifier) line(open map[string]*run, file string, n int, line []byte) {
 		return
 	}
 	at := linked{r.Link, hashOf(line)}
-	v.compareKept(at, finding)
 	before := open[r.Writer]
 	switch {
 	case before == nil:
+	case at == before.last:
+		return // written again, since nobody answered that it was there
+	case before.ended:
+		finding("writer %s goes on after it said that it ended", r.Writer)
 	case r.Sequence != before.last.Sequence+1:
 		finding("record %d of writer %s comes after record %d: what was in between was removed, or records were moved", r.Sequence, r.Writer, before.last.Sequence)
 		before = nil
@@ -119,14 +133,25 @@ func (v *Verifier) line(open map[string]*run, file string, n int, line []byte) {
 		before.began = r.Data.Began
 	}
 	before.last, before.ended = at, r.Type == WriterEnded
+	before.hashes = append(before.hashes, prefixOf(at.hash))
 }
 
-func (v *Verifier) compareKept(at linked, finding func(string, ...any)) {
-	for _, head := range v.kept {
-		if head.Writer == at.Writer && head.Sequence == at.Sequence && head.Hash != at.hash {
-			finding("record %d of writer %s is not the one of the head that was kept", at.Sequence, at.Writer)
+func prefixOf(hash string) (prefix [hashPrefix]byte) {
+	sum, err := hex.DecodeString(hash)
+	if err == nil {
+		copy(prefix[:], sum)
+	}
+	return prefix
+}
+
+// differs says whether a record is there, and is another one than a head says.
+func (v *Verifier) differs(head Head) *run {
+	for _, r := range v.runs[head.Writer] {
+		if i := head.Sequence - r.first.Sequence; i >= 0 && i < int64(len(r.hashes)) && r.hashes[i] != prefixOf(head.Hash) {
+			return r
 		}
 	}
+	return nil
 }
 
 // Verdict on all that was read.
@@ -145,13 +170,19 @@ func (v *Verifier) Verdict() Verdict {
 			out.Open = append(out.Open, writer)
 		}
 	}
-	for writer, runs := range v.runs {
-		succeeds(writer, runs[0], last, finding)
+	unclear := func(r *run, format string, args ...any) {
+		out.Unclear = append(out.Unclear, Finding{File: r.file, Line: r.line, Problem: fmt.Sprintf(format, args...)})
 	}
+	for writer, runs := range v.runs {
+		v.succeeds(writer, runs[0], last, finding, unclear)
+	}
+	v.unconfirmed(unclear)
 	for _, head := range v.kept {
 		if r, there := last[head.Writer]; !there || r.last.Sequence < head.Sequence {
 			out.Findings = append(out.Findings, Finding{Problem: fmt.Sprintf(
 				"record %d of writer %s, of a head that was kept, is not there: its chain was cut off", head.Sequence, head.Writer)})
+		} else if r := v.differs(head); r != nil {
+			finding(r, "record %d of writer %s is not the one of the head that was kept", head.Sequence, head.Writer)
 		}
 	}
 	slices.Sort(out.Open)
@@ -189,17 +220,44 @@ func joined(runs []*run, finding func(*run, string, ...any)) {
 }
 
 // succeeds compares a writer with what it knew of the one before.
-func succeeds(writer string, first *run, last map[string]*run, finding func(*run, string, ...any)) {
+func (v *Verifier) succeeds(writer string, first *run, last map[string]*run, finding, unclear func(*run, string, ...any)) {
 	if first.began == nil || first.began.Predecessor == nil {
 		return
 	}
 	known := first.began.Predecessor
 	switch before := last[known.Writer]; {
 	case before == nil:
-		finding(first, "writer %s began after writer %s, of whom there is nothing", writer, known.Writer)
+		unclear(first, "writer %s began after writer %s, of whom there is nothing", writer, known.Writer)
 	case before.last.Sequence < known.Sequence:
 		finding(first, "writer %s knew of record %d of writer %s, whose chain ends with %d: it was cut off", writer, known.Sequence, known.Writer, before.last.Sequence)
+	case v.differs(*known) != nil:
+		finding(first, "writer %s knew of another record %d of writer %s: that chain was written anew", writer, known.Sequence, known.Writer)
 	case !before.ended:
-		finding(first, "writer %s began, and writer %s before it had not ended: it was killed, or its end was cut off", writer, known.Writer)
+		unclear(first, "writer %s began, and writer %s before it had not ended: it was killed, or its end was cut off", writer, known.Writer)
+	}
+}
+
+// unconfirmed are writers that nobody began after and no head is kept of. One may be: the last.
+func (v *Verifier) unconfirmed(unclear func(*run, string, ...any)) {
+	confirmed := sets.New[string]()
+	for _, head := range v.kept {
+		confirmed.Insert(head.Writer)
+	}
+	for _, runs := range v.runs {
+		if began := runs[0].began; began != nil && began.Predecessor != nil {
+			confirmed.Insert(began.Predecessor.Writer)
+		}
+	}
+	var alone []*run
+	for writer, runs := range v.runs {
+		if !confirmed.Has(writer) {
+			alone = append(alone, runs[0])
+		}
+	}
+	if len(alone) < 2 {
+		return
+	}
+	for _, r := range alone {
+		unclear(r, "nothing confirms writer %s: no other began after it, and no head of it was kept; it may have been killed in its first minute, or be invented", r.first.Writer)
 	}
 }
