@@ -73,23 +73,13 @@ func (o *reportOptions) run() error {
 	if len(o.records) == 0 {
 		return errors.New("--records is missing: the files to which the operator writes records, see --record-to of the operator")
 	}
-	if who := o.config.overrides.Context.AuthInfo; who != "" {
-		return fmt.Errorf("--user is about the kubeconfig, which is not used here; to ask about a person: --person %s", text.Line(who))
-	}
 	tell, err := o.printer()
 	if err != nil {
 		return err
 	}
-	if o.question.From, err = moment("since", o.since); err != nil {
+	if err := o.ask(); err != nil {
 		return err
 	}
-	if o.question.Until, err = moment("until", o.until); err != nil {
-		return err
-	}
-	if len(o.until) == len(time.DateOnly) {
-		o.question.Until = o.question.Until.AddDate(0, 0, 1).Add(-time.Second) // with that day
-	}
-	o.question.Namespace = o.config.overrides.Context.Namespace // not that of the kubeconfig
 	r := audit.NewReporter(o.question)
 	for _, path := range o.records {
 		if err := eachFile(o.In, path, r.ReadRecords); err != nil {
@@ -115,6 +105,24 @@ func (o *reportOptions) run() error {
 		o.say("%d lines of the audit log were not understood", unread)
 	}
 	return tell(o.Out, r.Stories())
+}
+
+// ask makes a question of the flags.
+func (o *reportOptions) ask() (err error) {
+	if who := o.config.overrides.Context.AuthInfo; who != "" {
+		return fmt.Errorf("--user is about the kubeconfig, which is not used here; to ask about a person: --person %s", text.Line(who))
+	}
+	if o.question.From, err = moment("since", o.since); err != nil {
+		return err
+	}
+	if o.question.Until, err = moment("until", o.until); err != nil {
+		return err
+	}
+	if len(o.until) == len(time.DateOnly) {
+		o.question.Until = o.question.Until.AddDate(0, 0, 1).Add(-time.Second) // with that day
+	}
+	o.question.Namespace = o.config.overrides.Context.Namespace // not that of the kubeconfig
+	return nil
 }
 
 func (o *reportOptions) printer() (func(io.Writer, []*audit.Story) error, error) {
