@@ -77,7 +77,7 @@ func (t Targets) write(to string) (func(context.Context, []byte) error, error) {
 		if !filepath.IsAbs(path) {
 			return nil, errors.New("the path of a file has to be absolute, such as file:/var/log/lapse/records.jsonl")
 		}
-		return lines(&timberjack.Logger{Filename: path, MaxSize: maxFile, Compression: "gzip", FileMode: 0o600}, true), nil
+		return lines(&timberjack.Logger{Filename: path, MaxSize: maxFile, Compression: "gzip", FileMode: 0o600}, unfinished(path)), nil
 	}
 	target, err := url.Parse(to)
 	switch {
@@ -99,6 +99,22 @@ func (t Targets) write(to string) (func(context.Context, []byte) error, error) {
 func safe(target *url.URL) bool {
 	local := slices.Contains([]string{"127.0.0.1", "::1", "localhost"}, target.Hostname())
 	return target.Scheme == "https" || target.Scheme == "http" && local
+}
+
+// unfinished says whether a file ends in the middle of a line: the disk was full, or an operator
+// was killed.
+func unfinished(path string) bool {
+	data, err := os.Open(path)
+	if err != nil {
+		return false // there is none
+	}
+	defer data.Close()
+	last := make([]byte, 1)
+	if _, err := data.Seek(-1, io.SeekEnd); err != nil {
+		return false // it is empty
+	}
+	_, err = data.Read(last)
+	return err == nil && last[0] != '\n'
 }
 
 // lines are written whole. After one that broke off, the next begins on a new line: what is

@@ -82,7 +82,7 @@ func TestAFileIsForItsOwnerOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(path)
-	if err != nil || string(data) != "\n{}\n" || info.Mode().Perm() != 0o600 {
+	if err != nil || string(data) != "{}\n" || info.Mode().Perm() != 0o600 {
 		t.Errorf("%q, %v, %v", data, info.Mode(), err)
 	}
 }
@@ -131,6 +131,22 @@ func postTo(t *testing.T, r *receiver, targets Targets) func() error {
 func (r *receiver) ca(t *testing.T) string {
 	t.Helper()
 	return writeFile(t, "ca.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate().Raw}))
+}
+
+func TestAFileThatEndsInTheMiddleOfALineGoesOnWithANewOne(t *testing.T) {
+	for before, want := range map[string]string{"": "{}\n", "{}\n": "{}\n{}\n", "{": "{\n{}\n"} {
+		path := writeFile(t, "records.jsonl", []byte(before))
+		sinks, err := Targets{To: []string{"file:" + path}}.Sinks()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := sinks[0].Write(t.Context(), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+		if data, err := os.ReadFile(path); err != nil || string(data) != want {
+			t.Errorf("after %q: %q, %v", before, data, err)
+		}
+	}
 }
 
 func TestARecordIsPosted(t *testing.T) {
