@@ -183,7 +183,7 @@ func unapprovable(p *v1alpha1.AccessPolicy, people []v1alpha1.Subject) (out []fi
 		if isGroup(r) {
 			continue
 		}
-		if missing := short(p, people, accountOf(r)); missing != "" {
+		if missing := short(p, people, policy.Account(r)); missing != "" {
 			out = append(out, finding{true, fmt.Sprintf("approvals can never be met for what %s asks, who does not count: it %s", subjectText(&r), missing)})
 		}
 	}
@@ -201,7 +201,7 @@ func short(p *v1alpha1.AccessPolicy, people []v1alpha1.Subject, requester string
 			ObjectMeta: metav1.ObjectMeta{Namespace: "any"},
 			Spec: v1alpha1.AccessDecisionSpec{
 				RequestRef: v1alpha1.RequestReference{Name: "any", UID: "any"}, Verdict: v1alpha1.VerdictApprove,
-				Reviewer: &v1alpha1.Identity{Username: accountOf(s)},
+				Reviewer: &v1alpha1.Identity{Username: policy.Account(s)},
 			},
 		})
 	}
@@ -211,14 +211,6 @@ func short(p *v1alpha1.AccessPolicy, people []v1alpha1.Subject, requester string
 		return text
 	}
 	return ""
-}
-
-// accountOf is the name with which a user or ServiceAccount is authenticated.
-func accountOf(s v1alpha1.Subject) string {
-	if s.Kind == v1alpha1.ServiceAccountKind {
-		return "system:serviceaccount:" + s.Namespace + ":" + s.Name
-	}
-	return s.Name
 }
 
 // conditions finds those that say nothing, or the same twice.

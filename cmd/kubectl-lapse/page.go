@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,31 +59,14 @@ func (p *page) story(s *audit.Story) {
 	fmt.Fprintf(&p.out, "<section>\n<h2>%s</h2>\n", esc(headline(s)))
 	p.timeline(s)
 	p.out.WriteString("<dl>\n")
-	p.fact("asked", fmt.Sprintf("%s by %s: %q", text.Time(s.Request.AskedAt), requesterName(s), s.Request.Reason))
-	for i := range s.Decisions {
-		d := &s.Decisions[i]
-		p.fact(strings.ToLower(string(d.Verdict)), decisionText(s, d))
-	}
-	if s.Request.Policy != nil {
-		p.fact("policy", fmt.Sprintf("%s, generation %d", s.Request.Policy.Name, s.Request.Policy.Generation))
-	}
-	if s.Forgotten != nil {
-		p.fact("deleted", text.Time(*s.Forgotten))
-	}
-	if s.Grant == nil {
-		p.fact("outcome", s.Request.Outcome+": "+s.Request.Message)
-	} else {
-		p.fact("binding", s.Grant.Binding)
+	for _, f := range factsOf(s) {
+		fmt.Fprintf(&p.out, "<dt>%s</dt><dd>%s</dd>\n", esc(f.name), esc(f.value))
 	}
 	p.out.WriteString("</dl>\n")
 	for _, class := range classesOf(s) {
 		p.class(class)
 	}
 	p.out.WriteString("</section>\n")
-}
-
-func (p *page) fact(name, value string) {
-	fmt.Fprintf(&p.out, "<dt>%s</dt><dd>%s</dd>\n", esc(name), esc(value))
 }
 
 func (p *page) class(c class) {
@@ -119,15 +103,16 @@ func (p *page) timeline(s *audit.Story) {
 	if s.Grant.EndedAt != nil {
 		until = *s.Grant.EndedAt
 	}
-	first, last := s.Request.AskedAt, until
+	times := []time.Time{s.Request.AskedAt, until}
 	for _, class := range classesOf(s) {
 		for _, a := range class.acts {
-			first, last = earliest(first, a.At), latest(last, a.At)
+			times = append(times, a.At)
 			if a.Until != nil {
-				last = latest(last, *a.Until)
+				times = append(times, *a.Until)
 			}
 		}
 	}
+	first, last := slices.MinFunc(times, time.Time.Compare), slices.MaxFunc(times, time.Time.Compare)
 	at := func(t time.Time) float64 {
 		return timelineWidth * float64(t.Sub(first)) / max(float64(last.Sub(first)), 1)
 	}
@@ -145,18 +130,4 @@ func (p *page) timeline(s *audit.Story) {
 		}
 	}
 	p.out.WriteString("</svg>\n")
-}
-
-func earliest(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func latest(a, b time.Time) time.Time {
-	if b.After(a) {
-		return b
-	}
-	return a
 }

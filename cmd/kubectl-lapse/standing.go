@@ -15,6 +15,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
@@ -100,6 +101,6 @@ func (a *allOf) pages(read func(*metav1.ListOptions) (next string, err error)) e
 func (a *allOf) named(subjects []rbacv1.Subject, namespace string) bool {
 	return slices.ContainsFunc(subjects, func(s rbacv1.Subject) bool {
 		return s.Kind != rbacv1.GroupKind &&
-			accountOf(v1alpha1.Subject{Kind: s.Kind, Namespace: cmp.Or(s.Namespace, namespace), Name: s.Name}) == a.who
+			policy.Account(v1alpha1.Subject{Kind: s.Kind, Namespace: cmp.Or(s.Namespace, namespace), Name: s.Name}) == a.who
 	})
 }

@@ -33,28 +33,9 @@ func printStories(out io.Writer, stories []*audit.Story) error {
 }
 
 func printStory(out io.Writer, s *audit.Story) {
-	line := func(label, format string, args ...any) {
-		fmt.Fprintf(out, "  %-10s%s\n", label, text.Line(fmt.Sprintf(format, args...)))
-	}
 	fmt.Fprintln(out, text.Line(headline(s)))
-	line("asked", "%s by %s: %q", text.Time(s.Request.AskedAt), requesterName(s), s.Request.Reason)
-	for i := range s.Decisions {
-		d := &s.Decisions[i]
-		line(strings.ToLower(string(d.Verdict)), "%s", decisionText(s, d))
-	}
-	if p := s.Request.Policy; p != nil {
-		line("policy", "%s, generation %d", p.Name, p.Generation)
-	}
-	if s.Forgotten != nil {
-		line("deleted", "%s", text.Time(*s.Forgotten))
-	}
-	if s.Grant == nil {
-		line("outcome", "%s: %s", s.Request.Outcome, s.Request.Message)
-		return
-	}
-	line("binding", "%s", s.Grant.Binding)
-	if s.Grant.RoleChange != "" {
-		line("role", "%s", s.Grant.RoleChange)
+	for _, f := range factsOf(s) {
+		fmt.Fprintf(out, "  %-10s%s\n", f.name, text.Line(f.value))
 	}
 	for _, class := range classesOf(s) {
 		if len(class.acts) > 0 {
@@ -64,6 +45,33 @@ func printStory(out io.Writer, s *audit.Story) {
 			fmt.Fprintln(out, "    "+text.Line(actText(act)))
 		}
 	}
+}
+
+// fact is what there is to know of a request besides its headline.
+type fact struct{ name, value string }
+
+func factsOf(s *audit.Story) []fact {
+	facts := []fact{{"asked", fmt.Sprintf("%s by %s: %q", text.Time(s.Request.AskedAt), requesterName(s), s.Request.Reason)}}
+	add := func(name, value string) { facts = append(facts, fact{name, value}) }
+	for i := range s.Decisions {
+		d := &s.Decisions[i]
+		add(strings.ToLower(string(d.Verdict)), decisionText(s, d))
+	}
+	if p := s.Request.Policy; p != nil {
+		add("policy", fmt.Sprintf("%s, generation %d", p.Name, p.Generation))
+	}
+	if s.Forgotten != nil {
+		add("deleted", text.Time(*s.Forgotten))
+	}
+	if s.Grant == nil {
+		add("outcome", s.Request.Outcome+": "+s.Request.Message)
+		return facts
+	}
+	add("binding", s.Grant.Binding)
+	if s.Grant.RoleChange != "" {
+		add("role", s.Grant.RoleChange)
+	}
+	return facts
 }
 
 // headline says who had what, when.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
 )
 
 // Story is a request, and all that was done by it.
@@ -98,14 +99,10 @@ func people(s *Story) []string {
 
 // holder is the user name or the name of the group that holds the access.
 func holder(s *v1alpha1.Subject) string {
-	switch {
-	case s == nil:
+	if s == nil {
 		return ""
-	case s.Kind == v1alpha1.ServiceAccountKind:
-		return "system:serviceaccount:" + s.Namespace + ":" + s.Name
-	default:
-		return s.Name
 	}
+	return policy.Account(*s)
 }
 
 // end of the access, as far as it is known.

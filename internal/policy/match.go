@@ -68,7 +68,7 @@ func peopleOf(subjects []v1alpha1.Subject) people {
 		if s.Kind == v1alpha1.GroupKind {
 			p.groups.Insert(s.Name)
 		} else {
-			p.users.Insert(username(s))
+			p.users.Insert(Account(s))
 		}
 	}
 	return p

@@ -76,8 +76,8 @@ func malformed(s v1alpha1.Subject) string {
 	}
 }
 
-// username is the name with which a ServiceAccount is authenticated.
-func username(s v1alpha1.Subject) string {
+// Account is the name with which a user or ServiceAccount is authenticated; of a group, its name.
+func Account(s v1alpha1.Subject) string {
 	if s.Kind == v1alpha1.ServiceAccountKind {
 		return serviceAccountPrefix + s.Namespace + ":" + s.Name
 	}
