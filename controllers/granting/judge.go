@@ -29,9 +29,7 @@ type judges struct {
 	authorizer client.Writer
 	compiled   *policy.Cache
 	limits     policy.Limits
-	// again has room for one request that is judged again. Several at once would take all
-	// processors from those that wait for their first answer.
-	again chan struct{}
+	repeats    *repeats
 	// digests are those of roles by UID and resource version.
 	digests *lru.Cache
 }
@@ -44,7 +42,7 @@ const (
 )
 
 func newJudges(c client.Client, live client.Reader, limits policy.Limits) judges {
-	return judges{cached: c, live: live, authorizer: c, compiled: policy.NewCache(compiledPolicies), limits: limits, again: make(chan struct{}, 1), digests: lru.New(knownDigests)}
+	return judges{cached: c, live: live, authorizer: c, compiled: policy.NewCache(compiledPolicies), limits: limits, repeats: newRepeats(), digests: lru.New(knownDigests)}
 }
 
 // of is the judge of one request, by the policies that one reader has and by the rest that
@@ -65,12 +63,11 @@ func (j judges) of(ctx context.Context, policies, rest client.Reader, now time.T
 				return policy.Decision{}, err
 			}
 			if req.Status.State != "" {
-				select {
-				case j.again <- struct{}{}:
-					defer func() { <-j.again }()
-				case <-ctx.Done():
-					return policy.Decision{}, ctx.Err()
+				done, err := j.repeats.take(ctx)
+				if err != nil {
+					return policy.Decision{}, err
 				}
+				defer done()
 			}
 			return policy.Evaluate(in, all)
 		},

@@ -89,7 +89,7 @@ func TestARevokerCountsWhomTheCacheDoesNotKnowYet(t *testing.T) {
 
 func TestAJudgementThatWaitsForItsTurnCanBeBrokenOff(t *testing.T) {
 	j := newJudges(nothing{}, nothing{}, policy.Limits{})
-	j.again <- struct{}{} // one that hangs, as where a role is not read
+	j.repeats.turn <- struct{}{} // one that hangs, as where a role is not read
 	req := builders.Request("r").Build()
 	req.Status.State = v1alpha1.StatePending
 	ctx, cancel := context.WithCancel(t.Context())

@@ -70,6 +70,9 @@ func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ct
 	if r.yields(now, req) {
 		return ctrl.Result{RequeueAfter: yieldFor, Priority: priorityOf(req)}, nil
 	}
+	if r.crowded(ctx, req) {
+		return ctrl.Result{RequeueAfter: r.judges.repeats.comeBack(now), Priority: &judgedAgain}, nil
+	}
 	step, seen, err := r.decide(ctx, now, req)
 	if err != nil {
 		return ctrl.Result{}, err
