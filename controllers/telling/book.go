@@ -6,99 +6,169 @@ package telling
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/lapse-dev/lapse/internal/audit"
+	"github.com/lapse-dev/lapse/internal/metrics"
 )
 
-// book is the chain of this writer, and where it is written to.
+// book is the chain of one writer, which one sink takes record by record. What is not taken is
+// tried again, and what comes after it waits.
 type book struct {
-	mu     sync.Mutex
-	chain  *audit.Chain
-	closed bool
-	sinks  []*sink
+	sink   Sink
+	clock  clock.Clock
 	redact bool
-}
 
-// errClosed says that the writer has ended.
-var errClosed = errors.New("the book of records is closed")
+	// delivering is held by whoever gives records to the sink.
+	delivering sync.Mutex
 
-// write a record, of which a mark says where it comes from.
-func (b *book) write(r audit.Record, at mark) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return errClosed
-	}
-	return b.append(r, at)
-}
-
-func (b *book) append(r audit.Record, at mark) error {
-	if b.redact {
-		r = r.Redacted()
-	}
-	line, err := b.chain.Append(r)
-	if err != nil {
-		return err
-	}
-	for _, s := range b.sinks {
-		s.put(entry{line, at, b.chain.Head()})
-	}
-	return nil
-}
-
-// close says that the writer ends, and waits a while until all is delivered.
-func (b *book) close(ctx context.Context, r audit.Record) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	said := b.closed || b.chain.Head().Sequence == 0 // who never began does not end
-	b.closed = true
-	if said {
-		return nil
-	}
-	err := b.append(r, mark{})
-	for _, s := range b.sinks {
-		err = errors.Join(err, s.flush(ctx))
-	}
-	return err
-}
-
-// delivered is up to where all that was told is delivered too.
-func (b *book) delivered(told mark) mark {
-	for _, s := range b.sinks {
-		told = told.before(s.owes())
-	}
-	return told
-}
-
-// head is the last record that all sinks have.
-func (b *book) head() audit.Head {
-	var head audit.Head
-	for i, s := range b.sinks {
-		if last := s.head(); i == 0 || last.Sequence < head.Sequence {
-			head = last
-		}
-	}
-	return head
-}
-
-// entry is a line that a sink has yet to take.
-type entry struct {
-	line []byte
-	at   mark
-	head audit.Head // of the chain, with this line
+	mu sync.Mutex
+	// chain of what was taken, and pending, which comes next.
+	chain   audit.Chain
+	pending []audit.Record
+	closed  bool
 }
 
 const (
-	// maxQueued is how many lines a sink may owe: an hour of three in a second.
-	maxQueued = 10_000
-	// maxQueuedBytes bounds them besides: whoever asks chooses how long they are.
-	maxQueuedBytes = 32 << 20
 	// writeTimeout bounds one attempt to deliver a record.
 	writeTimeout = 10 * time.Second
 	// firstRetry is the pause before a record is tried again; the next is twice as long.
 	firstRetry = 100 * time.Millisecond
 	// lastRetry is the longest such pause.
 	lastRetry = 30 * time.Second
+	// refusals is how often in a row a sink has to refuse a record, which takes 13 seconds,
+	// until it is offered without what may be the reason.
+	refusals = 8
 )
+
+// errClosed says that the writer has ended.
+var errClosed = errors.New("the book of records is closed")
+
+// errRefused says that a sink understood a record and does not want it.
+var errRefused = errors.New("refused")
+
+// add what is to be delivered next.
+func (b *book) add(records ...audit.Record) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return errClosed
+	}
+	b.pending = append(b.pending, records...)
+	return nil
+}
+
+// flush delivers all that was added. An error means that the context ended before.
+func (b *book) flush(ctx context.Context) error {
+	b.delivering.Lock()
+	defer b.delivering.Unlock()
+	retry, refused := firstRetry, 0
+	for {
+		r, ok := b.next()
+		if !ok {
+			return nil
+		}
+		err := b.deliver(ctx, r)
+		if refused++; !errors.Is(err, errRefused) {
+			refused = 0
+		}
+		if refused >= refusals {
+			err, refused = b.deliverLess(ctx, r, err), 0
+		}
+		if err == nil {
+			retry = firstRetry
+			continue
+		}
+		log.FromContext(ctx).Error(err, "a record could not be delivered; it is tried again", "sink", b.sink.Name, "record", r.ID)
+		select {
+		case <-b.clock.After(retry):
+			retry = min(2*retry, lastRetry)
+		case <-ctx.Done():
+			return fmt.Errorf("sink %s: %w", b.sink.Name, err)
+		}
+	}
+}
+
+func (b *book) next() (audit.Record, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.pending) == 0 {
+		return audit.Record{}, false
+	}
+	return b.pending[0], true
+}
+
+// deliver the next record of the chain, in one attempt.
+func (b *book) deliver(ctx context.Context, r audit.Record) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	if b.redact {
+		r = r.Redacted()
+	}
+	chain := b.chain // only who delivers changes it
+	line, err := chain.Append(r)
+	if err != nil {
+		return err
+	}
+	if err := b.sink.Write(ctx, line); err != nil {
+		metrics.RecordFailed(b.sink.Name)
+		return err
+	}
+	metrics.RecordTold(b.sink.Name)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.chain, b.pending = chain, b.pending[1:]
+	return nil
+}
+
+// deliverLess delivers a record that the sink refuses, without what people wrote, or else
+// without all that it says. Who asks chooses the words, and could keep all other records from
+// a receiver by words that it, or a firewall before it, never takes.
+func (b *book) deliverLess(ctx context.Context, r audit.Record, refusal error) error {
+	if r.Data.Request == nil {
+		return refusal
+	}
+	for _, less := range r.Withheld(refusal.Error()) {
+		if b.deliver(ctx, less) == nil {
+			metrics.RecordWithheld(b.sink.Name)
+			log.FromContext(ctx).Error(refusal, "a record was told without what it says", "sink", b.sink.Name, "record", r.ID)
+			return nil
+		}
+	}
+	return refusal
+}
+
+// close says that the writer ends, and delivers until the context ends. Who never began does
+// not end.
+func (b *book) close(ctx context.Context, r audit.Record) error {
+	b.mu.Lock()
+	said := b.closed || b.chain.Head().Sequence == 0
+	b.closed = true
+	if !said {
+		b.pending = append(b.pending, r)
+	}
+	b.mu.Unlock()
+	if said {
+		return nil
+	}
+	return b.flush(ctx)
+}
+
+// owes is how many records wait.
+func (b *book) owes() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.pending)
+}
+
+// head is the last record that the sink took.
+func (b *book) head() audit.Head {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.chain.Head()
+}

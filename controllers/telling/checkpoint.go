@@ -19,16 +19,17 @@ import (
 )
 
 const (
-	// checkpointName is the Lease that has the checkpoint: a kind that the operator may write
-	// anyway. Its holder is the last writer.
+	// checkpointName is the Lease that has the checkpoints: a kind that the operator may write
+	// anyway.
 	checkpointName = "lapse-records"
-	// checkpointAnnotation of that Lease is a checkpoint in JSON.
-	checkpointAnnotation = "lapse.dev/records"
-	// headAnnotation is the last record as a head to keep elsewhere, signed if there is a key.
-	headAnnotation = "lapse.dev/records-head"
+	// checkpointAnnotation of that Lease, with the name of a sink, is a checkpoint in JSON.
+	checkpointAnnotation = "records.lapse.dev/"
+	// headAnnotation, with the name of a sink, is the last record as a head to keep elsewhere,
+	// signed if there is a key.
+	headAnnotation = "records-head.lapse.dev/"
 )
 
-// checkpoint is up to where all records were delivered, and the last of them.
+// checkpoint is up to where a sink took all records, and the last of them.
 type checkpoint struct {
 	mark
 	Head audit.Head `json:"head"`
@@ -42,13 +43,13 @@ type checkpoints struct {
 	signer    note.Signer // nil signs nothing
 }
 
-// read is the last checkpoint; the zero one if there is none.
-func (c checkpoints) read(ctx context.Context) (checkpoint, error) {
+// read is the last checkpoint of a sink; the zero one if there is none.
+func (c checkpoints) read(ctx context.Context, sink string) (checkpoint, error) {
 	lease, err := c.lease(ctx)
 	if err != nil || lease == nil {
 		return checkpoint{}, err
 	}
-	return parseCheckpoint(lease.Annotations[checkpointAnnotation], version(lease)), nil
+	return parseCheckpoint(lease.Annotations[checkpointAnnotation+sink], version(lease)), nil
 }
 
 // parseCheckpoint is the zero one, by which all is told again, if somebody else wrote it: what
@@ -71,12 +72,8 @@ func (c checkpoints) lease(ctx context.Context) (*coordinationv1.Lease, error) {
 	return lease, err
 }
 
-// write a checkpoint.
-func (c checkpoints) write(ctx context.Context, now time.Time, point checkpoint) error {
-	text, err := json.Marshal(point)
-	if err != nil {
-		return err
-	}
+// write the checkpoints of some sinks, by their names.
+func (c checkpoints) write(ctx context.Context, now time.Time, points map[string]checkpoint) error {
 	lease, err := c.lease(ctx)
 	if err != nil {
 		return err
@@ -85,13 +82,11 @@ func (c checkpoints) write(ctx context.Context, now time.Time, point checkpoint)
 	if create {
 		lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: checkpointName}}
 	}
-	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, checkpointAnnotation, string(text))
-	head, err := point.Head.Note(c.signer)
-	if err != nil {
-		return fmt.Errorf("signing the last record: %w", err)
+	for sink, point := range points {
+		if err := c.set(lease, sink, point); err != nil {
+			return err
+		}
 	}
-	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, headAnnotation, string(head))
-	lease.Spec.HolderIdentity = &point.Head.Writer
 	lease.Spec.RenewTime = &metav1.MicroTime{Time: now}
 	if create {
 		err = c.client.Create(ctx, lease)
@@ -101,5 +96,19 @@ func (c checkpoints) write(ctx context.Context, now time.Time, point checkpoint)
 	if err != nil {
 		return fmt.Errorf("writing up to where records are told: %w", err)
 	}
+	return nil
+}
+
+func (c checkpoints) set(lease *coordinationv1.Lease, sink string, point checkpoint) error {
+	text, err := json.Marshal(point)
+	if err != nil {
+		return err
+	}
+	head, err := point.Head.Note(c.signer)
+	if err != nil {
+		return fmt.Errorf("signing the last record: %w", err)
+	}
+	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, checkpointAnnotation+sink, string(text))
+	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, headAnnotation+sink, string(head))
 	return nil
 }

@@ -5,10 +5,12 @@
 // is recorded in requests and decisions already, so nothing that gives or ends access waits
 // for it, or knows it:
 //
-//	informers ──► inbox ──► Teller ──► chain ──► a queue for each sink ──► stdout, file, HTTP
-//	                ▲                                    │
-//	                └── what is newer is told again ◄── checkpoint, once a minute
+//	informers ──► inbox ──► Teller ──► book, with its chain ──► stdout, a file or a URL
+//	                ▲                            │
+//	                └─ what is newer is told ◄── checkpoint, once a minute
+//	                   again after a start
 //
-// A checkpoint says up to which resource versions all is delivered. So each record is
-// delivered at least once, also after the operator was killed, and none costs a write.
+// All of it is there once for each sink, so that none waits for another. A checkpoint says up to
+// which resource versions a sink has all. So each record is delivered at least once, also after
+// the operator was killed, and none costs a write.
 package telling

@@ -5,6 +5,7 @@ package telling
 
 import (
 	"context"
+	"encoding/json"
 	"strconv"
 	"sync"
 
@@ -67,9 +68,16 @@ func version(obj client.Object) int64 {
 	return n
 }
 
+// maxGone bounds what is kept of deleted requests, in bytes of their JSON. Only a sink that is
+// away lets it grow.
+const maxGone = 32 << 20
+
 // inbox are requests of which something is to be told.
 type inbox struct {
 	mu sync.Mutex
+	// gone is the size of all requests that were deleted, and missed how many were more
+	// than may be kept.
+	gone, missed int
 	// seen is the newest that informers showed.
 	seen mark
 	// waiting and taken have, for each request, the oldest that is not told.
@@ -79,12 +87,13 @@ type inbox struct {
 // mail is what is to be told of one request.
 type mail struct {
 	at mark
-	// gone are requests of that name that were deleted, as they were last.
+	// gone are requests of that name that were deleted, as they were last, and size is theirs.
 	gone []*v1alpha1.AccessRequest
+	size int
 }
 
 func (m mail) and(later mail) mail {
-	return mail{m.at.oldest(later.at), append(m.gone, later.gone...)}
+	return mail{m.at.oldest(later.at), append(m.gone, later.gone...), m.size + later.size}
 }
 
 func newInbox() *inbox {
@@ -95,6 +104,11 @@ func (i *inbox) add(key types.NamespacedName, m mail) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.seen = i.seen.newest(m.at)
+	if i.gone+m.size > maxGone {
+		i.missed++
+		return
+	}
+	i.gone += m.size
 	i.waiting[key] = i.waiting[key].and(m)
 }
 
@@ -111,7 +125,30 @@ func (i *inbox) take(key types.NamespacedName) mail {
 func (i *inbox) done(key types.NamespacedName) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.gone -= i.taken[key].size
 	delete(i.taken, key)
+}
+
+// owed is of how many requests there is something to be told.
+func (i *inbox) owed() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	n := len(i.taken)
+	for key := range i.waiting {
+		if _, ok := i.taken[key]; !ok {
+			n++
+		}
+	}
+	return n
+}
+
+// lost is how many deleted requests were not kept since it was asked last.
+func (i *inbox) lost() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	n := i.missed
+	i.missed = 0
+	return n
 }
 
 // told is up to where all was told.
@@ -129,18 +166,30 @@ func (i *inbox) told() mark {
 
 // requests queues requests that changed.
 func (i *inbox) requests() handler.EventHandler {
-	add := func(obj client.Object, q queue, gone ...*v1alpha1.AccessRequest) {
+	add := func(obj client.Object, q queue) {
 		key := client.ObjectKeyFromObject(obj)
-		i.add(key, mail{mark{Requests: version(obj)}, gone})
+		i.add(key, mail{at: mark{Requests: version(obj)}})
 		q.Add(reconcile.Request{NamespacedName: key})
 	}
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { add(e.Object, q) },
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { add(e.ObjectNew, q) },
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
-			add(e.Object, q, e.Object.(*v1alpha1.AccessRequest))
+			req := e.Object.(*v1alpha1.AccessRequest)
+			key := client.ObjectKeyFromObject(req)
+			i.add(key, mail{mark{Requests: version(req)}, []*v1alpha1.AccessRequest{req}, sizeOf(req)})
+			q.Add(reconcile.Request{NamespacedName: key})
 		},
 	}
+}
+
+// sizeOf a request, in bytes of its JSON.
+func sizeOf(req *v1alpha1.AccessRequest) int {
+	text, err := json.Marshal(req)
+	if err != nil {
+		return maxGone + 1 // it cannot be told either
+	}
+	return len(text)
 }
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]

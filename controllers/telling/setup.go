@@ -6,20 +6,24 @@ package telling
 import (
 	"context"
 	"errors"
-	"fmt"
+	"maps"
 	"sync"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/audit"
+	"github.com/lapse-dev/lapse/internal/metrics"
 	"github.com/lapse-dev/lapse/internal/servertime"
 )
 
@@ -28,16 +32,18 @@ const (
 	requestUIDField = "spec.requestRef.uid"
 	// checkpointEvery is how often it is said up to where records are delivered, if there is anything new.
 	checkpointEvery = time.Minute
-	// gapEvery is how often it is looked whether the admission policies are in force.
-	gapEvery = time.Second
-	// closeTimeout bounds the last deliveries of a writer that ends.
+	// lookEvery is how often it is looked whether the admission policies are in force.
+	lookEvery = time.Second
+	// closeTimeout bounds the last deliveries of writers that end, and then the last checkpoint.
 	closeTimeout = 3 * time.Second
 )
 
 // Sink is where records are written to.
 type Sink struct {
-	// Name in messages and metrics, of the operator's own choice.
+	// Name in messages, metrics and the checkpoint: it must be the same at the next start.
 	Name string
+	// Target is what the log calls it: no more of a URL than its host.
+	Target string
 	// Write one line, without its newline. An error has it tried again.
 	Write func(context.Context, []byte) error
 }
@@ -54,7 +60,7 @@ type Options struct {
 	Clock *servertime.Clock
 	// Namespace of the checkpoints.
 	Namespace string
-	// Name of this writer, which no other has.
+	// Name of this process, which no other has.
 	Name string
 	// Version of the operator.
 	Version string
@@ -69,74 +75,103 @@ type Options struct {
 	Redact bool
 }
 
+// Tellers are one for each sink.
+type Tellers struct {
+	all         []*Teller
+	checkpoints checkpoints
+	clock       *servertime.Clock
+	// last are the checkpoints that were written last, by sink.
+	last map[string]checkpoint
+}
+
 // New has all that it needs from the options.
-func New(o Options) *Teller {
-	b := &book{chain: audit.NewChain(o.Name), redact: o.Redact}
+func New(o Options) *Tellers {
+	ts := &Tellers{checkpoints: checkpoints{o.Writer, o.Live, o.Namespace, o.Signer}, clock: o.Clock, last: map[string]checkpoint{}}
 	for _, s := range o.Sinks {
-		b.sinks = append(b.sinks, newSink(s.Name, o.Clock.Here, s.Write))
+		metrics.RecordSink(s.Name)
+		name := o.Name + "/" + s.Name
+		ts.all = append(ts.all, &Teller{
+			cached: o.Cached, clock: o.Clock, name: name, version: o.Version, admission: o.Admission, inbox: newInbox(), checkpoints: ts.checkpoints,
+			book: &book{sink: s, clock: o.Clock.Here, redact: o.Redact, chain: *audit.NewChain(name)}, told: map[types.UID][]recordID{},
+		})
 	}
-	return &Teller{
-		cached: o.Cached, clock: o.Clock, name: o.Name, version: o.Version, admission: o.Admission, inbox: newInbox(), book: b,
-		checkpoints: checkpoints{o.Writer, o.Live, o.Namespace, o.Signer}, told: map[types.UID][]recordID{},
-	}
+	return ts
 }
 
 // Setup adds to the manager what tells.
 func Setup(mgr ctrl.Manager, o Options) error {
-	t := New(o)
-	return errors.Join(
-		mgr.Add(manager.RunnableFunc(t.Start)),
-		ctrl.NewControllerManagedBy(mgr).Named("records").
+	ts := New(o)
+	err := mgr.Add(manager.RunnableFunc(ts.Start))
+	for _, t := range ts.all {
+		mgr.GetLogger().Info("records go to a sink", "sink", t.book.sink.Name, "target", t.book.sink.Target)
+		err = errors.Join(err, ctrl.NewControllerManagedBy(mgr).Named("records-"+t.book.sink.Name).
 			Watches(&v1alpha1.AccessRequest{}, t.inbox.requests()).
 			Watches(&v1alpha1.AccessDecision{}, t.inbox.decisions()).
-			WithOptions(controller.Options{MaxConcurrentReconciles: 1}).
-			Complete(t),
-	)
+			WithOptions(controller.Options{
+				MaxConcurrentReconciles: 1,
+				RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
+			}).
+			Complete(t))
+	}
+	return err
 }
 
-// Start delivers records and writes checkpoints until the context ends, and closes the book.
-func (t *Teller) Start(ctx context.Context) error {
-	var delivering sync.WaitGroup
-	for _, s := range t.book.sinks {
-		delivering.Go(func() { s.run(ctx) })
+// Start writes checkpoints until the context ends, and closes the books.
+func (ts *Tellers) Start(ctx context.Context) error {
+	var running sync.WaitGroup
+	for _, t := range ts.all {
+		running.Go(func() { wait.UntilWithContext(ctx, t.lookAround, lookEvery) })
+		running.Go(func() { wait.UntilWithContext(ctx, t.deliver, lookEvery) })
 	}
-	ticks, looks := t.clock.Here.NewTicker(checkpointEvery), t.clock.Here.NewTicker(gapEvery)
-	defer ticks.Stop()
-	defer looks.Stop()
-	for last := (checkpoint{}); ; {
-		select {
-		case <-looks.C():
-			if err := t.tellGap(ctx); err != nil {
-				log.FromContext(ctx).Error(err, "it is not told yet whether the admission policies are in force")
-			}
-		case <-ticks.C():
-			last = t.checkpoint(ctx, last)
-		case <-ctx.Done():
-			delivering.Wait()
-			t.close(context.WithoutCancel(ctx), last)
-			return nil
+	wait.UntilWithContext(ctx, ts.checkpoint, checkpointEvery)
+	running.Wait()
+	ts.close(context.WithoutCancel(ctx))
+	return nil
+}
+
+func (t *Teller) lookAround(ctx context.Context) {
+	if err := t.look(ctx); err != nil {
+		log.FromContext(ctx).Error(err, "it is not told yet whether the admission policies are in force")
+	}
+}
+
+// deliver what the writer says of its own while there is nothing else to tell.
+func (t *Teller) deliver(ctx context.Context) { _ = t.book.flush(ctx) }
+
+// checkpoint writes what is new.
+func (ts *Tellers) checkpoint(ctx context.Context) {
+	points := map[string]checkpoint{}
+	for _, t := range ts.all {
+		name, now := t.book.sink.Name, checkpoint{t.inbox.told(), t.book.head()}
+		if now != ts.last[name] && now.Head.Sequence > 0 { // else the writer before is the last still
+			points[name] = now
 		}
 	}
-}
-
-// checkpoint writes one, if there is anything new.
-func (t *Teller) checkpoint(ctx context.Context, last checkpoint) checkpoint {
-	now := checkpoint{t.book.delivered(t.inbox.told()), t.book.head()}
-	if now == last || now.Head == (audit.Head{}) {
-		return last // nobody wrote anything, and the writer before is the last still
+	if len(points) == 0 {
+		return
 	}
-	if err := t.checkpoints.write(ctx, t.clock.Now(), now); err != nil {
+	if err := ts.checkpoints.write(ctx, ts.clock.Now(), points); err != nil {
 		log.FromContext(ctx).Error(err, "records are told again from the last checkpoint if the operator starts anew")
-		return last
+		return
 	}
-	return now
+	maps.Copy(ts.last, points)
 }
 
-func (t *Teller) close(ctx context.Context, last checkpoint) {
+func (ts *Tellers) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
-	if err := t.book.close(ctx, t.own(audit.WriterEnded, "ended", audit.Data{})); err != nil {
-		log.FromContext(ctx).Error(fmt.Errorf("the last records: %w", err), "they are told again when the operator starts anew")
+	var closing sync.WaitGroup
+	for _, t := range ts.all {
+		closing.Go(func() { t.close(ctx) })
 	}
-	t.checkpoint(ctx, last)
+	closing.Wait()
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer stop()
+	ts.checkpoint(ctx)
+}
+
+func (t *Teller) close(ctx context.Context) {
+	if err := t.book.close(ctx, t.own(audit.WriterEnded, "ended", audit.Data{})); err != nil {
+		log.FromContext(ctx).Error(err, "the last records are told again when the operator starts anew")
+	}
 }

@@ -6,8 +6,10 @@ package telling
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -59,14 +61,39 @@ const maxFile = 100
 func (t Targets) Sinks() ([]Sink, error) {
 	var sinks []Sink
 	for i, to := range t.To {
-		name := fmt.Sprintf("%s-%d", strings.SplitN(to, ":", 2)[0], i)
+		name := nameOf(to)
+		if slices.ContainsFunc(sinks, func(s Sink) bool { return s.Name == name }) {
+			name = fmt.Sprintf("%s-%d", name, i+1)
+		}
 		write, err := t.write(to)
 		if err != nil {
-			return nil, fmt.Errorf("records cannot go to target %d, of kind %s: %w", i+1, strings.SplitN(to, ":", 2)[0], err)
+			return nil, fmt.Errorf("records cannot go to target %d, of kind %s: %w", i+1, kindOf(to), err)
 		}
-		sinks = append(sinks, Sink{Name: name, Write: write})
+		sinks = append(sinks, Sink{Name: name, Target: shown(to), Write: write})
 	}
 	return sinks, nil
+}
+
+// shown is what of a target may be in a log: a URL may have a secret in its path or query.
+func shown(target string) string {
+	if u, err := url.Parse(target); err == nil && u.Host != "" {
+		return u.Scheme + "://" + u.Host
+	}
+	return target
+}
+
+func kindOf(target string) string { return strings.SplitN(target, ":", 2)[0] }
+
+// nameOf a target is of its kind, and of its URL's hash if it is one: a checkpoint must be found
+// again, and a URL may not be part of its name. A file is not named by its path, which each Pod
+// has one of.
+func nameOf(target string) string {
+	kind := kindOf(target)
+	if kind == "stdout" || kind == "file" {
+		return kind
+	}
+	sum := sha256.Sum256([]byte(target))
+	return kind + "-" + hex.EncodeToString(sum[:4])
 }
 
 func (t Targets) write(to string) (func(context.Context, []byte) error, error) {
@@ -169,8 +196,14 @@ func (t Targets) post(ctx context.Context, client *http.Client, to string, line 
 	}
 	_, _ = io.CopyN(io.Discard, res.Body, 4096) // so that the connection is used again
 	_ = res.Body.Close()
-	if res.StatusCode < 200 || res.StatusCode > 299 {
-		return fmt.Errorf("it answered %s", res.Status)
+	switch {
+	case res.StatusCode >= 200 && res.StatusCode <= 299:
+		return nil
+	case res.StatusCode >= 400 && res.StatusCode <= 499 && !slices.Contains(later, res.StatusCode):
+		return fmt.Errorf("%w: it answered %s", errRefused, res.Status)
 	}
-	return nil
+	return fmt.Errorf("it answered %s", res.Status)
 }
+
+// later are answers that ask to come again.
+var later = []int{http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}

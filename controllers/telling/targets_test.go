@@ -12,8 +12,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 func TestWhereRecordsMayGo(t *testing.T) {
@@ -33,6 +36,29 @@ func TestWhereRecordsMayGo(t *testing.T) {
 		_, err := Targets{To: []string{to}}.Sinks()
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", to, err, want)
+		}
+	}
+}
+
+func TestSinksHaveNamesThatAreTheSameAtTheNextStart(t *testing.T) {
+	names := func(to ...string) (out []string) {
+		sinks, err := Targets{To: to}.Sinks()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range sinks {
+			out = append(out, s.Name)
+		}
+		return out
+	}
+	all := names("stdout", "file:/var/log/a", "https://siem.example.com/in?key=secret", "https://other.example.com/in", "file:/var/log/b")
+	again := names("https://other.example.com/in", "file:/var/log/new", "https://siem.example.com/in?key=secret", "stdout")
+	if want := []string{all[3], all[1], all[2], all[0]}; !slices.Equal(again, want) || all[2] == all[3] {
+		t.Errorf("%v, then %v", all, again)
+	}
+	for _, name := range all {
+		if problems := validation.IsQualifiedName(checkpointAnnotation + name); len(problems) > 0 {
+			t.Errorf("%s: %v", name, problems)
 		}
 	}
 }
@@ -174,9 +200,13 @@ func TestARecordIsPosted(t *testing.T) {
 func TestARecordThatIsNotTakenIsAnError(t *testing.T) {
 	r := newReceiver(t)
 	post := postTo(t, r, Targets{CAFile: r.ca(t)})
-	for _, r.status = range []int{http.StatusFound, http.StatusUnauthorized, http.StatusInternalServerError} {
-		if err := post(); err == nil || !strings.Contains(err.Error(), http.StatusText(r.status)) {
-			t.Errorf("%d: %v", r.status, err)
+	for status, refused := range map[int]bool{
+		http.StatusFound: false, http.StatusUnauthorized: true, http.StatusRequestEntityTooLarge: true,
+		http.StatusTooManyRequests: false, http.StatusInternalServerError: false,
+	} {
+		r.status = status
+		if err := post(); err == nil || !strings.Contains(err.Error(), http.StatusText(status)) || errors.Is(err, errRefused) != refused {
+			t.Errorf("%d: %v", status, err)
 		}
 	}
 	if postTo(t, r, Targets{})() == nil {

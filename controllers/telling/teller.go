@@ -20,11 +20,13 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/audit"
+	"github.com/lapse-dev/lapse/internal/metrics"
 	"github.com/lapse-dev/lapse/internal/servertime"
 )
 
-// Teller writes what requests and their decisions say that happened, each record once while
-// it runs. Only one request at a time is told of.
+// Teller tells one sink what requests and their decisions say that happened, each record once
+// while it runs. It tells of one request at a time: when the sink is away, the others wait in
+// the cluster, and not in memory.
 type Teller struct {
 	cached      client.Reader
 	clock       *servertime.Clock
@@ -37,8 +39,9 @@ type Teller struct {
 	// admission says why the admission policies are not in force; empty while they are, or
 	// nobody knows.
 	admission func() string
-	// gap is what was told of that last.
-	gap string
+	// gap is what was told of that last, and missed what was not told yet.
+	gap    string
+	missed int
 
 	beginning sync.Mutex
 	// source is the cluster, by the UID of its kube-system.
@@ -62,24 +65,30 @@ func (t *Teller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, 
 		return ctrl.Result{}, err
 	}
 	m := t.inbox.take(key.NamespacedName)
-	for _, gone := range m.gone {
-		if err := t.tellGone(ctx, gone, m.at); err != nil {
-			return ctrl.Result{}, err
-		}
-	}
-	req := &v1alpha1.AccessRequest{}
-	err := t.cached.Get(ctx, key.NamespacedName, req)
-	if err == nil {
-		err = t.tell(ctx, req, m.at)
-	}
-	if errors.Is(err, errEarly) {
+	if err := t.news(ctx, key.NamespacedName, m); errors.Is(err, errEarly) {
 		return ctrl.Result{RequeueAfter: lookAgain}, nil
+	} else if err != nil {
+		return ctrl.Result{}, err
 	}
-	if err = client.IgnoreNotFound(err); err != nil {
+	if err := t.book.flush(ctx); err != nil {
 		return ctrl.Result{}, err
 	}
 	t.inbox.done(key.NamespacedName)
 	return ctrl.Result{}, nil
+}
+
+// news adds to the book what is new of one request.
+func (t *Teller) news(ctx context.Context, key types.NamespacedName, m mail) error {
+	for _, gone := range m.gone {
+		if err := t.tellGone(ctx, gone); err != nil {
+			return err
+		}
+	}
+	req := &v1alpha1.AccessRequest{}
+	if err := t.cached.Get(ctx, key, req); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	return t.tell(ctx, req)
 }
 
 // begin finds out up to where all was told, and introduces the writer.
@@ -94,7 +103,7 @@ func (t *Teller) begin(ctx context.Context) error {
 		return fmt.Errorf("finding out which cluster this is: %w", err)
 	}
 	t.source = "/clusters/" + string(system.UID)
-	last, err := t.checkpoints.read(ctx)
+	last, err := t.checkpoints.read(ctx, t.book.sink.Name)
 	if err != nil {
 		return fmt.Errorf("reading up to where records were told: %w", err)
 	}
@@ -102,11 +111,11 @@ func (t *Teller) begin(ctx context.Context) error {
 	if last.Head.Writer != "" {
 		began.Predecessor = &last.Head
 	}
-	err = t.book.write(t.own(audit.WriterBegan, "began", audit.Data{Began: began}), mark{})
-	if err == nil {
-		t.since = &last.mark
+	if err := t.book.add(t.own(audit.WriterBegan, "began", audit.Data{Began: began})); err != nil {
+		return err
 	}
-	return err
+	t.since = &last.mark
+	return nil
 }
 
 // own is a record of the writer itself.
@@ -117,32 +126,49 @@ func (t *Teller) own(what audit.Type, name string, data audit.Data) audit.Record
 	}
 }
 
-// tellGap tells that the admission policies went out of force, and that they are back.
-func (t *Teller) tellGap(ctx context.Context) error {
-	problem := t.admission()
-	if problem == t.gap {
+// maxOwn is how many records wait at the most until the writer has something to say of its own.
+const maxOwn = 1000
+
+// look adds what is new about the admission policies and about what was lost.
+func (t *Teller) look(ctx context.Context) error {
+	metrics.RecordsBehind(t.book.sink.Name, t.inbox.owed())
+	if t.book.owes() > maxOwn {
 		return nil
 	}
+	if problem := t.admission(); problem != t.gap {
+		what, name, cause := audit.GapBegan, "gapbegan", problem
+		if problem == "" {
+			what, name, cause = audit.GapEnded, "gapended", t.gap
+		}
+		if err := t.say(ctx, what, name, audit.Data{Gap: cause}); err != nil {
+			return err
+		}
+		t.gap = problem
+	}
+	if t.missed += t.inbox.lost(); t.missed > 0 {
+		if err := t.say(ctx, audit.WriterMissed, "missed", audit.Data{Missed: t.missed}); err != nil {
+			return err
+		}
+		metrics.RecordsDropped(t.book.sink.Name, t.missed)
+		t.missed = 0
+	}
+	return nil
+}
+
+// say adds a record of the writer itself, of which there may be many.
+func (t *Teller) say(ctx context.Context, what audit.Type, name string, data audit.Data) error {
 	if err := t.begin(ctx); err != nil {
 		return err
 	}
-	what, name, cause := audit.GapBegan, "gapbegan", problem
-	if problem == "" {
-		what, name, cause = audit.GapEnded, "gapended", t.gap
-	}
-	r := t.own(what, name, audit.Data{Gap: cause})
-	r.ID += "/" + r.Time.Format(time.RFC3339Nano) // there may be many
-	err := t.book.write(r, mark{})
-	if err == nil {
-		t.gap = problem
-	}
-	return err
+	r := t.own(what, name, data)
+	r.ID += "/" + r.Time.Format(time.RFC3339Nano)
+	return t.book.add(r)
 }
 
 // errEarly says that a request knows of a decision that the cache does not show yet.
 var errEarly = errors.New("a decision that counted is not seen yet")
 
-func (t *Teller) tell(ctx context.Context, req *v1alpha1.AccessRequest, at mark) error {
+func (t *Teller) tell(ctx context.Context, req *v1alpha1.AccessRequest) error {
 	decisions, err := t.decisions(ctx, req)
 	if err != nil {
 		return err
@@ -155,7 +181,7 @@ func (t *Teller) tell(ctx context.Context, req *v1alpha1.AccessRequest, at mark)
 	if lacks(req, decisions) && t.clock.Now().Sub(lastChange(req)) < patience {
 		return errEarly
 	}
-	return t.write(req.UID, records, at)
+	return t.add(req.UID, records)
 }
 
 const (
@@ -202,26 +228,26 @@ func (t *Teller) decisions(ctx context.Context, req *v1alpha1.AccessRequest) ([]
 }
 
 // tellGone tells the rest of a request that was deleted.
-func (t *Teller) tellGone(ctx context.Context, req *v1alpha1.AccessRequest, at mark) error {
+func (t *Teller) tellGone(ctx context.Context, req *v1alpha1.AccessRequest) error {
 	decisions, err := t.decisions(ctx, req)
 	if err != nil {
 		return err
 	}
 	records := append(audit.Of(t.source, req, decisions), audit.Gone(t.source, req, t.clock.Now().Truncate(time.Second))...)
-	if err := t.write(req.UID, records, at); err != nil {
+	if err := t.add(req.UID, records); err != nil {
 		return err
 	}
 	delete(t.told, req.UID)
 	return nil
 }
 
-// write what was not told yet.
-func (t *Teller) write(uid types.UID, records []audit.Record, at mark) error {
+// add what was not told yet.
+func (t *Teller) add(uid types.UID, records []audit.Record) error {
 	for i := range records {
 		if slices.Contains(t.told[uid], idOf(&records[i])) {
 			continue
 		}
-		if err := t.book.write(records[i], at); err != nil {
+		if err := t.book.add(records[i]); err != nil {
 			return err
 		}
 		t.remember(uid, records[i:i+1])

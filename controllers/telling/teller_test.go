@@ -47,6 +47,8 @@ type cluster struct {
 	// taken are the lines that the sink took, of all writers; away says that it takes none.
 	taken [][]byte
 	away  bool
+	// stop ends the attempts to deliver.
+	stop  context.CancelFunc
 	names int
 	gap   string // of the admission policies
 	// happened are the IDs that must have been told.
@@ -108,6 +110,7 @@ func (c *cluster) now() metav1.Time { return metav1.NewTime(c.clock.Now()) }
 
 func (c *cluster) take(_ context.Context, line []byte) error {
 	if c.away {
+		c.stop()
 		return errors.New("the sink is away")
 	}
 	c.taken = append(c.taken, bytes.Clone(line))
@@ -118,8 +121,8 @@ func (c *cluster) take(_ context.Context, line []byte) error {
 type writer struct {
 	*cluster
 	*Teller
+	all   *Tellers
 	queue workqueue.TypedRateLimitingInterface[reconcile.Request]
-	last  checkpoint
 }
 
 // started is a writer whose informers have listed what there is.
@@ -127,10 +130,11 @@ func (c *cluster) started() *writer {
 	c.names++
 	w := &writer{cluster: c, queue: workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())}
 	c.t.Cleanup(w.queue.ShutDown)
-	w.Teller = New(Options{
+	w.all = New(Options{
 		Cached: c, Live: c, Writer: c, Clock: servertime.New(c.clock), Namespace: "lapse-system", Name: fmt.Sprint("writer-", c.names),
 		Admission: func() string { return c.gap }, Sinks: []Sink{{Name: "memory", Write: c.take}},
 	})
+	w.Teller = w.all.all[0]
 	for _, req := range c.requests {
 		w.Teller.inbox.requests().Create(c.t.Context(), event.CreateEvent{Object: req.DeepCopy()}, w.queue)
 	}
@@ -140,27 +144,21 @@ func (c *cluster) started() *writer {
 	return w
 }
 
-// tellAll tells all that is queued, and delivers it if the sink is there.
+// tellAll tells all that is queued. What the sink does not take stays queued.
 func (w *writer) tellAll() {
 	for range w.queue.Len() {
 		key, _ := w.queue.Get()
-		result, err := w.Reconcile(w.t.Context(), key)
+		var ctx context.Context
+		ctx, w.stop = context.WithCancel(w.t.Context())
+		result, err := w.Reconcile(ctx, key)
 		w.queue.Done(key)
-		if err != nil {
+		if err != nil && !w.away {
 			w.t.Fatal(err)
 		}
-		if result.RequeueAfter > 0 {
+		if err != nil || result.RequeueAfter > 0 {
 			w.queue.Add(key)
 		}
-	}
-	w.deliver()
-}
-
-func (w *writer) deliver() {
-	for _, s := range w.book.sinks {
-		if err := s.flush(w.t.Context()); err != nil && !w.away {
-			w.t.Fatal(err)
-		}
+		w.stop()
 	}
 }
 
@@ -307,7 +305,7 @@ func TestWhatWasToldBeforeTheCheckpointIsNotToldAgain(t *testing.T) {
 	req := c.ask(w, "debug")
 	c.grant(w, req)
 	w.tellAll()
-	w.checkpoint(t.Context(), checkpoint{})
+	w.all.checkpoint(t.Context())
 	w = c.started()
 	w.tellAll()
 	c.end(w, req)
@@ -330,8 +328,8 @@ func TestACheckpointFromTheFutureSilencesNothing(t *testing.T) {
 	w := c.started()
 	c.ask(w, "debug")
 	w.tellAll()
-	w.checkpoint(t.Context(), checkpoint{})
-	c.lease.Annotations[checkpointAnnotation] = `{"requests":9000000000000000000,"decisions":9000000000000000000}`
+	w.all.checkpoint(t.Context())
+	c.lease.Annotations[checkpointAnnotation+"memory"] = `{"requests":9000000000000000000,"decisions":9000000000000000000}`
 	w = c.started()
 	c.ask(w, "silenced")
 	w.tellAll()
@@ -347,35 +345,41 @@ func TestACheckpointWaitsForWhatIsNotDelivered(t *testing.T) {
 	c.grant(w, done)
 	c.ask(w, "later")
 	w.tellAll()
-	w.checkpoint(t.Context(), checkpoint{})
+	w.all.checkpoint(t.Context())
 	w = c.started() // the one before was killed with what it had not delivered
 	c.away = false
 	w.tellAll()
 	c.check()
 }
 
-func TestWhatWasDroppedIsToldWhenTheOperatorStartsAnew(t *testing.T) {
+func TestWhatIsDeletedWhileASinkIsAwayIsKeptForItOrCounted(t *testing.T) {
 	c := newCluster(t)
 	w := c.started()
-	c.ask(w, "first")
-	w.tellAll()
-	w.checkpoint(t.Context(), checkpoint{})
+	kept, missed := c.ask(w, "kept"), c.ask(w, "missed")
 	c.away = true
-	w.book.sinks[0].bytes = maxQueuedBytes
-	c.ask(w, "dropped")
 	w.tellAll()
-	w.book.sinks[0].bytes, c.away = 0, false
-	c.ask(w, "last")
-	w.tellAll()
-	w.checkpoint(t.Context(), checkpoint{})
-	if slices.Contains(c.toldIDs(), "uid-dropped/asked") {
-		t.Fatal("nothing was dropped")
+	c.delete(w, kept)
+	w.Teller.inbox.gone = maxGone
+	c.delete(w, missed)
+	c.happened = slices.DeleteFunc(c.happened, func(id string) bool { return id == string(missed.UID)+"/forgotten" })
+	c.away = false
+	if err := w.look(t.Context()); err != nil {
+		t.Fatal(err)
 	}
-	c.taken = nil
-	w = c.started()
 	w.tellAll()
-	if !slices.Contains(c.toldIDs(), "uid-dropped/asked") {
-		t.Error("it is lost")
+	c.check()
+	var of []int
+	for _, line := range c.taken {
+		var r audit.Record
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Type == audit.WriterMissed {
+			of = append(of, r.Data.Missed)
+		}
+	}
+	if !slices.Equal(of, []int{1}) {
+		t.Errorf("missed %v, want one", of)
 	}
 }
 
@@ -384,12 +388,12 @@ func TestAWriterThatWroteNothingLeavesItsPredecessorKnown(t *testing.T) {
 	w := c.started()
 	c.ask(w, "debug")
 	w.tellAll()
-	w.checkpoint(t.Context(), checkpoint{})
+	w.all.checkpoint(t.Context())
 	c.away = true
 	w = c.started()
 	w.tellAll()
-	w.checkpoint(t.Context(), checkpoint{})
-	if got, err := w.checkpoints.read(t.Context()); err != nil || got.Head.Writer != "writer-1" {
+	w.all.checkpoint(t.Context())
+	if got, err := w.checkpoints.read(t.Context(), "memory"); err != nil || got.Head.Writer != "writer-1/memory" {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -405,7 +409,7 @@ func TestNothingIsLostWhileASinkIsAway(t *testing.T) {
 		c.grant(w, req)
 		w.tellAll()
 		if i%5 == 0 {
-			w.last = w.checkpoint(t.Context(), w.last)
+			w.all.checkpoint(t.Context())
 		}
 		if i == 150 {
 			w = c.started()
@@ -435,13 +439,13 @@ func TestKillsLoseNothing(t *testing.T) {
 				do(w)
 				c.away = true
 				w.tellAll()
-				w.checkpoint(t.Context(), checkpoint{})
+				w.all.checkpoint(t.Context())
 				c.away = false
 				w, kills = c.started(), kills+1
 			case 3:
 				do(w)
 				w.tellAll()
-				w.checkpoint(t.Context(), checkpoint{})
+				w.all.checkpoint(t.Context())
 			default:
 				do(w)
 				w.tellAll()
@@ -467,11 +471,11 @@ func TestAGapOfTheAdmissionPoliciesIsTold(t *testing.T) {
 	w := c.started()
 	for _, c.gap = range []string{"", "lapse-decision is missing", "lapse-decision is missing", ""} {
 		c.clock.Step(time.Second)
-		if err := w.tellGap(t.Context()); err != nil {
+		if err := w.look(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.deliver()
+	w.deliver(t.Context())
 	got := make([]string, 0, len(c.taken))
 	for _, line := range c.taken {
 		var r audit.Record
@@ -494,7 +498,7 @@ func TestAWriterSaysThatItEnds(t *testing.T) {
 	w := c.started()
 	c.ask(w, "debug")
 	w.tellAll()
-	w.close(t.Context(), checkpoint{})
+	w.all.close(t.Context())
 	next := c.started()
 	c.ask(next, "other")
 	next.tellAll()
@@ -502,10 +506,10 @@ func TestAWriterSaysThatItEnds(t *testing.T) {
 	if err := v.Read("sink", bytes.NewReader(bytes.Join(c.taken, []byte("\n")))); err != nil {
 		t.Fatal(err)
 	}
-	if got := v.Verdict(); len(got.Findings) > 0 || !slices.Equal(got.Open, []string{"writer-2"}) {
+	if got := v.Verdict(); len(got.Findings) > 0 || !slices.Equal(got.Open, []string{"writer-2/memory"}) {
 		t.Errorf("%+v", got)
 	}
-	if err := w.book.write(audit.Record{}, mark{}); !errors.Is(err, errClosed) {
+	if err := w.book.add(audit.Record{}); !errors.Is(err, errClosed) {
 		t.Errorf("written after the end: %v", err)
 	}
 }

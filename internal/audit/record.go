@@ -45,6 +45,9 @@ const (
 	// GapBegan and GapEnded: the admission policies were not known to be in force in between.
 	GapBegan Type = "dev.lapse.admission.gapbegan.v1"
 	GapEnded Type = "dev.lapse.admission.gapended.v1"
+	// WriterMissed: the sink took nothing for so long that not all of what was deleted could
+	// be kept for it.
+	WriterMissed Type = "dev.lapse.writer.missed.v1"
 	// WriterBegan and WriterEnded: the first and the last record of a writer.
 	WriterBegan Type = "dev.lapse.writer.began.v1"
 	WriterEnded Type = "dev.lapse.writer.ended.v1"
@@ -87,6 +90,10 @@ type Data struct {
 	Grant    *Grant    `json:"grant,omitempty"`
 	Gap      string    `json:"gap,omitempty"`
 	Began    *Began    `json:"writer,omitempty"`
+	// Missed is how many requests were deleted of which not all could be told.
+	Missed int `json:"missed,omitempty"`
+	// Withheld says why the record says less than it knows: the receiver refused it.
+	Withheld string `json:"withheld,omitempty"`
 }
 
 // Request is what was asked for, by whom and why, and what became of it.
@@ -181,4 +188,12 @@ func (r Record) Redacted() Record {
 		r.Data.Decision = &without
 	}
 	return r
+}
+
+// Withheld are forms of the record for a receiver that refuses it, with the reason: one without
+// what people wrote, and one that says nothing but what happened to which request.
+func (r Record) Withheld(why string) []Record {
+	redacted, bare := r.Redacted(), r
+	redacted.Data.Withheld, bare.Data = why, Data{Withheld: why}
+	return []Record{redacted, bare}
 }
