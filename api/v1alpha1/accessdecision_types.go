@@ -39,7 +39,7 @@ type AccessDecisionSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule=`!self.matches(r'[^\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}\x{200c}\x{200d}\n]|\n(?s:.)|[\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180d}\x{180f}\x{2800}\x{3164}\x{fe00}-\x{fe0e}\x{ffa0}\x{e0100}-\x{e01ef}]|(^|[^\p{S}\p{N}\p{P}])\x{fe0f}|(^|[^\p{L}\p{M}\p{S}])[\x{200c}\x{200d}]|[\x{200c}\x{200d}]([^\p{L}\p{M}\p{S}]|$)')`,message="comment must be one line of printable characters"
+	// +kubebuilder:validation:XValidation:rule=`!self.matches(r'[^\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}\x{200c}\x{200d}\n]|\n(?s:.)|[\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180d}\x{180f}\x{2800}\x{3164}\x{fe00}-\x{fe0e}\x{ffa0}\x{13441}\x{13442}\x{16fe4}\x{1d159}\x{e0100}-\x{e01ef}]|(^|[^\p{S}\p{N}\p{P}])\x{fe0f}|(^|[^\p{L}\p{M}\p{S}])[\x{200c}\x{200d}]|[\x{200c}\x{200d}]([^\p{L}\p{M}\p{S}]|$)')`,message="comment must be one line of printable characters"
 	Comment string `json:"comment,omitempty"`
 
 	// reviewer is who decided. Leave it out where the API server stamps it

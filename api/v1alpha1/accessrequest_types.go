@@ -59,7 +59,7 @@ type AccessRequestSpec struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:XValidation:rule=`!self.matches(r'[^\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}\x{200c}\x{200d}\n]|\n(?s:.)|[\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180d}\x{180f}\x{2800}\x{3164}\x{fe00}-\x{fe0e}\x{ffa0}\x{e0100}-\x{e01ef}]|(^|[^\p{S}\p{N}\p{P}])\x{fe0f}|(^|[^\p{L}\p{M}\p{S}])[\x{200c}\x{200d}]|[\x{200c}\x{200d}]([^\p{L}\p{M}\p{S}]|$)')`,message="reason must be one line of printable characters and not blank"
+	// +kubebuilder:validation:XValidation:rule=`!self.matches(r'[^\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}\x{200c}\x{200d}\n]|\n(?s:.)|[\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180d}\x{180f}\x{2800}\x{3164}\x{fe00}-\x{fe0e}\x{ffa0}\x{13441}\x{13442}\x{16fe4}\x{1d159}\x{e0100}-\x{e01ef}]|(^|[^\p{S}\p{N}\p{P}])\x{fe0f}|(^|[^\p{L}\p{M}\p{S}])[\x{200c}\x{200d}]|[\x{200c}\x{200d}]([^\p{L}\p{M}\p{S}]|$)')`,message="reason must be one line of printable characters and not blank"
 	// +kubebuilder:validation:XValidation:rule=`self == '' || self.matches(r'[\p{L}\p{N}\p{P}\p{S}]')`,message="reason must be one line of printable characters and not blank"
 	Reason string `json:"reason"`
 

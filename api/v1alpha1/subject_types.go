@@ -39,7 +39,8 @@ type Subject struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[\p{L}\p{M}\p{N}\p{P}\p{S} ]*$') && !self.matches(r'[\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180d}\x{180f}\x{2800}\x{3164}\x{fe00}-\x{fe0e}\x{ffa0}\x{e0100}-\x{e01ef}\x{fe0f}]')`,message="name must be printable: no control, formatting or invisible characters"
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[\p{L}\p{M}\p{N}\p{P}\p{S} ]*$') && !self.matches(r'[\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180d}\x{180f}\x{2800}\x{3164}\x{fe00}-\x{fe0e}\x{ffa0}\x{13441}\x{13442}\x{16fe4}\x{1d159}\x{e0100}-\x{e01ef}\x{fe0f}]')`,message="name must be printable: no control, formatting or invisible characters"
+	// +kubebuilder:validation:XValidation:rule="!self.contains('  ')",message="name must not have two spaces in a row: they look like the end of a column"
 	Name string `json:"name"`
 
 	// namespace of the ServiceAccount. Required for a ServiceAccount, and never
@@ -64,22 +65,25 @@ type RoleRef struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[\\\\p{L}\\\\p{M}\\\\p{N}\\\\p{P}\\\\p{S}]*$') && !self.contains('/') && !self.contains('%') && self != '.' && self != '..'",message="name must be the name of a role: printable, without spaces, / or %"
+	// +kubebuilder:validation:XValidation:rule=`!self.matches(r'[\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180d}\x{180f}\x{2800}\x{3164}\x{fe00}-\x{fe0f}\x{ffa0}\x{13441}\x{13442}\x{16fe4}\x{1d159}\x{e0100}-\x{e01ef}]')`,message="name must be the name of a role: printable, without invisible characters"
 	Name string `json:"name"`
 }
 
 // Identity is a person or an account as the API server authenticated it.
 type Identity struct {
-	// username as authenticated. A ServiceAccount is
+	// username as authenticated, without control characters. A ServiceAccount is
 	// system:serviceaccount:<namespace>:<name>.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="!self.matches(r'\\p{Cc}')",message="username has a control character, so it is nobody's name here; have it changed where the account is kept"
 	Username string `json:"username"`
 
 	// uid as authenticated; absent where the authenticator gives none.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:Pattern=`^\P{Cc}*$`
 	UID string `json:"uid,omitempty"`
 
 	// groups as authenticated, at most 1024.
@@ -87,5 +91,6 @@ type Identity struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1024
 	// +kubebuilder:validation:items:MaxLength=1024
+	// +kubebuilder:validation:items:Pattern=`^\P{Cc}*$`
 	Groups []string `json:"groups,omitempty"`
 }

@@ -105,12 +105,17 @@ func held(obj client.Object) bool {
 	return obj.(*v1alpha1.AccessRequest).Status.State == v1alpha1.StateActive
 }
 
-// priorityOf a request that is looked at again.
+// priorityOf a request that is looked at again. What failed is judged again behind who has had
+// no answer yet.
 func priorityOf(req *v1alpha1.AccessRequest) *int {
-	if held(req) {
+	switch {
+	case held(req):
 		return &endFirst
+	case req.Status.State == v1alpha1.StateFailed:
+		return &judgedAgain
+	default:
+		return &endLast
 	}
-	return &endLast
 }
 
 // retries are further and further apart, but those of a request by which access may be

@@ -42,3 +42,19 @@ func TestADecisionKeepsNoOperatorFromStopping(t *testing.T) {
 		t.Error("what looks at decisions goes on after the operator was stopped")
 	}
 }
+
+func TestWhatFailedIsJudgedAgainBehindWhoHadNoAnswerYet(t *testing.T) {
+	for _, tc := range []struct {
+		state v1alpha1.RequestState
+		want  int
+	}{
+		{v1alpha1.StateActive, endFirst},
+		{v1alpha1.StateFailed, judgedAgain},
+		{v1alpha1.StatePending, endLast},
+		{v1alpha1.StateScheduled, endLast},
+	} {
+		if got := *priorityOf(by("alice", tc.state)); got != tc.want {
+			t.Errorf("%s: %d, want %d", tc.state, got, tc.want)
+		}
+	}
+}

@@ -78,6 +78,7 @@ func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ct
 		return ctrl.Result{}, err
 	}
 	outcome, actErr := r.act(ctx, req, seen, step)
+	outcome = grant.OneTooMany(req, seen, outcome) // what is not bound yet waits, too
 	now = r.clock.Now()
 	if step.Ends() {
 		outcome.EndedAt(now) // which took a while

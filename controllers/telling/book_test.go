@@ -63,7 +63,8 @@ func (o *offered) records(t *testing.T) []audit.Record {
 }
 
 func asked(name, reason string) audit.Record {
-	return audit.Record{SpecVersion: "1.0", ID: name + "/asked", Type: audit.Asked, Data: audit.Data{Request: &audit.Request{Name: name, Reason: reason}}}
+	request := &audit.Request{Name: name, Reason: reason}
+	return audit.Record{SpecVersion: "1.0", ID: name + "/asked", Type: audit.Asked, Data: audit.Data{Request: request}}
 }
 
 func deliverTo(t *testing.T, o *offered, records ...audit.Record) time.Duration {

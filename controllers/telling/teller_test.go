@@ -359,7 +359,7 @@ func TestWhatIsDeletedWhileASinkIsAwayIsKeptForItOrCounted(t *testing.T) {
 	c.away = true
 	w.tellAll()
 	c.delete(w, kept)
-	w.Teller.inbox.gone = maxGone
+	w.inbox.gone = maxGone
 	c.delete(w, missed)
 	c.happened = slices.DeleteFunc(c.happened, func(id string) bool { return id == string(missed.UID)+"/forgotten" })
 	c.away = false

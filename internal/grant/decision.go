@@ -17,10 +17,11 @@ import (
 )
 
 // returned is the decision by which requester or grantee gave the access back; nil
-// if there is none. It depends on no policy: everybody may have less.
+// if there is none. It depends on no policy: everybody may have less. Who denies what he asked
+// for himself gives it back, too: else he could keep what was refused to him for long.
 func returned(req v1alpha1.Request, decisions []v1alpha1.AccessDecision) *v1alpha1.AccessDecision {
 	for _, d := range noes(req, decisions) {
-		if d.Spec.Verdict == v1alpha1.VerdictRevoke && policy.Involved(req, d.Spec.Reviewer) {
+		if policy.Involved(req, d.Spec.Reviewer) {
 			return d
 		}
 	}

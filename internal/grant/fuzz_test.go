@@ -83,7 +83,7 @@ func FuzzDecision(f *testing.F) {
 		on := []string{uid, name, namespace}
 		returns, stops := false, false
 		if slices.Equal(on, []string{"6f1c2d3e-0000", "debug", "payments"}) {
-			returns = who == "alice" && verdict == "Revoke"
+			returns = who == "alice" && verdict != "Approve"
 			stops = who == "carol" && verdict != "Approve"
 		}
 		final := step.Outcome != nil && step.Outcome.State.Final()

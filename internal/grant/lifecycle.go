@@ -62,17 +62,26 @@ func keepingApprovals(req v1alpha1.Request, step Step) Step {
 // oneTooMany refuses a request that would have to wait, of somebody of whom as many as
 // may be wait already.
 func oneTooMany(req v1alpha1.Request, seen Observed, step Step) Step {
-	o := step.Outcome
+	if o := step.Outcome; OneTooMany(req, seen, o) != o {
+		return Step{Action: Nothing, Outcome: OneTooMany(req, seen, o)}
+	}
+	return step
+}
+
+// OneTooMany is the outcome, or that the request is refused: it would have to wait, and as many
+// of the same requester as may be wait already.
+func OneTooMany(req v1alpha1.Request, seen Observed, o *Outcome) *Outcome {
 	if o == nil || req.RequestStatus().State != "" || seen.Waiting < MaxWaiting {
-		return step
+		return o
 	}
 	switch o.Reason {
-	case v1alpha1.ReasonPendingApproval, v1alpha1.ReasonScheduled, v1alpha1.ReasonRoleNotFound, v1alpha1.ReasonRoleEmpty, v1alpha1.ReasonConditionsTooCostly:
+	case v1alpha1.ReasonPendingApproval, v1alpha1.ReasonScheduled, v1alpha1.ReasonRoleNotFound, v1alpha1.ReasonRoleEmpty,
+		v1alpha1.ReasonConditionsTooCostly, v1alpha1.ReasonBindForbidden, v1alpha1.ReasonBindFailed, v1alpha1.ReasonBindingConflict:
 		return refuse(v1alpha1.ReasonDenied, fmt.Sprintf(
 			"%d requests of this requester wait already, in all namespaces together, and no more than %d may; take some back (kubectl lapse get -A --mine shows them, kubectl lapse return takes one back) or wait for an answer, and create a new request",
-			seen.Waiting, MaxWaiting), o.Policy)
+			seen.Waiting, MaxWaiting), o.Policy).Outcome
 	default:
-		return step
+		return o
 	}
 }
 

@@ -31,10 +31,12 @@ func final(now time.Time, req v1alpha1.Request, seen Observed, set Settings) Ste
 	switch {
 	case req.GetDeletionTimestamp() != nil:
 		return Step{Action: Nothing}
-	case set.Retention <= 0 || tracked(req):
+	case set.Retention <= 0:
 		return Step{Action: Nothing}
 	case req.RequestStatus().State == v1alpha1.StateDenied && Forgettable(req) && returned(req, seen.Decisions) != nil:
 		return Step{Action: Forget} // nobody may delete requests who only may create them
+	case tracked(req):
+		return Step{Action: Nothing} // the tool would make it anew
 	}
 	if forget := forgottenAt(req, set); now.Before(forget) {
 		return Step{Action: Nothing, After: forget}

@@ -4,6 +4,7 @@
 package grant
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -51,12 +52,16 @@ func TestARefusedRequestGoesWhenItsAuthorGivesItBack(t *testing.T) {
 	check(t, next(t, noon, refusedAt(noon), allows, by("bob")), Nothing, "", "")
 	tracked := refusedAt(noon)
 	tracked.Labels = map[string]string{gitOpsMarks[0]: "x"}
-	check(t, next(t, noon, tracked, allows, by("alice")), Nothing, "", "")
+	check(t, next(t, noon, tracked, allows, by("alice")), Forget, "", "")
+	check(t, next(t, noon, tracked, allows, by("bob")), Nothing, "", "")
 	denied := refusedAt(noon)
 	denied.Status.Conditions[0].Message = deniedBy + `"carol"`
 	check(t, next(t, noon, denied, allows, by("alice")), Nothing, "", "")
 	check(t, next(t, noon.Add(refusedRetention), denied, allows, by("alice")), Nothing, "", "")
 	check(t, next(t, noon.Add(settings.Retention), denied, allows, by("alice")), Forget, "", "")
+	denies := decided("alice", v1alpha1.VerdictDeny)
+	himself := next(t, noon, request(), allows, Observed{Admission: inForce, Decisions: []v1alpha1.AccessDecision{denies}})
+	check(t, himself, Nothing, v1alpha1.StateReturned, v1alpha1.ReasonReturned)
 	held, _ := active(t)
 	held.Status.State, held.Status.Grant.EndedAt = v1alpha1.StateExpired, &metav1.Time{Time: noon}
 	check(t, next(t, noon, held, allows, by("alice")), Nothing, "", "")
@@ -91,7 +96,18 @@ func TestNobodyHasMoreRequestsWaitingThanMay(t *testing.T) {
 	known := request()
 	known.Status.State = v1alpha1.StateFailed
 	check(t, next(t, noon, known, missing, seen), Nothing, v1alpha1.StateFailed, v1alpha1.ReasonRoleNotFound)
-	check(t, next(t, noon, request(), allows, seen), Create, v1alpha1.StateActive, v1alpha1.ReasonGranted)
+	granted := next(t, noon, request(), allows, seen)
+	check(t, granted, Create, v1alpha1.StateActive, v1alpha1.ReasonGranted)
+	for name, instead := range map[string]*Outcome{
+		"forbidden": BindForbidden(request(), granted.Outcome), "failed": BindFailed(granted.Outcome, errors.New("no")),
+	} {
+		if got := OneTooMany(request(), seen, instead); got.State != v1alpha1.StateDenied || got.Grant != nil {
+			t.Errorf("%s: %+v", name, got)
+		}
+		if got := OneTooMany(known, seen, instead); got != instead {
+			t.Errorf("%s, known: %+v", name, got)
+		}
+	}
 	seen.Waiting--
 	check(t, next(t, noon, request(), missing, seen), Nothing, v1alpha1.StateFailed, v1alpha1.ReasonRoleNotFound)
 }

@@ -110,13 +110,14 @@ func Clean(s string) (cleaned string, left []rune) {
 	}
 }
 
-// blank is a pattern of Braille without dots: a symbol that looks like a space.
-const blank = '\u2800'
+// blanks are letters and symbols that look like a space: Braille without dots, two of Egyptian,
+// a filler of Khitan, and a note without a head.
+const blanks = "\u2800\U00013441\U00013442\U00016fe4\U0001d159"
 
 // seen says whether there is something to see of a rune. Some letters and marks are
 // default-ignorable in Unicode, as the fillers of Hangul are.
 func seen(r rune) bool {
-	return unicode.IsPrint(r) && r != blank && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+	return unicode.IsPrint(r) && !strings.ContainsRune(blanks, r) && !unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
 // joins says whether a rune is a joiner or non-joiner between two that can be joined: many

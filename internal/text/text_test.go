@@ -69,6 +69,8 @@ func TestWhatCannotBeSeenIsMarkedAndWhatPeopleWriteIsNot(t *testing.T) {
 	}
 	for what, s := range map[string]string{
 		"a filler of Hangul": "\u3164", "another one": "\u115f", "a narrow one": "\uffa0", "Braille without dots": "\u2800",
+		"a blank of Egyptian": "\U00013441", "another of Egyptian": "\U00013442",
+		"a filler of Khitan": "\U00016fe4", "a note without a head": "\U0001d159",
 		"a joiner of nothing": "\u200d", "a joiner after a space": "a \u200db", "a joiner at the end": "a\u200c", "a grapheme joiner": "a\u034f",
 		"a form of nothing": "\ufe0f", "a form of a letter": "a\ufe0f", "another variation": "a\ufe01", "a rare variation": "a\U000e0100",
 		"a soft hyphen": "a\u00ad", "a bidi override": "\u202e", "an isolate": "\u2066", "a zero-width space": "a\u200bb",

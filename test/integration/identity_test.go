@@ -47,6 +47,17 @@ var _ = Describe("The requester", func() {
 	)
 	BeforeEach(func(ctx SpecContext) { ns, mallory = newNamespace(ctx), mayEverything(ctx) })
 
+	DescribeTable("has no control character in its name", func(ctx SpecContext, name, group, message string) {
+		u := object("AccessRequest", "default")
+		set(u, "requester", map[string]any{"username": name, "groups": []any{group, "askers", "system:authenticated"}})
+		set(u, "subject", map[string]any{"kind": "User", "name": "alice"})
+		set(u, "notAfter", "2099-01-01T00:00:00Z")
+		Expect(user(name, group).Create(ctx, u, client.DryRunAll)).To(MatchError(ContainSubstring(message)))
+	},
+		Entry("as a user", "mal\x1blory", "oncall", "username has a control character"),
+		Entry("as a member of a group", "mallory", "on\x1bcall", "spec.requester.groups"),
+	)
+
 	falseNames := map[string]v1alpha1.Identity{
 		"another user":      {Username: "alice"},
 		"a group too many":  {Username: "mallory", Groups: []string{"oncall", "askers", "system:authenticated", "admins"}},
