@@ -6,6 +6,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -59,6 +60,10 @@ var _ = Describe("A report", func() {
 		Expect(alice.Create(ctx, written)).To(Succeed())
 		Expect(admin.Create(ctx, builders.Decision("enough", editing, v1alpha1.VerdictRevoke))).To(Succeed())
 		eventually(ctx, editing, v1alpha1.ReasonRevoked)
+		Eventually(func() (string, error) { // else whoever writes next tells it
+			told, err := os.ReadFile(filepath.Join(dir, "records.jsonl"))
+			return string(told), err
+		}).WithContext(ctx).Should(ContainSubstring(`"id":"` + string(editing.UID) + `/ended"`))
 		Expect(m.Stop()).To(Succeed())
 
 		By("files alone")
