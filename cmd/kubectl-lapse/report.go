@@ -87,21 +87,15 @@ func (o *reportOptions) run() error {
 		}
 	}
 	r.Choose()
-	unread := 0
 	for _, path := range o.logs {
-		err := eachFile(o.In, path, func(file string, in io.Reader) error {
-			others, err := audit.ReadCalls(file, in, r.Concerns, r.Take)
-			unread += others
-			return err
-		})
-		if err != nil {
+		if err := eachFile(o.In, path, r.ReadCalls); err != nil {
 			return err
 		}
 	}
 	if len(o.logs) == 0 {
 		o.say("no --audit-log is given: what was done with the access is not told")
 	}
-	if unread > 0 {
+	if unread := r.Unread(); unread > 0 {
 		o.say("%d lines of the audit log were not understood", unread)
 	}
 	return tell(o.Out, r.Stories())

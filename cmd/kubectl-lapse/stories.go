@@ -38,11 +38,11 @@ func printStory(out io.Writer, s *audit.Story) {
 		fmt.Fprintf(out, "  %-10s%s\n", f.name, text.Line(f.value))
 	}
 	for _, class := range classesOf(s) {
-		if len(class.acts) > 0 {
-			fmt.Fprintf(out, "  %s: %d\n", class.title, len(class.acts))
+		if len(class.calls) > 0 {
+			fmt.Fprintf(out, "  %s: %d\n", class.title, len(class.calls))
 		}
-		for _, act := range class.acts {
-			fmt.Fprintln(out, "    "+text.Line(actText(act)))
+		for _, call := range class.calls {
+			fmt.Fprintln(out, "    "+text.Line(callLine(call)))
 		}
 	}
 }
@@ -123,7 +123,7 @@ func reviewerName(d *audit.Told) string {
 // class is one of the kinds of calls, which are never mixed.
 type class struct {
 	name, title string
-	acts        []*audit.Act
+	calls       []*audit.Call
 }
 
 func classesOf(s *audit.Story) []class {
@@ -134,48 +134,48 @@ func classesOf(s *audit.Story) []class {
 	}
 }
 
-func actText(a *audit.Act) string {
-	out := text.Time(a.At) + " " + callerText(a) + " " + callText(a)
-	if code := codeText(a); code != "" {
+func callLine(c *audit.Call) string {
+	out := text.Time(c.At) + " " + callerText(c) + " " + callText(c)
+	if code := codeText(c); code != "" {
 		out += " (" + code + ")"
 	}
-	if len(a.From) > 0 {
-		out += " from " + strings.Join(a.From, ", ")
+	if len(c.From) > 0 {
+		out += " from " + strings.Join(c.From, ", ")
 	}
-	if a.Outlived {
+	if c.Outlived {
 		out += ", WHICH WENT ON AFTER THE ACCESS HAD ENDED"
 	}
 	return out
 }
 
-func callerText(a *audit.Act) string {
-	if a.Impersonator == "" {
-		return a.User
+func callerText(c *audit.Call) string {
+	if c.Impersonator == "" {
+		return c.User
 	}
-	return a.User + " (impersonated by " + a.Impersonator + ")"
+	return c.User + " (impersonated by " + c.Impersonator + ")"
 }
 
 // callText is what was called, and for how long if it was a session.
-func callText(a *audit.Act) string {
-	out := a.Verb + " " + a.Resource
-	if a.Name != "" {
-		out += " " + a.Name
+func callText(c *audit.Call) string {
+	out := c.Verb + " " + c.Resource
+	if c.Name != "" {
+		out += " " + c.Name
 	}
 	switch {
-	case a.Session && a.Until == nil:
+	case c.Session && c.Until == nil:
 		return out + ", a session whose end is not in the log"
-	case a.Session, a.Outlived:
-		return out + ", which lasted " + text.Duration(a.Until.Sub(a.At))
+	case c.Session, c.Outlived:
+		return out + ", which lasted " + text.Duration(c.Until.Sub(c.At))
 	}
 	return out
 }
 
 // codeText is empty if the answer is not known.
-func codeText(a *audit.Act) string {
-	if a.Code == 0 {
+func codeText(c *audit.Call) string {
+	if c.Code == 0 {
 		return ""
 	}
-	return strconv.Itoa(a.Code)
+	return strconv.Itoa(c.Code)
 }
 
 // csvHeader names the columns: one line for each call, and one for each request without any.
@@ -196,10 +196,10 @@ func printCSV(out io.Writer, stories []*audit.Story) error {
 	for _, s := range stories {
 		story, alone := storyFields(s), true
 		for _, class := range classesOf(s) {
-			for _, act := range class.acts {
+			for _, call := range class.calls {
 				alone = false
 				if err == nil {
-					err = write(append(slices.Clip(story), actFields(class.name, act)...))
+					err = write(append(slices.Clip(story), callFields(class.name, call)...))
 				}
 			}
 		}
@@ -242,10 +242,10 @@ func storyFields(s *audit.Story) []string {
 	}
 }
 
-func actFields(class string, a *audit.Act) []string {
+func callFields(class string, c *audit.Call) []string {
 	return []string{
-		class, timeField(&a.At), a.User, a.Impersonator, a.Verb, a.Resource, a.Name, codeText(a), strings.Join(a.From, ", "), a.Agent, timeField(a.Until),
-		strconv.FormatBool(a.Outlived), a.AuditID,
+		class, timeField(&c.At), c.User, c.Impersonator, c.Verb, c.Resource, c.Name, codeText(c), strings.Join(c.From, ", "), c.Agent, timeField(c.Until),
+		strconv.FormatBool(c.Outlived), c.AuditID,
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 	"encoding/json"
 	"testing"
 
-	"github.com/cloudevents/sdk-go/v2/event"
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 )
 
 func TestEachRecordIsACloudEvent(t *testing.T) {
@@ -19,7 +19,7 @@ func TestEachRecordIsACloudEvent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var e event.Event
+		var e cloudevents.Event
 		if err := json.Unmarshal(line, &e); err != nil {
 			t.Fatalf("%v in %s", err, line)
 		}

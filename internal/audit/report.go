@@ -35,14 +35,15 @@ type Reporter struct {
 	// byBinding has stories by "namespace/name" of their binding, byNamespace by their namespace.
 	byBinding   map[string]*Story
 	byNamespace map[string][]*Story
-	acts        map[*Story]map[callID]*Act
+	calls       map[*Story]map[callID]*Call
 	needles     [][]byte
 	all         bool
+	unread      int
 }
 
 // NewReporter answers one question.
 func NewReporter(q Question) *Reporter {
-	return &Reporter{question: q, stories: map[types.UID]*Story{}, acts: map[*Story]map[callID]*Act{}}
+	return &Reporter{question: q, stories: map[types.UID]*Story{}, calls: map[*Story]map[callID]*Call{}}
 }
 
 // ReadRecords takes what there is to know of requests. Lines that are no records are passed
@@ -97,7 +98,7 @@ func (r *Reporter) Choose() {
 	}
 }
 
-// look has Concerns look for a name.
+// look has mayConcern look for a name.
 func (r *Reporter) look(name string) {
 	plain := strings.IndexFunc(name, func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune(`"\<>&`, c) }) < 0
 	if name == "" || !plain { // it may be written in several ways
@@ -112,8 +113,8 @@ func (r *Reporter) look(name string) {
 // manyNeedles is from how many names on all calls are read: to look for each takes longer.
 const manyNeedles = 16
 
-// Concerns says whether a line of an audit log may concern the report.
-func (r *Reporter) Concerns(line []byte) bool {
+// mayConcern says whether a line of an audit log may concern the report.
+func (r *Reporter) mayConcern(line []byte) bool {
 	if r.all || len(r.needles) > manyNeedles {
 		return true
 	}
@@ -135,23 +136,33 @@ func (q Question) concerns(s *Story) bool {
 	return q.Person == "" || slices.Contains(people(s), q.Person)
 }
 
-// Take a call.
-func (r *Reporter) Take(c *Call) {
-	if !slices.Contains([]string{stageStarted, stageComplete, stagePanic}, c.Stage) {
+// ReadCalls takes an audit log of kube-apiserver, or of a cloud. It comes after Choose.
+func (r *Reporter) ReadCalls(file string, in io.Reader) error {
+	others, err := eachEvent(file, in, r.mayConcern, r.take)
+	r.unread += others
+	return err
+}
+
+// Unread is how many lines of audit logs may concern the report and were not understood.
+func (r *Reporter) Unread() int { return r.unread }
+
+// take an event.
+func (r *Reporter) take(e *event) {
+	if !slices.Contains([]string{stageStarted, stageComplete, stagePanic}, e.Stage) {
 		return
 	}
-	if s := r.byBinding[c.Binding()]; s != nil {
-		r.add(s, &s.Calls, c)
+	if s := r.byBinding[e.binding()]; s != nil {
+		r.add(s, &s.Calls, e)
 		return
 	}
-	for _, s := range r.byNamespace[c.Namespace()] {
-		held := !c.Began.Before(s.Grant.GrantedAt) && c.Began.Before(s.Grant.end())
+	for _, s := range r.byNamespace[e.namespace()] {
+		held := !e.Began.Before(s.Grant.GrantedAt) && e.Began.Before(s.Grant.end())
 		switch {
-		case !held || !holds(s.Request.Subject, c.Who()) && !holds(s.Request.Subject, &c.User):
-		case c.Refused():
-			r.add(s, &s.Refused, c)
+		case !held || !holds(s.Request.Subject, e.who()) && !holds(s.Request.Subject, &e.User):
+		case e.refused():
+			r.add(s, &s.Refused, e)
 		default:
-			r.add(s, &s.Others, c)
+			r.add(s, &s.Others, e)
 		}
 	}
 }
@@ -164,29 +175,29 @@ type callID struct {
 }
 
 // add a call once, whatever its stages and however often it is in the logs.
-func (r *Reporter) add(s *Story, to *[]*Act, c *Call) {
-	acts := r.acts[s]
-	if acts == nil {
-		acts = map[callID]*Act{}
-		r.acts[s] = acts
+func (r *Reporter) add(s *Story, to *[]*Call, e *event) {
+	calls := r.calls[s]
+	if calls == nil {
+		calls = map[callID]*Call{}
+		r.calls[s] = calls
 	}
-	id := callID{c.AuditID, c.Verb, c.URI, c.Began}
-	act := acts[id]
-	if act == nil {
-		act = &Act{
-			At: c.Began, User: c.Who().Username, Verb: c.Verb, Resource: c.Resource(), Namespace: c.Namespace(), From: c.From, Agent: c.Agent,
-			AllowedBy: c.Annotations[reasonAnnotation], AuditID: c.AuditID, Session: c.Session(), Impersonator: c.Impersonator(),
+	id := callID{e.AuditID, e.Verb, e.URI, e.Began}
+	call := calls[id]
+	if call == nil {
+		call = &Call{
+			At: e.Began, User: e.who().Username, Verb: e.Verb, Resource: e.resource(), Namespace: e.namespace(), From: e.From, Agent: e.Agent,
+			AllowedBy: e.Annotations[reasonAnnotation], AuditID: e.AuditID, Session: e.session(), Impersonator: e.impersonator(),
 		}
-		if c.Object != nil {
-			act.Name = c.Object.Name
+		if e.Object != nil {
+			call.Name = e.Object.Name
 		}
-		acts[id] = act
-		*to = append(*to, act)
+		calls[id] = call
+		*to = append(*to, call)
 	}
-	act.Code = cmp.Or(c.Code(), act.Code)
-	if c.Lasts() && c.Stage != stageStarted {
-		ended := c.Ended
-		act.Until, act.Outlived = &ended, ended.After(s.Grant.end())
+	call.Code = cmp.Or(e.code(), call.Code)
+	if e.lasts() && e.Stage != stageStarted {
+		ended := e.Ended
+		call.Until, call.Outlived = &ended, ended.After(s.Grant.end())
 	}
 }
 
@@ -194,8 +205,8 @@ func (r *Reporter) add(s *Story, to *[]*Act, c *Call) {
 func (r *Reporter) Stories() []*Story {
 	out := make([]*Story, 0, len(r.stories))
 	for _, s := range r.stories {
-		for _, acts := range [][]*Act{s.Calls, s.Others, s.Refused} {
-			slices.SortFunc(acts, func(a, b *Act) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.AuditID, b.AuditID)) })
+		for _, calls := range [][]*Call{s.Calls, s.Others, s.Refused} {
+			slices.SortFunc(calls, func(a, b *Call) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.AuditID, b.AuditID)) })
 		}
 		out = append(out, s)
 	}

@@ -21,13 +21,13 @@ type Story struct {
 	// asOf is the newest record that Request is from.
 	asOf *Record
 	// Calls that the grant allowed.
-	Calls []*Act `json:"calls,omitempty"`
+	Calls []*Call `json:"calls,omitempty"`
 	// Others are calls of its holder in its time and namespace that something else allowed. Of
 	// several bindings that allow a call, kube-apiserver names the first, so the grant may
 	// have allowed them too.
-	Others []*Act `json:"otherCalls,omitempty"`
+	Others []*Call `json:"otherCalls,omitempty"`
 	// Refused are such calls that nothing allowed.
-	Refused []*Act `json:"refusedCalls,omitempty"`
+	Refused []*Call `json:"refusedCalls,omitempty"`
 }
 
 // Told is a decision, and when it was made.
@@ -36,8 +36,8 @@ type Told struct {
 	Decision
 }
 
-// Act is a call.
-type Act struct {
+// Call is a request to kube-apiserver, which its audit log tells in one Event or several.
+type Call struct {
 	At   time.Time `json:"at"`
 	User string    `json:"user"`
 	// Impersonator acted as User.

@@ -71,10 +71,10 @@ var _ = Describe("A report", func() {
 		var stories []audit.Story
 		Expect(json.Unmarshal([]byte(typed.Stdout), &stories)).To(Succeed())
 		Expect(stories).To(HaveLen(2))
-		did := func(acts []*audit.Act) []string {
-			out := make([]string, 0, len(acts))
-			for _, a := range acts {
-				out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s %d", a.Verb, a.Resource, a.Name, a.Code)))
+		did := func(calls []*audit.Call) []string {
+			out := make([]string, 0, len(calls))
+			for _, c := range calls {
+				out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s %d", c.Verb, c.Resource, c.Name, c.Code)))
 			}
 			return out
 		}

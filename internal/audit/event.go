@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// Call is what kube-apiserver's audit log says of one request to it. Only what a report needs
-// is read of an Event of audit.k8s.io/v1.
-type Call struct {
+// event is an Event of audit.k8s.io/v1: what the audit log of kube-apiserver says of a call at
+// one of its stages. Only what a report needs is read.
+type event struct {
 	AuditID string    `json:"auditID"`
 	Stage   string    `json:"stage"`
 	Verb    string    `json:"verb"`
@@ -63,76 +63,76 @@ const (
 // found, ClusterRoleBindings before RoleBindings. See plugin/pkg/auth/authorizer/rbac.
 var allowedBy = regexp.MustCompile(`^RBAC: allowed by RoleBinding "([^/"]+)/([^"]+)" of `)
 
-// Binding is namespace and name of the RoleBinding that allowed the call, as "namespace/name";
+// binding is namespace and name of the RoleBinding that allowed the call, as "namespace/name";
 // empty if something else did.
-func (c *Call) Binding() string {
-	found := allowedBy.FindStringSubmatch(c.Annotations[reasonAnnotation])
+func (e *event) binding() string {
+	found := allowedBy.FindStringSubmatch(e.Annotations[reasonAnnotation])
 	if found == nil {
 		return ""
 	}
 	return found[2] + "/" + found[1]
 }
 
-// Refused says whether the call was refused, by the authorizer or before it was asked, as who
+// refused says whether the call was refused, by the authorizer or before it was asked, as who
 // may not impersonate is.
-func (c *Call) Refused() bool {
-	return c.Annotations[decisionAnnotation] == "forbid" || c.Annotations[decisionAnnotation] == "" && c.Code() >= 400
+func (e *event) refused() bool {
+	return e.Annotations[decisionAnnotation] == "forbid" || e.Annotations[decisionAnnotation] == "" && e.code() >= 400
 }
 
-// Impersonator is who acted as somebody else; empty if nobody did.
-func (c *Call) Impersonator() string {
-	if c.As == nil {
+// impersonator is who acted as somebody else; empty if nobody did.
+func (e *event) impersonator() string {
+	if e.As == nil {
 		return ""
 	}
-	return c.User.Username
+	return e.User.Username
 }
 
-// Lasts says whether the call may go on after it was allowed: a session into a pod, or a watch.
-func (c *Call) Lasts() bool { return c.Session() || c.Verb == "watch" }
+// lasts says whether the call may go on after it was allowed: a session into a pod, or a watch.
+func (e *event) lasts() bool { return e.session() || e.Verb == "watch" }
 
-// Who made the call, as it was authorized.
-func (c *Call) Who() *caller {
-	if c.As != nil {
-		return c.As
+// who made the call, as it was authorized.
+func (e *event) who() *caller {
+	if e.As != nil {
+		return e.As
 	}
-	return &c.User
+	return &e.User
 }
 
-// Session says whether the call opened a way into a pod, which stays open after the access has
+// session says whether the call opened a way into a pod, which stays open after the access has
 // ended. Over WebSocket it is audited as get.
-func (c *Call) Session() bool {
-	return c.Object != nil && c.Object.Resource == "pods" && slices.Contains([]string{"exec", "attach", "portforward"}, c.Object.Subresource)
+func (e *event) session() bool {
+	return e.Object != nil && e.Object.Resource == "pods" && slices.Contains([]string{"exec", "attach", "portforward"}, e.Object.Subresource)
 }
 
-// Code that was answered; 0 if that is not known.
-func (c *Call) Code() int {
-	if c.Status == nil {
+// code that was answered; 0 if that is not known.
+func (e *event) code() int {
+	if e.Status == nil {
 		return 0
 	}
-	return c.Status.Code
+	return e.Status.Code
 }
 
-// Namespace of the object, empty if it is in none.
-func (c *Call) Namespace() string {
-	if c.Object == nil {
+// namespace of the object, empty if it is in none.
+func (e *event) namespace() string {
+	if e.Object == nil {
 		return ""
 	}
-	return c.Object.Namespace
+	return e.Object.Namespace
 }
 
-// Resource with its subresource and group, such as deployments.apps/scale; the path, if the
+// resource with its subresource and group, such as deployments.apps/scale; the path, if the
 // call was for none.
-func (c *Call) Resource() string {
-	if c.Object == nil || c.Object.Resource == "" {
-		path, _, _ := strings.Cut(c.URI, "?")
+func (e *event) resource() string {
+	if e.Object == nil || e.Object.Resource == "" {
+		path, _, _ := strings.Cut(e.URI, "?")
 		return path
 	}
-	out := c.Object.Resource
-	if c.Object.Group != "" {
-		out += "." + c.Object.Group
+	out := e.Object.Resource
+	if e.Object.Group != "" {
+		out += "." + e.Object.Group
 	}
-	if c.Object.Subresource != "" {
-		out += "/" + c.Object.Subresource
+	if e.Object.Subresource != "" {
+		out += "/" + e.Object.Subresource
 	}
 	return out
 }

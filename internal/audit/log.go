@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// ReadCalls reads an audit log and gives each call to take whose text may concern somebody. A
+// eachEvent reads an audit log and gives each Event to take whose text may concern somebody. A
 // log is Events, as kube-apiserver writes them, or what a cloud makes of them:
 //
 //	file  EVENT, or {"kind":"EventList","items":[EVENT, …]}
@@ -22,7 +22,7 @@ import (
 //	GKE   a LogEntry, which has no Event in it
 //
 // It returns how many texts that concern somebody are none of that.
-func ReadCalls(file string, r io.Reader, concerns func(text []byte) bool, take func(*Call)) (others int, err error) {
+func eachEvent(file string, r io.Reader, concerns func(text []byte) bool, take func(*event)) (others int, err error) {
 	in := bufio.NewReaderSize(r, 1<<20)
 	next := lineByLine(in)
 	if beginning, _ := in.Peek(1 << 20); !oneToALine(beginning) {
@@ -38,12 +38,12 @@ func ReadCalls(file string, r io.Reader, concerns func(text []byte) bool, take f
 		case len(text) == 0 || !concerns(text):
 			continue
 		}
-		calls := callsIn(text)
-		if len(calls) == 0 {
+		events := eventsIn(text)
+		if len(events) == 0 {
 			others++
 		}
-		for i := range calls {
-			take(&calls[i])
+		for i := range events {
+			take(&events[i])
 		}
 	}
 }
@@ -77,8 +77,8 @@ func valueByValue(in *bufio.Reader) func() ([]byte, error) {
 
 // anyShape is a line in any of the shapes.
 type anyShape struct {
-	Call
-	Items     []Call      `json:"items"`
+	event
+	Items     []event     `json:"items"`
 	LogEvents []eksEvent  `json:"logEvents"`
 	Events    []eksEvent  `json:"events"`
 	Records   []aksRecord `json:"records"`
@@ -101,34 +101,34 @@ type aksRecord struct {
 	} `json:"properties"`
 }
 
-func callsIn(line []byte) []Call {
+func eventsIn(line []byte) []event {
 	var shape anyShape
 	if json.Unmarshal(line, &shape) != nil {
 		return nil
 	}
-	var events []string
+	var texts []string
 	for _, e := range append(shape.LogEvents, shape.Events...) {
-		events = append(events, e.Message)
+		texts = append(texts, e.Message)
 	}
 	for _, r := range append(shape.Records, shape.aksRecord) {
 		if r.Properties.Log != "" {
-			events = append(events, r.Properties.Log)
+			texts = append(texts, r.Properties.Log)
 		}
 	}
 	switch {
 	case shape.AuditID != "":
-		return []Call{shape.Call}
+		return []event{shape.event}
 	case shape.Payload != nil:
-		return []Call{shape.Payload.call(&shape)}
+		return []event{shape.Payload.event(&shape)}
 	case len(shape.Items) > 0:
 		return shape.Items
 	}
-	var calls []Call
-	for _, e := range events {
-		var c Call
-		if json.Unmarshal([]byte(e), &c) == nil && c.AuditID != "" {
-			calls = append(calls, c)
+	var events []event
+	for _, text := range texts {
+		var e event
+		if json.Unmarshal([]byte(text), &e) == nil && e.AuditID != "" {
+			events = append(events, e)
 		}
 	}
-	return calls
+	return events
 }
