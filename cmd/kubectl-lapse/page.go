@@ -41,12 +41,12 @@ th, td { text-align: left; padding: .15rem .75rem .15rem 0; border-bottom: 1px s
 // page writes HTML. All that comes from elsewhere goes through esc.
 type page struct{ out strings.Builder }
 
-func printPage(out io.Writer, stories []*audit.Story) error {
+func printPage(out io.Writer, histories []*audit.History) error {
 	p := &page{}
 	p.out.WriteString(pageHead)
-	fmt.Fprintf(&p.out, "<p>Requests: %d. Times are in UTC.</p>\n", len(stories))
-	for _, s := range stories {
-		p.story(s)
+	fmt.Fprintf(&p.out, "<p>Requests: %d. Times are in UTC.</p>\n", len(histories))
+	for _, s := range histories {
+		p.history(s)
 	}
 	p.out.WriteString("</html>\n")
 	_, err := io.WriteString(out, p.out.String())
@@ -55,7 +55,7 @@ func printPage(out io.Writer, stories []*audit.Story) error {
 
 func esc(s string) string { return html.EscapeString(text.Line(s)) }
 
-func (p *page) story(s *audit.Story) {
+func (p *page) history(s *audit.History) {
 	fmt.Fprintf(&p.out, "<section>\n<h2>%s</h2>\n", esc(headline(s)))
 	p.timeline(s)
 	p.out.WriteString("<dl>\n")
@@ -96,7 +96,7 @@ const (
 )
 
 // timeline draws the time in which access was held, and each call in it.
-func (p *page) timeline(s *audit.Story) {
+func (p *page) timeline(s *audit.History) {
 	if s.Grant == nil {
 		return
 	}

@@ -98,7 +98,7 @@ func (o *reportOptions) run() error {
 	if unread := r.Unread(); unread > 0 {
 		o.say("%d lines of the audit log were not understood", unread)
 	}
-	return tell(o.Out, r.Stories())
+	return tell(o.Out, r.Histories())
 }
 
 // ask makes a question of the flags.
@@ -119,19 +119,19 @@ func (o *reportOptions) ask() (err error) {
 	return nil
 }
 
-func (o *reportOptions) printer() (func(io.Writer, []*audit.Story) error, error) {
+func (o *reportOptions) printer() (func(io.Writer, []*audit.History) error, error) {
 	switch o.format {
 	case reportText:
-		return printStories, nil
+		return printHistories, nil
 	case reportCSV:
 		return printCSV, nil
 	case reportHTML:
 		return printPage, nil
 	case outputJSON:
-		return func(out io.Writer, stories []*audit.Story) error {
+		return func(out io.Writer, histories []*audit.History) error {
 			encoder := json.NewEncoder(out)
 			encoder.SetIndent("", "  ")
-			return encoder.Encode(stories)
+			return encoder.Encode(histories)
 		}, nil
 	}
 	return nil, fmt.Errorf("--output is %q, and has to be text, json, csv or html", o.format)

@@ -12,7 +12,7 @@ import (
 
 // BenchmarkReport reads an audit log of which every hundredth line is of a grant.
 func BenchmarkReport(b *testing.B) {
-	req, decisions := story()
+	req, decisions := revoked()
 	var log bytes.Buffer
 	for i := range 50_000 {
 		e := logged(fmt.Sprint("id-", i), 10, nil)
@@ -37,7 +37,7 @@ func BenchmarkReport(b *testing.B) {
 		if err := r.ReadCalls("log", bytes.NewReader(log.Bytes())); err != nil {
 			b.Fatal(err)
 		}
-		if n := len(r.Stories()[0].Calls); n != 500 {
+		if n := len(r.Histories()[0].Calls); n != 500 {
 			b.Fatalf("%d calls", n)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 func TestEachRecordIsACloudEvent(t *testing.T) {
-	req, decisions := story()
+	req, decisions := revoked()
 	chain := NewChain("lapse-manager-7d9f/4602efc0")
 	records := append(Of("/clusters/1", req, decisions), Gone("/clusters/1", req, asked)...)
 	for _, r := range records {

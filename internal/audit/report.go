@@ -30,12 +30,12 @@ type Question struct {
 
 // Reporter reads records, and then calls.
 type Reporter struct {
-	question Question
-	stories  map[types.UID]*Story
-	// byBinding has stories by "namespace/name" of their binding, byNamespace by their namespace.
-	byBinding   map[string]*Story
-	byNamespace map[string][]*Story
-	calls       map[*Story]map[callID]*Call
+	question  Question
+	histories map[types.UID]*History
+	// byBinding has histories by "namespace/name" of their binding, byNamespace by their namespace.
+	byBinding   map[string]*History
+	byNamespace map[string][]*History
+	calls       map[*History]map[callID]*Call
 	needles     [][]byte
 	all         bool
 	unread      int
@@ -43,7 +43,7 @@ type Reporter struct {
 
 // NewReporter answers one question.
 func NewReporter(q Question) *Reporter {
-	return &Reporter{question: q, stories: map[types.UID]*Story{}, calls: map[*Story]map[callID]*Call{}}
+	return &Reporter{question: q, histories: map[types.UID]*History{}, calls: map[*History]map[callID]*Call{}}
 }
 
 // ReadRecords takes what there is to know of requests. Lines that are no records are passed
@@ -61,16 +61,16 @@ func (r *Reporter) ReadRecords(file string, in io.Reader) error {
 // happened later knows more.
 func (r *Reporter) record(record *Record) {
 	asked := record.Data.Request
-	s := r.stories[asked.UID]
+	s := r.histories[asked.UID]
 	if s == nil {
-		s = &Story{}
-		r.stories[asked.UID] = s
+		s = &History{}
+		r.histories[asked.UID] = s
 	}
 	if s.asOf == nil || !inOrder(record, s.asOf) {
 		s.Request, s.asOf = asked, record
 	}
-	if d := record.Data.Decision; d != nil && !slices.ContainsFunc(s.Decisions, func(t Told) bool { return t.UID == d.UID }) {
-		s.Decisions = append(s.Decisions, Told{record.Time, *d})
+	if d := record.Data.Decision; d != nil && !slices.ContainsFunc(s.Decisions, func(t DatedDecision) bool { return t.UID == d.UID }) {
+		s.Decisions = append(s.Decisions, DatedDecision{record.Time, *d})
 	}
 	if record.Type == Forgotten {
 		s.Forgotten = &record.Time
@@ -82,10 +82,10 @@ func (r *Reporter) record(record *Record) {
 
 // Choose keeps what the question is about. It comes after all records and before all calls.
 func (r *Reporter) Choose() {
-	r.byBinding, r.byNamespace = map[string]*Story{}, map[string][]*Story{}
-	for uid, s := range r.stories {
+	r.byBinding, r.byNamespace = map[string]*History{}, map[string][]*History{}
+	for uid, s := range r.histories {
 		if !r.question.concerns(s) {
-			delete(r.stories, uid)
+			delete(r.histories, uid)
 			continue
 		}
 		if s.Grant == nil {
@@ -121,7 +121,7 @@ func (r *Reporter) mayConcern(line []byte) bool {
 	return slices.ContainsFunc(r.needles, func(n []byte) bool { return bytes.Contains(line, n) })
 }
 
-func (q Question) concerns(s *Story) bool {
+func (q Question) concerns(s *History) bool {
 	from, until := s.Request.AskedAt, s.Request.AskedAt
 	if s.Grant != nil {
 		from, until = s.Grant.GrantedAt, s.Grant.end()
@@ -175,7 +175,7 @@ type callID struct {
 }
 
 // add a call once, whatever its stages and however often it is in the logs.
-func (r *Reporter) add(s *Story, to *[]*Call, e *event) {
+func (r *Reporter) add(s *History, to *[]*Call, e *event) {
 	calls := r.calls[s]
 	if calls == nil {
 		calls = map[callID]*Call{}
@@ -201,16 +201,16 @@ func (r *Reporter) add(s *Story, to *[]*Call, e *event) {
 	}
 }
 
-// Stories that were asked for, in the order in which access was given, or asked for.
-func (r *Reporter) Stories() []*Story {
-	out := make([]*Story, 0, len(r.stories))
-	for _, s := range r.stories {
+// Histories that were asked for, in the order in which access was given, or asked for.
+func (r *Reporter) Histories() []*History {
+	out := make([]*History, 0, len(r.histories))
+	for _, s := range r.histories {
 		for _, calls := range [][]*Call{s.Calls, s.Others, s.Refused} {
 			slices.SortFunc(calls, func(a, b *Call) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.AuditID, b.AuditID)) })
 		}
 		out = append(out, s)
 	}
-	slices.SortFunc(out, func(a, b *Story) int {
+	slices.SortFunc(out, func(a, b *History) int {
 		return cmp.Or(a.began().Compare(b.began()), cmp.Compare(a.Request.UID, b.Request.UID))
 	})
 	return out

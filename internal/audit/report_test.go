@@ -41,8 +41,8 @@ func text(t *testing.T, value any) string {
 	return string(out)
 }
 
-// reported are the stories that records and a log tell.
-func reported(t *testing.T, q Question, req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision, log string) []*Story {
+// reported are the histories that records and a log tell.
+func reported(t *testing.T, q Question, req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision, log string) []*History {
 	t.Helper()
 	r := NewReporter(q)
 	records := Of("/clusters/1", req, decisions)
@@ -58,7 +58,7 @@ func reported(t *testing.T, q Question, req *v1alpha1.AccessRequest, decisions [
 	if err := r.ReadCalls("log", strings.NewReader(log)); err != nil || r.Unread() > 0 {
 		t.Fatalf("%d lines were not understood; %v", r.Unread(), err)
 	}
-	return r.Stories()
+	return r.Histories()
 }
 
 func idsOf(calls []*Call) string {
@@ -70,7 +70,7 @@ func idsOf(calls []*Call) string {
 }
 
 func TestCallsAreOfTheGrantOfSomethingElseOrRefused(t *testing.T) {
-	req, decisions := story() // of alice in payments, from 5 to 60
+	req, decisions := revoked() // of alice in payments, from 5 to 60
 	by := func(reason string) func(*event) {
 		return func(e *event) { e.Annotations[reasonAnnotation] = reason }
 	}
@@ -104,11 +104,11 @@ func TestCallsAreOfTheGrantOfSomethingElseOrRefused(t *testing.T) {
 	for i := range calls {
 		lines = append(lines, text(t, calls[i]))
 	}
-	stories := reported(t, Question{}, req, decisions, strings.Join(lines, "\n"))
-	if len(stories) != 1 {
-		t.Fatalf("%d stories", len(stories))
+	histories := reported(t, Question{}, req, decisions, strings.Join(lines, "\n"))
+	if len(histories) != 1 {
+		t.Fatalf("%d histories", len(histories))
 	}
-	s := stories[0]
+	s := histories[0]
 	for name, got := range map[string][2]string{
 		"calls":   {idsOf(s.Calls), "by-grant by-grant by-grant-late"},
 		"others":  {idsOf(s.Others), "by-another-grant by-its-namesake by-more as-an-account by-webhook as-alice"},
@@ -127,7 +127,7 @@ func TestCallsAreOfTheGrantOfSomethingElseOrRefused(t *testing.T) {
 }
 
 func TestASessionThatOutlivesItsGrantIsSeen(t *testing.T) {
-	req, decisions := story()
+	req, decisions := revoked()
 	session := func(e *event) { e.Verb, e.Object.Subresource, e.Object.Name = "get", "exec", "checkout" }
 	began := logged("exec", 50, func(e *event) { session(e); e.Stage, e.Status.Code = stageStarted, 101 })
 	over := logged("exec", 50, func(e *event) { session(e); e.Status.Code, e.Ended = 101, after(600).Time })
@@ -148,7 +148,7 @@ func TestASessionThatOutlivesItsGrantIsSeen(t *testing.T) {
 }
 
 func TestLogsOfCloudsTellTheSame(t *testing.T) {
-	req, decisions := story()
+	req, decisions := revoked()
 	event := text(t, logged("x", 10, nil))
 	gke := fmt.Sprintf(`{"insertId":"x","timestamp":%q,"labels":{%q:"allow",%q:%q},"protoPayload":{"methodName":"io.k8s.core.v1.pods.list",
 		"resourceName":"core/v1/namespaces/payments/pods","authenticationInfo":{"principalEmail":"alice"},
@@ -173,7 +173,7 @@ func TestLogsOfCloudsTellTheSame(t *testing.T) {
 }
 
 func TestAQuestionIsAnswered(t *testing.T) {
-	req, decisions := story()
+	req, decisions := revoked()
 	for name, tc := range map[string]struct {
 		q    Question
 		want bool
@@ -200,7 +200,7 @@ func TestAQuestionIsAnswered(t *testing.T) {
 }
 
 func TestAccessOfAGroupIsThatOfItsMembers(t *testing.T) {
-	req, decisions := story()
+	req, decisions := revoked()
 	req.Spec.Subject = &v1alpha1.Subject{Kind: v1alpha1.GroupKind, Name: "oncall"}
 	other := logged("x", 10, func(e *event) { e.Annotations[reasonAnnotation] = "" })
 	stranger := logged("y", 10, func(e *event) { e.User.Groups, e.Annotations[reasonAnnotation] = nil, "" })
@@ -211,7 +211,7 @@ func TestAccessOfAGroupIsThatOfItsMembers(t *testing.T) {
 }
 
 func TestALineThatConcernsNobodyIsNotRead(t *testing.T) {
-	req, decisions := story()
+	req, decisions := revoked()
 	r := NewReporter(Question{})
 	for _, record := range Of("", req, decisions) {
 		r.record(&record)

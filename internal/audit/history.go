@@ -12,12 +12,12 @@ import (
 	"github.com/lapse-dev/lapse/internal/policy"
 )
 
-// Story is a request, and all that was done by it.
-type Story struct {
-	Request   *Request   `json:"request"`
-	Decisions []Told     `json:"decisions,omitempty"`
-	Grant     *Grant     `json:"grant,omitempty"`
-	Forgotten *time.Time `json:"forgottenAt,omitempty"`
+// History is a request, and all that was done by it.
+type History struct {
+	Request   *Request        `json:"request"`
+	Decisions []DatedDecision `json:"decisions,omitempty"`
+	Grant     *Grant          `json:"grant,omitempty"`
+	Forgotten *time.Time      `json:"forgottenAt,omitempty"`
 	// asOf is the newest record that Request is from.
 	asOf *Record
 	// Calls that the grant allowed.
@@ -30,8 +30,8 @@ type Story struct {
 	Refused []*Call `json:"refusedCalls,omitempty"`
 }
 
-// Told is a decision, and when it was made.
-type Told struct {
+// DatedDecision is a decision and when it was made.
+type DatedDecision struct {
 	At time.Time `json:"at"`
 	Decision
 }
@@ -76,7 +76,7 @@ func merged(known, g *Grant) *Grant {
 	return &out
 }
 
-func (s *Story) began() time.Time {
+func (s *History) began() time.Time {
 	if s.Grant != nil {
 		return s.Grant.GrantedAt
 	}
@@ -84,7 +84,7 @@ func (s *Story) began() time.Time {
 }
 
 // people who asked, got the access, or gave their word.
-func people(s *Story) []string {
+func people(s *History) []string {
 	out := []string{holder(s.Request.Subject)}
 	if s.Request.Requester != nil {
 		out = append(out, s.Request.Requester.Username)

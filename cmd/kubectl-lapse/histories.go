@@ -17,22 +17,22 @@ import (
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
-// printStories writes them for people.
-func printStories(out io.Writer, stories []*audit.Story) error {
-	if len(stories) == 0 {
+// printHistories writes them for people.
+func printHistories(out io.Writer, histories []*audit.History) error {
+	if len(histories) == 0 {
 		_, err := fmt.Fprintln(out, "no request is like that, as far as the records go")
 		return err
 	}
-	for i, s := range stories {
+	for i, s := range histories {
 		if i > 0 {
 			fmt.Fprintln(out)
 		}
-		printStory(out, s)
+		printHistory(out, s)
 	}
 	return nil
 }
 
-func printStory(out io.Writer, s *audit.Story) {
+func printHistory(out io.Writer, s *audit.History) {
 	fmt.Fprintln(out, text.Line(headline(s)))
 	for _, f := range factsOf(s) {
 		fmt.Fprintf(out, "  %-10s%s\n", f.name, text.Line(f.value))
@@ -50,7 +50,7 @@ func printStory(out io.Writer, s *audit.Story) {
 // fact is what there is to know of a request besides its headline.
 type fact struct{ name, value string }
 
-func factsOf(s *audit.Story) []fact {
+func factsOf(s *audit.History) []fact {
 	facts := []fact{{"asked", fmt.Sprintf("%s by %s: %q", text.Time(s.Request.AskedAt), requesterName(s), s.Request.Reason)}}
 	add := func(name, value string) { facts = append(facts, fact{name, value}) }
 	for i := range s.Decisions {
@@ -75,7 +75,7 @@ func factsOf(s *audit.Story) []fact {
 }
 
 // headline says who had what, when.
-func headline(s *audit.Story) string {
+func headline(s *audit.History) string {
 	what := fmt.Sprintf("%s/%s: %s", s.Request.Namespace, s.Request.Name, s.Request.RoleRef.Kind+" "+s.Request.RoleRef.Name)
 	g := s.Grant
 	if g == nil {
@@ -94,7 +94,7 @@ func headline(s *audit.Story) string {
 
 // decisionText is who said it and when. Anybody may approve; the request says whose word
 // counted.
-func decisionText(s *audit.Story, d *audit.Told) string {
+func decisionText(s *audit.History, d *audit.DatedDecision) string {
 	out := text.Time(d.At) + " by " + reviewerName(d)
 	if d.Comment != "" {
 		out += fmt.Sprintf(": %q", d.Comment)
@@ -106,14 +106,14 @@ func decisionText(s *audit.Story, d *audit.Told) string {
 	return out
 }
 
-func requesterName(s *audit.Story) string {
+func requesterName(s *audit.History) string {
 	if s.Request.Requester == nil {
 		return "somebody"
 	}
 	return s.Request.Requester.Username
 }
 
-func reviewerName(d *audit.Told) string {
+func reviewerName(d *audit.DatedDecision) string {
 	if d.Reviewer == nil {
 		return "somebody"
 	}
@@ -126,7 +126,7 @@ type class struct {
 	calls       []*audit.Call
 }
 
-func classesOf(s *audit.Story) []class {
+func classesOf(s *audit.History) []class {
 	return []class{
 		{"granted", "calls that it allowed", s.Calls},
 		{"other", "calls of its holder that something else allowed", s.Others},
@@ -184,7 +184,7 @@ var csvHeader = []string{
 	"class", "time", "user", "impersonator", "verb", "resource", "name", "code", "source", "userAgent", "sessionUntil", "outlived", "auditID",
 }
 
-func printCSV(out io.Writer, stories []*audit.Story) error {
+func printCSV(out io.Writer, histories []*audit.History) error {
 	w := csv.NewWriter(out)
 	write := func(fields []string) error {
 		for i := range fields {
@@ -193,18 +193,18 @@ func printCSV(out io.Writer, stories []*audit.Story) error {
 		return w.Write(fields)
 	}
 	err := w.Write(csvHeader)
-	for _, s := range stories {
-		story, alone := storyFields(s), true
+	for _, s := range histories {
+		history, alone := historyFields(s), true
 		for _, class := range classesOf(s) {
 			for _, call := range class.calls {
 				alone = false
 				if err == nil {
-					err = write(append(slices.Clip(story), callFields(class.name, call)...))
+					err = write(append(slices.Clip(history), callFields(class.name, call)...))
 				}
 			}
 		}
 		if alone && err == nil {
-			err = write(append(story, make([]string, len(csvHeader)-len(story))...))
+			err = write(append(history, make([]string, len(csvHeader)-len(history))...))
 		}
 	}
 	w.Flush()
@@ -224,7 +224,7 @@ func inert(field string) string {
 	return field
 }
 
-func storyFields(s *audit.Story) []string {
+func historyFields(s *audit.History) []string {
 	approvedBy := make([]string, 0, len(s.Request.Approvals))
 	for _, a := range s.Request.Approvals {
 		approvedBy = append(approvedBy, a.Reviewer)
