@@ -4,7 +4,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -128,11 +127,7 @@ func (o *reportOptions) printer() (func(io.Writer, []*audit.History) error, erro
 	case reportHTML:
 		return printPage, nil
 	case outputJSON:
-		return func(out io.Writer, histories []*audit.History) error {
-			encoder := json.NewEncoder(out)
-			encoder.SetIndent("", "  ")
-			return encoder.Encode(histories)
-		}, nil
+		return func(out io.Writer, histories []*audit.History) error { return writeJSON(out, histories) }, nil
 	}
 	return nil, fmt.Errorf("--output is %q, and has to be text, json, csv or html", o.format)
 }
