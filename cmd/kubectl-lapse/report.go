@@ -105,10 +105,10 @@ func (o *reportOptions) ask() (err error) {
 	if who := o.config.overrides.Context.AuthInfo; who != "" {
 		return fmt.Errorf("--user is about the kubeconfig, which is not used here; to ask about a person: --person %s", text.Line(who))
 	}
-	if o.question.From, err = moment("since", o.since); err != nil {
+	if o.question.From, err = parseTime("--since", o.since); err != nil {
 		return err
 	}
-	if o.question.Until, err = moment("until", o.until); err != nil {
+	if o.question.Until, err = parseTime("--until", o.until); err != nil {
 		return err
 	}
 	if len(o.until) == len(time.DateOnly) {
@@ -130,17 +130,4 @@ func (o *reportOptions) printer() (func(io.Writer, []*audit.History) error, erro
 		return func(out io.Writer, histories []*audit.History) error { return writeJSON(out, histories) }, nil
 	}
 	return nil, fmt.Errorf("--output is %q, and has to be text, json, csv or html", o.format)
-}
-
-// moment reads a time, or a date, which begins at midnight in UTC.
-func moment(flag, value string) (time.Time, error) {
-	if value == "" {
-		return time.Time{}, nil
-	}
-	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if at, err := time.Parse(layout, value); err == nil {
-			return at, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("--%s is %q, and has to be a time such as 2026-11-29T06:00:00Z, or a date such as 2026-11-29", flag, value)
 }

@@ -97,7 +97,7 @@ func TestReport(t *testing.T) {
 		"of another place":    {append(log, "-n", "orders"), 0, []string{"no request is like that"}},
 		"of another time":     {append(log, "--since", "2026-11-30"), 0, []string{"no request is like that"}},
 		"without records":     {nil, 1, []string{"--records is missing"}},
-		"of no time":          {append(log, "--since", "yesterday"), 1, []string{`--since is "yesterday"`}},
+		"of no time":          {append(log, "--since", "yesterday"), 1, []string{`--since "yesterday" is neither`}},
 		"of the kubeconfig":   {append(log, "--user", "mallory"), 1, []string{"--person mallory"}},
 		"until that day":      {append(log, "--since", "2026-11-29", "--until", "2026-11-29"), 0, []string{"Revoked by carol"}},
 		"in no format":        {append(log, "-o", "xml"), 1, []string{"text, json, csv or html"}},
