@@ -142,6 +142,7 @@ func callLine(c *audit.Call) string {
 	if len(c.From) > 0 {
 		out += " from " + strings.Join(c.From, ", ")
 	}
+	out += besideText(c)
 	if c.Outlived {
 		out += ", WHICH WENT ON AFTER THE ACCESS HAD ENDED"
 	}
@@ -170,6 +171,14 @@ func callText(c *audit.Call) string {
 	return out
 }
 
+// besideText names another grant that allowed the call; empty if none did.
+func besideText(c *audit.Call) string {
+	if c.AllowedByGrant == "" {
+		return ""
+	}
+	return ", allowed by the grant " + c.AllowedByGrant
+}
+
 // codeText is empty if the answer is not known.
 func codeText(c *audit.Call) string {
 	if c.Code == 0 {
@@ -182,6 +191,7 @@ func codeText(c *audit.Call) string {
 var csvHeader = []string{
 	"namespace", "request", "uid", "requester", "subject", "role", "reason", "policy", "approvedBy", "grantedAt", "endedAt", "endReason", "endedBy",
 	"class", "time", "user", "impersonator", "verb", "resource", "name", "code", "source", "userAgent", "sessionUntil", "outlived", "auditID",
+	"allowedBy", "allowedByGrant",
 }
 
 func printCSV(out io.Writer, histories []*audit.History) error {
@@ -245,7 +255,7 @@ func historyFields(s *audit.History) []string {
 func callFields(class string, c *audit.Call) []string {
 	return []string{
 		class, timeField(&c.At), c.User, c.Impersonator, c.Verb, c.Resource, c.Name, codeText(c), strings.Join(c.From, ", "), c.Agent, timeField(c.Until),
-		strconv.FormatBool(c.Outlived), c.AuditID,
+		strconv.FormatBool(c.Outlived), c.AuditID, c.AllowedBy, c.AllowedByGrant,
 	}
 }
 

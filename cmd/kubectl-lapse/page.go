@@ -76,7 +76,7 @@ func (p *page) class(c class) {
 	fmt.Fprintf(&p.out, "<h3>%s: %d</h3>\n<div class=scroll><table>\n<tr><th>Time<th>User<th>Call<th>Answer<th>From</tr>\n", esc(c.title), len(c.calls))
 	for _, call := range c.calls {
 		fmt.Fprintf(&p.out, "<tr><td>%s<td>%s<td>%s%s<td>%s<td>%s</tr>\n",
-			esc(text.Time(call.At)), esc(callerText(call)), esc(callText(call)), loud(call), codeText(call), esc(strings.Join(call.From, ", ")))
+			esc(text.Time(call.At)), esc(callerText(call)), esc(callText(call)+besideText(call)), loud(call), codeText(call), esc(strings.Join(call.From, ", ")))
 	}
 	p.out.WriteString("</table></div>\n")
 }

@@ -98,6 +98,10 @@ func (e *event) who() *caller {
 	return &e.User
 }
 
+// by says whether somebody who made the call is like that: who it was authorized for, and who
+// impersonated him.
+func (e *event) by(is func(*caller) bool) bool { return is(e.who()) || e.As != nil && is(&e.User) }
+
 // session says whether the call opened a way into a pod, which stays open after the access has
 // ended. Over WebSocket it is audited as get.
 func (e *event) session() bool {

@@ -52,6 +52,8 @@ type Call struct {
 	Agent string   `json:"agent,omitempty"`
 	// AllowedBy is the reason that kube-apiserver gave.
 	AllowedBy string `json:"allowedBy,omitempty"`
+	// AllowedByGrant is the request, as "namespace/name", of another grant that allowed it.
+	AllowedByGrant string `json:"allowedByGrant,omitempty"`
 	// Until is when a session or a watch was over; nil while that is not known.
 	Until *time.Time `json:"until,omitempty"`
 	// Session into a pod.
@@ -74,6 +76,14 @@ func merged(known, g *Grant) *Grant {
 		out.EndedAt, out.EndReason, out.EndedBy = g.EndedAt, g.EndReason, g.EndedBy
 	}
 	return &out
+}
+
+// binding is "namespace/name" of the one that gives the grant, which there has to be.
+func (s *History) binding() string { return s.Request.Namespace + "/" + s.Grant.Binding }
+
+// held says whether the grant gave access at a time.
+func (s *History) held(at time.Time) bool {
+	return !at.Before(s.Grant.GrantedAt) && at.Before(s.Grant.end())
 }
 
 func (s *History) began() time.Time {

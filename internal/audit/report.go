@@ -32,7 +32,9 @@ type Question struct {
 type Reporter struct {
 	question  Question
 	histories map[types.UID]*History
-	// byBinding has histories by "namespace/name" of their binding, byNamespace by their namespace.
+	// grants has each request of the records, as "namespace/name", by its binding; byBinding
+	// has the histories that are told, byNamespace has them by their namespace.
+	grants      map[string]string
 	byBinding   map[string]*History
 	byNamespace map[string][]*History
 	calls       map[*History]map[callID]*Call
@@ -82,8 +84,11 @@ func (r *Reporter) record(record *Record) {
 
 // Choose keeps what the question is about. It comes after all records and before all calls.
 func (r *Reporter) Choose() {
-	r.byBinding, r.byNamespace = map[string]*History{}, map[string][]*History{}
+	r.grants, r.byBinding, r.byNamespace = map[string]string{}, map[string]*History{}, map[string][]*History{}
 	for uid, s := range r.histories {
+		if s.Grant != nil {
+			r.grants[s.binding()] = s.Request.Namespace + "/" + s.Request.Name
+		}
 		if !r.question.concerns(s) {
 			delete(r.histories, uid)
 			continue
@@ -91,7 +96,7 @@ func (r *Reporter) Choose() {
 		if s.Grant == nil {
 			continue
 		}
-		r.byBinding[s.Request.Namespace+"/"+s.Grant.Binding] = s
+		r.byBinding[s.binding()] = s
 		r.byNamespace[s.Request.Namespace] = append(r.byNamespace[s.Request.Namespace], s)
 		r.look(s.Grant.Binding)
 		r.look(holder(s.Request.Subject))
@@ -145,61 +150,6 @@ func (r *Reporter) ReadCalls(file string, in io.Reader) error {
 
 // Unread is how many lines of audit logs may concern the report and were not understood.
 func (r *Reporter) Unread() int { return r.unread }
-
-// take an event.
-func (r *Reporter) take(e *event) {
-	if !slices.Contains([]string{stageStarted, stageComplete, stagePanic}, e.Stage) {
-		return
-	}
-	if s := r.byBinding[e.binding()]; s != nil {
-		r.add(s, &s.Calls, e)
-		return
-	}
-	for _, s := range r.byNamespace[e.namespace()] {
-		held := !e.Began.Before(s.Grant.GrantedAt) && e.Began.Before(s.Grant.end())
-		switch {
-		case !held || !holds(s.Request.Subject, e.who()) && !holds(s.Request.Subject, &e.User):
-		case e.refused():
-			r.add(s, &s.Refused, e)
-		default:
-			r.add(s, &s.Others, e)
-		}
-	}
-}
-
-// callID tells calls apart. Stages of one share all of it. auditID alone is not enough: whoever
-// calls may choose it.
-type callID struct {
-	auditID, verb, uri string
-	began              time.Time
-}
-
-// add a call once, whatever its stages and however often it is in the logs.
-func (r *Reporter) add(s *History, to *[]*Call, e *event) {
-	calls := r.calls[s]
-	if calls == nil {
-		calls = map[callID]*Call{}
-		r.calls[s] = calls
-	}
-	id := callID{e.AuditID, e.Verb, e.URI, e.Began}
-	call := calls[id]
-	if call == nil {
-		call = &Call{
-			At: e.Began, User: e.who().Username, Verb: e.Verb, Resource: e.resource(), Namespace: e.namespace(), From: e.From, Agent: e.Agent,
-			AllowedBy: e.Annotations[reasonAnnotation], AuditID: e.AuditID, Session: e.session(), Impersonator: e.impersonator(),
-		}
-		if e.Object != nil {
-			call.Name = e.Object.Name
-		}
-		calls[id] = call
-		*to = append(*to, call)
-	}
-	call.Code = cmp.Or(e.code(), call.Code)
-	if e.lasts() && e.Stage != stageStarted {
-		ended := e.Ended
-		call.Until, call.Outlived = &ended, ended.After(s.Grant.end())
-	}
-}
 
 // Histories that were asked for, in the order in which access was given, or asked for.
 func (r *Reporter) Histories() []*History {

@@ -41,11 +41,10 @@ func text(t *testing.T, value any) string {
 	return string(out)
 }
 
-// reported are the histories that records and a log tell.
-func reported(t *testing.T, q Question, req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision, log string) []*History {
+// read has a report read records and a log.
+func read(t *testing.T, q Question, records []Record, log string) *Reporter {
 	t.Helper()
 	r := NewReporter(q)
-	records := Of("/clusters/1", req, decisions)
 	lines := make([]string, 0, len(records)+2)
 	for _, record := range records {
 		lines = append(lines, text(t, record))
@@ -58,7 +57,23 @@ func reported(t *testing.T, q Question, req *v1alpha1.AccessRequest, decisions [
 	if err := r.ReadCalls("log", strings.NewReader(log)); err != nil || r.Unread() > 0 {
 		t.Fatalf("%d lines were not understood; %v", r.Unread(), err)
 	}
-	return r.Histories()
+	return r
+}
+
+// reported are the histories that records and a log tell.
+func reported(t *testing.T, q Question, req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision, log string) []*History {
+	t.Helper()
+	return read(t, q, Of("/clusters/1", req, decisions), log).Histories()
+}
+
+// logOf has Events, one to a line.
+func logOf(t *testing.T, events ...event) string {
+	t.Helper()
+	lines := make([]string, 0, len(events))
+	for i := range events {
+		lines = append(lines, text(t, events[i]))
+	}
+	return strings.Join(lines, "\n")
 }
 
 func idsOf(calls []*Call) string {
@@ -100,11 +115,7 @@ func TestCallsAreOfTheGrantOfSomethingElseOrRefused(t *testing.T) {
 		logged("by-grant", 10, nil),                                  // rotated logs overlap
 		logged("received", 10, func(e *event) { e.Stage = "RequestReceived" }),
 	}
-	lines := make([]string, 0, len(calls))
-	for i := range calls {
-		lines = append(lines, text(t, calls[i]))
-	}
-	histories := reported(t, Question{}, req, decisions, strings.Join(lines, "\n"))
+	histories := reported(t, Question{}, req, decisions, logOf(t, calls...))
 	if len(histories) != 1 {
 		t.Fatalf("%d histories", len(histories))
 	}
