@@ -53,6 +53,9 @@ type fact struct{ name, value string }
 func factsOf(s *audit.History) []fact {
 	facts := []fact{{"asked", fmt.Sprintf("%s by %s: %q", text.Time(s.Request.AskedAt), requesterName(s), s.Request.Reason)}}
 	add := func(name, value string) { facts = append(facts, fact{name, value}) }
+	if s.Person != nil {
+		add("concerns", personText(s))
+	}
 	for i := range s.Decisions {
 		d := &s.Decisions[i]
 		add(strings.ToLower(string(d.Verdict)), decisionText(s, d))
@@ -72,6 +75,19 @@ func factsOf(s *audit.History) []fact {
 		add("role", s.Grant.RoleChange)
 	}
 	return facts
+}
+
+// personText says how the person of the question is concerned.
+func personText(s *audit.History) string {
+	is := make([]string, 0, len(s.Person.Is))
+	for _, relation := range s.Person.Is {
+		is = append(is, string(relation))
+	}
+	out := s.Person.Name + ": " + strings.Join(is, ", ")
+	if slices.Equal(s.Person.Is, []audit.Relation{audit.Caller}) {
+		out += " under access of " + subjectText(s.Request.Subject) + "; calls of others are not told"
+	}
+	return out
 }
 
 // headline says who had what, when.

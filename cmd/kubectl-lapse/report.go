@@ -60,7 +60,7 @@ grants alone are told.`,
 	f.StringArrayVar(&o.records, "records", nil, "Records of the operator; may be given again.")
 	f.StringArrayVar(&o.logs, "audit-log", nil, "Audit log of kube-apiserver; may be given again.")
 	f.StringVar(&o.question.Request, "request", "", "Only the request of this name or UID.")
-	f.StringVar(&o.question.Person, "person", "", "Only what this user or group asked for, got or decided.")
+	f.StringVar(&o.question.Person, "person", "", "Only what this user or group asked for, got, decided, or called under access of a group.")
 	f.StringVar(&o.question.Role, "role", "", "Only requests for the role of this name.")
 	f.StringVar(&o.since, "since", "", "Only access that was held at this time or later: RFC 3339, or a date, which is in UTC.")
 	f.StringVar(&o.until, "until", "", "Only access that began at this time or earlier; a date is with all of that day.")
@@ -91,7 +91,11 @@ func (o *reportOptions) run() error {
 			return err
 		}
 	}
-	if len(o.logs) == 0 {
+	switch {
+	case len(o.logs) > 0:
+	case o.question.Person != "":
+		o.say("no --audit-log is given: what was done with the access is not told, nor is access of groups, whose members are known by their calls alone")
+	default:
 		o.say("no --audit-log is given: what was done with the access is not told")
 	}
 	if unread := r.Unread(); unread > 0 {

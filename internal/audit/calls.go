@@ -15,19 +15,34 @@ func (r *Reporter) take(e *event) {
 		return
 	}
 	granted := r.byBinding[e.binding()]
-	if granted != nil {
+	if granted != nil && r.tells(granted, e, anybody) {
 		r.add(granted, &granted.Calls, e)
 	}
 	// Whom one grant allowed a call may hold another one, too.
 	for _, s := range r.byNamespace[e.namespace()] {
+		isHolder := func(c *caller) bool { return holds(s.Request.Subject, c) }
 		switch {
-		case s == granted, !s.held(e.Began), !e.by(func(c *caller) bool { return holds(s.Request.Subject, c) }):
+		case s == granted, !s.held(e.Began), !e.by(isHolder), !r.tells(s, e, isHolder):
 		case e.refused():
 			r.add(s, &s.Refused, e)
 		default:
 			r.add(s, &s.Others, e).AllowedByGrant = r.grants[e.binding()]
 		}
 	}
+}
+
+func anybody(*caller) bool { return true }
+
+// tells says whether to tell a call, if the question is about a person and access was a group's:
+// like says of whom it takes a call to show that the access concerns them. Where nothing else
+// concerns the person, calls of others are not told.
+func (r *Reporter) tells(s *History, e *event, like func(*caller) bool) bool {
+	if r.question.Person == "" || !isGroup(s.Request.Subject) {
+		return true
+	}
+	theirs := e.by(func(c *caller) bool { return c.Username == r.question.Person && like(c) })
+	s.called = s.called || theirs
+	return theirs || len(s.named) > 0
 }
 
 // callID tells calls apart. Stages of one share all of it. auditID alone is not enough: whoever

@@ -5,6 +5,7 @@ package audit
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -79,6 +80,94 @@ func TestOfTwoGrantsOfOnePersonACallIsByOneAndBesideTheOther(t *testing.T) {
 					t.Errorf("%s: %s, which it allowed, is said to be allowed by %s", h.Request.Name, c.AuditID, c.AllowedByGrant)
 				}
 			}
+		}
+	}
+}
+
+// told is what a report tells of each request: relations, calls of the grant, beside it and refused.
+func told(histories []*History) map[string]string {
+	out := map[string]string{}
+	for _, h := range histories {
+		var is []Relation
+		if h.Person != nil {
+			is = h.Person.Is
+		}
+		out[h.Request.Name] = fmt.Sprint(is, " ", idsOf(h.Calls), " | ", idsOf(h.Others), " | ", idsOf(h.Refused))
+	}
+	return out
+}
+
+func TestAPersonIsFoundByWhatTheirGroupsWereGiven(t *testing.T) {
+	toGroup := func(req *v1alpha1.AccessRequest) {
+		req.Spec.Subject = &v1alpha1.Subject{Kind: v1alpha1.GroupKind, Name: "oncall"}
+		req.Spec.Requester = &v1alpha1.Identity{Username: "boss"}
+	}
+	hers := another("hers", nil)
+	ofGroup := another("of-group", toGroup)
+	unused := another("unused", func(req *v1alpha1.AccessRequest) { toGroup(req); req.Namespace = "orders" })
+	askedFor := another("asked-for", func(req *v1alpha1.AccessRequest) {
+		toGroup(req)
+		req.Namespace, req.Spec.Requester = "search", &v1alpha1.Identity{Username: "alice"}
+	})
+	as := func(who string, groups []string, change func(*event)) func(*event) {
+		return func(e *event) {
+			change(e)
+			e.User = caller{who, groups}
+		}
+	}
+	in := func(namespace string, change func(*event)) func(*event) {
+		return func(e *event) { change(e); e.Object.Namespace = namespace }
+	}
+	refused := func(e *event) {
+		e.Status.Code, e.Annotations = 403, map[string]string{decisionAnnotation: "forbid"}
+	}
+	oncall, nobody := []string{"oncall"}, []string{}
+	events := []event{
+		logged("hers", 10, by(hers)),
+		logged("of-group", 11, by(ofGroup)),
+		logged("of-bob", 12, as("bob", oncall, by(ofGroup))),
+		logged("refused", 13, as("alice", oncall, refused)),
+		logged("bob-refused", 14, as("bob", oncall, refused)),
+		logged("of-bob-in-search", 15, in("search", as("bob", oncall, by(askedFor)))),
+		logged("by-bob-as-alice", 16, func(e *event) { // bob is of the group, and she need not be
+			as("bob", oncall, refused)(e)
+			e.As = &caller{"alice", nobody}
+		}),
+	}
+	all := recordsOf(hers, ofGroup, unused, askedFor)
+	for name, tc := range map[string]struct {
+		who    string
+		events []event
+		want   map[string]string
+	}{
+		"who called under it": {"alice", events, map[string]string{
+			"hers":      "[grantee requester] hers | of-group | refused by-bob-as-alice",
+			"of-group":  "[caller] of-group | hers | refused",
+			"asked-for": "[requester] of-bob-in-search |  | ",
+		}},
+		"who was refused as a member": {"alice", []event{logged("refused", 13, as("alice", oncall, refused))}, map[string]string{
+			"hers": "[grantee requester]  |  | refused", "of-group": "[caller]  |  | refused", "asked-for": "[requester]  |  | ",
+		}},
+		"in whose name a member called": {"alice", events[6:], map[string]string{
+			"hers": "[grantee requester]  |  | by-bob-as-alice", "asked-for": "[requester]  |  | ",
+		}},
+		"where the log has no groups": {"alice", []event{logged("of-group", 11, as("alice", nobody, by(ofGroup)))}, map[string]string{
+			"hers": "[grantee requester]  | of-group | ", "of-group": "[caller] of-group |  | ", "asked-for": "[requester]  |  | ",
+		}},
+		"after it was over": {"bob", []event{logged("late", 61, as("bob", oncall, refused))}, map[string]string{}},
+		"another member": {"bob", events, map[string]string{
+			"of-group":  "[caller] of-bob |  | bob-refused by-bob-as-alice",
+			"asked-for": "[caller] of-bob-in-search |  | ",
+		}},
+		"the group": {"oncall", events, map[string]string{
+			"of-group": "[grantee] of-group of-bob | hers | refused bob-refused by-bob-as-alice",
+			"unused":   "[grantee]  |  | ", "asked-for": "[grantee] of-bob-in-search |  | ",
+		}},
+		"nobody of it": {"mallory", events, map[string]string{}},
+	} {
+		got := told(read(t, Question{Person: tc.who}, all, logOf(t, tc.events...)).Histories())
+		if !maps.Equal(got, tc.want) {
+			t.Errorf("%s: told is\n%v, want\n%v", name, got, tc.want)
 		}
 	}
 }

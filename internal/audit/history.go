@@ -18,8 +18,14 @@ type History struct {
 	Decisions []DatedDecision `json:"decisions,omitempty"`
 	Grant     *Grant          `json:"grant,omitempty"`
 	Forgotten *time.Time      `json:"forgottenAt,omitempty"`
+	// Person is how somebody is concerned with it, if the question is about one.
+	Person *Person `json:"person,omitempty"`
 	// asOf is the newest record that Request is from.
 	asOf *Record
+	// named are the relations of the person of which records tell; called is that of which
+	// calls tell.
+	named  []Relation
+	called bool
 	// Calls that the grant allowed.
 	Calls []*Call `json:"calls,omitempty"`
 	// Others are calls of its holder in its time and namespace that something else allowed. Of
@@ -29,6 +35,27 @@ type History struct {
 	// Refused are such calls that nothing allowed.
 	Refused []*Call `json:"refusedCalls,omitempty"`
 }
+
+// Person is how somebody is concerned with a request.
+type Person struct {
+	Name string     `json:"name"`
+	Is   []Relation `json:"is"`
+}
+
+// Relation is one way to be concerned.
+type Relation string
+
+// Relations, in the order in which they are told.
+const (
+	// Caller: the access was a group's, and the person called under it, or as a member.
+	Caller Relation = "caller"
+	// Grantee: the access was for this user or group by name.
+	Grantee Relation = "grantee"
+	// Requester: the person asked for it.
+	Requester Relation = "requester"
+	// Reviewer: the person decided on it, whether that counted or not.
+	Reviewer Relation = "reviewer"
+)
 
 // DatedDecision is a decision and when it was made.
 type DatedDecision struct {
@@ -93,20 +120,6 @@ func (s *History) began() time.Time {
 	return s.Request.AskedAt
 }
 
-// people who asked, got the access, or gave their word.
-func people(s *History) []string {
-	out := []string{holder(s.Request.Subject)}
-	if s.Request.Requester != nil {
-		out = append(out, s.Request.Requester.Username)
-	}
-	for i := range s.Decisions {
-		if who := s.Decisions[i].Reviewer; who != nil {
-			out = append(out, who.Username)
-		}
-	}
-	return out
-}
-
 // holder is the user name or the name of the group that holds the access.
 func holder(s *v1alpha1.Subject) string {
 	if s == nil {
@@ -123,8 +136,10 @@ func (g *Grant) end() time.Time {
 	return g.ExpiresAt
 }
 
+func isGroup(s *v1alpha1.Subject) bool { return s != nil && s.Kind == v1alpha1.GroupKind }
+
 func holds(s *v1alpha1.Subject, who *caller) bool {
-	if s != nil && s.Kind == v1alpha1.GroupKind {
+	if isGroup(s) {
 		return slices.Contains(who.Groups, s.Name)
 	}
 	return who.Username == holder(s)

@@ -19,7 +19,8 @@ import (
 type Question struct {
 	// Request is its name, or its UID.
 	Request string
-	// Person asked, got the access, or gave his word.
+	// Person asked, got the access, decided, or called under access of a group. If they did
+	// nothing but call, calls of others are left out.
 	Person string
 	// Role is the name of it.
 	Role      string
@@ -89,7 +90,8 @@ func (r *Reporter) Choose() {
 		if s.Grant != nil {
 			r.grants[s.binding()] = s.Request.Namespace + "/" + s.Request.Name
 		}
-		if !r.question.concerns(s) {
+		s.named = r.question.relations(s)
+		if !r.question.fits(s) || !r.question.mayConcern(s) {
 			delete(r.histories, uid)
 			continue
 		}
@@ -126,7 +128,8 @@ func (r *Reporter) mayConcern(line []byte) bool {
 	return slices.ContainsFunc(r.needles, func(n []byte) bool { return bytes.Contains(line, n) })
 }
 
-func (q Question) concerns(s *History) bool {
+// fits says whether a request is what the question is about, whoever is concerned.
+func (q Question) fits(s *History) bool {
 	from, until := s.Request.AskedAt, s.Request.AskedAt
 	if s.Grant != nil {
 		from, until = s.Grant.GrantedAt, s.Grant.end()
@@ -138,7 +141,30 @@ func (q Question) concerns(s *History) bool {
 		!q.From.IsZero() && until.Before(q.From), !q.Until.IsZero() && from.After(q.Until):
 		return false
 	}
-	return q.Person == "" || slices.Contains(people(s), q.Person)
+	return true
+}
+
+// mayConcern says whether a request concerns the person, or may turn out to: who is in a group
+// shows in calls alone.
+func (q Question) mayConcern(s *History) bool {
+	return q.Person == "" || len(s.named) > 0 || s.Grant != nil && isGroup(s.Request.Subject)
+}
+
+// relations of the person to a request, as far as it and its decisions say.
+func (q Question) relations(s *History) (out []Relation) {
+	if q.Person == "" {
+		return nil
+	}
+	if holder(s.Request.Subject) == q.Person {
+		out = append(out, Grantee)
+	}
+	if who := s.Request.Requester; who != nil && who.Username == q.Person {
+		out = append(out, Requester)
+	}
+	if slices.ContainsFunc(s.Decisions, func(d DatedDecision) bool { return d.Reviewer != nil && d.Reviewer.Username == q.Person }) {
+		out = append(out, Reviewer)
+	}
+	return out
 }
 
 // ReadCalls takes an audit log of kube-apiserver, or of a cloud. It comes after Choose.
@@ -155,6 +181,9 @@ func (r *Reporter) Unread() int { return r.unread }
 func (r *Reporter) Histories() []*History {
 	out := make([]*History, 0, len(r.histories))
 	for _, s := range r.histories {
+		if !r.identify(s) {
+			continue
+		}
 		for _, calls := range [][]*Call{s.Calls, s.Others, s.Refused} {
 			slices.SortFunc(calls, func(a, b *Call) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.AuditID, b.AuditID)) })
 		}
@@ -164,4 +193,17 @@ func (r *Reporter) Histories() []*History {
 		return cmp.Or(a.began().Compare(b.began()), cmp.Compare(a.Request.UID, b.Request.UID))
 	})
 	return out
+}
+
+// identify says how the person of the question is concerned; false if not at all.
+func (r *Reporter) identify(s *History) bool {
+	if r.question.Person == "" {
+		return true
+	}
+	is := s.named
+	if s.called {
+		is = append([]Relation{Caller}, is...)
+	}
+	s.Person = &Person{r.question.Person, is}
+	return len(is) > 0
 }
