@@ -62,9 +62,12 @@ grants alone are told.`,
 	f.StringVar(&o.question.Request, "request", "", "Only the request of this name or UID.")
 	f.StringVar(&o.question.Person, "person", "", "Only what this user or group asked for, got, decided, or called under access of a group.")
 	f.StringVar(&o.question.Role, "role", "", "Only requests for the role of this name.")
+	f.StringVar(&o.question.Policy, "policy", "", "Only requests under the policy of this name.")
 	f.StringVar(&o.since, "since", "", "Only access that was held at this time or later: RFC 3339, or a date, which is in UTC.")
 	f.StringVar(&o.until, "until", "", "Only access that began at this time or earlier; a date is with all of that day.")
 	f.StringVarP(&o.format, "output", "o", reportText, "Output format. One of: text, json, csv, html.")
+	p.completePolicies(cmd)
+	register(cmd, "output", cobra.FixedCompletions([]string{reportText, outputJSON, reportCSV, reportHTML}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 

@@ -23,7 +23,9 @@ type Question struct {
 	// nothing but call, calls of others are left out.
 	Person string
 	// Role is the name of it.
-	Role      string
+	Role string
+	// Policy is the name of the one that allowed access, or would have.
+	Policy    string
 	Namespace string
 	// From and Until bound when access was held, or asked for where none was given.
 	From, Until time.Time
@@ -138,6 +140,7 @@ func (q Question) fits(s *History) bool {
 	case q.Request != "" && q.Request != s.Request.Name && q.Request != string(s.Request.UID),
 		q.Namespace != "" && q.Namespace != s.Request.Namespace,
 		q.Role != "" && q.Role != s.Request.RoleRef.Name,
+		q.Policy != "" && (s.Request.Policy == nil || q.Policy != s.Request.Policy.Name),
 		!q.From.IsZero() && until.Before(q.From), !q.Until.IsZero() && from.After(q.Until):
 		return false
 	}

@@ -198,6 +198,8 @@ func TestAQuestionIsAnswered(t *testing.T) {
 		"nobody of it":            {Question{Person: "mallory"}, false},
 		"the role":                {Question{Role: "edit", Namespace: "payments"}, true},
 		"another role":            {Question{Role: "view"}, false},
+		"the policy":              {Question{Policy: "oncall"}, true},
+		"another policy":          {Question{Policy: "on"}, false},
 		"another namespace":       {Question{Namespace: "orders"}, false},
 		"held at that time":       {Question{From: after(59).Time, Until: after(59).Time}, true},
 		"over by then":            {Question{From: after(61).Time}, false},
