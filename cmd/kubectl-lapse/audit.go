@@ -106,43 +106,41 @@ func (o *verifyOptions) run(args []string) error {
 			return err
 		}
 	}
-	verdict := v.Verdict()
-	if verdict.Records == 0 {
+	found := v.Result()
+	if found.Records == 0 {
 		return errors.New("there are no records in it")
 	}
 	if o.json {
-		encoder := json.NewEncoder(o.Out)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(verdict)
+		err = writeJSON(o.Out, found)
 	} else {
-		o.print(&verdict)
+		o.print(&found)
 	}
 	switch {
 	case err != nil:
 		return err
-	case len(verdict.Findings) > 0:
-		return &exitError{exitFailed, fmt.Sprintf("findings: %d", len(verdict.Findings))}
-	case len(verdict.Unclear) > 0:
-		return &exitError{exitUnknown, fmt.Sprintf("nothing was changed, as far as these records tell; unclear: %d", len(verdict.Unclear))}
+	case len(found.Findings) > 0:
+		return &exitError{exitFailed, fmt.Sprintf("findings: %d", len(found.Findings))}
+	case len(found.Unclear) > 0:
+		return &exitError{exitUnknown, fmt.Sprintf("nothing was changed, as far as these records tell; unclear: %d", len(found.Unclear))}
 	}
 	o.say("nothing was changed, as far as these records tell")
 	return nil
 }
 
-func (o *verifyOptions) print(verdict *audit.Verdict) {
-	for _, finding := range verdict.Findings {
+func (o *verifyOptions) print(found *audit.Verification) {
+	for _, finding := range found.Findings {
 		fmt.Fprintln(o.Out, text.Line(finding.String()))
 	}
-	for _, unclear := range verdict.Unclear {
+	for _, unclear := range found.Unclear {
 		fmt.Fprintln(o.Out, "unclear: "+text.Line(unclear.String()))
 	}
-	for _, head := range verdict.Heads {
+	for _, head := range found.Heads {
 		fmt.Fprintf(o.Out, "writer %s: up to record %d, head %s\n", text.Line(head.Writer), head.Sequence, head.Hash)
 	}
-	for _, writer := range verdict.Open {
+	for _, writer := range found.Open {
 		o.say("writer %s did not say that it ended: it writes still, was killed, or what it wrote last was cut off; compare with a head that you kept (--head)", text.Line(writer))
 	}
-	o.say("%d records, and %d other lines", verdict.Records, verdict.Others)
+	o.say("%d records, and %d other lines", found.Records, found.Others)
 }
 
 // kept are the heads that were given.
@@ -176,7 +174,7 @@ func openHeads(data []byte, verifiers []note.Verifier) ([]audit.Head, error) {
 		head, err := audit.OpenHead(data, note.VerifierList(verifiers...))
 		return []audit.Head{head}, err
 	}
-	var printed audit.Verdict
+	var printed audit.Verification
 	if json.Unmarshal(data, &printed) == nil && len(printed.Heads) > 0 {
 		return printed.Heads, nil
 	}

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -142,6 +143,15 @@ func writeSafe(w io.Writer, written string, isJSON bool) error {
 	}
 	_, err := io.WriteString(w, written)
 	return err
+}
+
+// writeJSON writes what is no object of Kubernetes.
+func writeJSON(w io.Writer, value any) error {
+	written, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeSafe(w, string(written)+"\n", true)
 }
 
 // safeWriter is for what a library writes by itself, such as the API server's warnings.

@@ -41,12 +41,12 @@ th, td { text-align: left; padding: .15rem .75rem .15rem 0; border-bottom: 1px s
 // page writes HTML. All that comes from elsewhere goes through esc.
 type page struct{ out strings.Builder }
 
-func printPage(out io.Writer, stories []*audit.Story) error {
+func printPage(out io.Writer, histories []*audit.History) error {
 	p := &page{}
 	p.out.WriteString(pageHead)
-	fmt.Fprintf(&p.out, "<p>Requests: %d. Times are in UTC.</p>\n", len(stories))
-	for _, s := range stories {
-		p.story(s)
+	fmt.Fprintf(&p.out, "<p>Requests: %d. Times are in UTC.</p>\n", len(histories))
+	for _, s := range histories {
+		p.history(s)
 	}
 	p.out.WriteString("</html>\n")
 	_, err := io.WriteString(out, p.out.String())
@@ -55,7 +55,7 @@ func printPage(out io.Writer, stories []*audit.Story) error {
 
 func esc(s string) string { return html.EscapeString(text.Line(s)) }
 
-func (p *page) story(s *audit.Story) {
+func (p *page) history(s *audit.History) {
 	fmt.Fprintf(&p.out, "<section>\n<h2>%s</h2>\n", esc(headline(s)))
 	p.timeline(s)
 	p.out.WriteString("<dl>\n")
@@ -70,18 +70,19 @@ func (p *page) story(s *audit.Story) {
 }
 
 func (p *page) class(c class) {
-	if len(c.acts) == 0 {
+	if len(c.calls) == 0 {
 		return
 	}
-	fmt.Fprintf(&p.out, "<h3>%s: %d</h3>\n<div class=scroll><table>\n<tr><th>Time<th>User<th>Call<th>Answer<th>From</tr>\n", esc(c.title), len(c.acts))
-	for _, a := range c.acts {
-		fmt.Fprintf(&p.out, "<tr><td>%s<td>%s<td>%s%s<td>%s<td>%s</tr>\n", esc(text.Time(a.At)), esc(callerText(a)), esc(callText(a)), loud(a), codeText(a), esc(strings.Join(a.From, ", ")))
+	fmt.Fprintf(&p.out, "<h3>%s: %d</h3>\n<div class=scroll><table>\n<tr><th>Time<th>User<th>Call<th>Answer<th>From</tr>\n", esc(c.title), len(c.calls))
+	for _, call := range c.calls {
+		fmt.Fprintf(&p.out, "<tr><td>%s<td>%s<td>%s%s<td>%s<td>%s</tr>\n",
+			esc(text.Time(call.At)), esc(callerText(call)), esc(callText(call)+besideText(call)), loud(call), codeText(call), esc(strings.Join(call.From, ", ")))
 	}
 	p.out.WriteString("</table></div>\n")
 }
 
-func loud(a *audit.Act) string {
-	if !a.Outlived {
+func loud(c *audit.Call) string {
+	if !c.Outlived {
 		return ""
 	}
 	return " <span class=loud>went on after the access had ended</span>"
@@ -95,7 +96,7 @@ const (
 )
 
 // timeline draws the time in which access was held, and each call in it.
-func (p *page) timeline(s *audit.Story) {
+func (p *page) timeline(s *audit.History) {
 	if s.Grant == nil {
 		return
 	}
@@ -105,10 +106,10 @@ func (p *page) timeline(s *audit.Story) {
 	}
 	times := []time.Time{s.Request.AskedAt, until}
 	for _, class := range classesOf(s) {
-		for _, a := range class.acts {
-			times = append(times, a.At)
-			if a.Until != nil {
-				times = append(times, *a.Until)
+		for _, call := range class.calls {
+			times = append(times, call.At)
+			if call.Until != nil {
+				times = append(times, *call.Until)
 			}
 		}
 	}
@@ -120,13 +121,13 @@ func (p *page) timeline(s *audit.Story) {
 	fmt.Fprintf(&p.out, "<rect x=%.1f y=%d width=%.1f height=%d fill='var(--held)' opacity=.35 />\n", at(from), barTop, max(at(until)-at(from), 1), barHeight)
 	for i, class := range classesOf(s) {
 		color := []string{"held", "other", "refused"}[i]
-		for _, a := range class.acts {
-			end := a.At
-			if a.Until != nil {
-				end = *a.Until
+		for _, call := range class.calls {
+			end := call.At
+			if call.Until != nil {
+				end = *call.Until
 			}
 			fmt.Fprintf(&p.out, "<rect x=%.1f y=%d width=%.1f height=%d fill='var(--%s)'><title>%s</title></rect>\n",
-				at(a.At), barTop-3+4*i, max(at(end)-at(a.At), 2), barHeight-2, color, esc(actText(a)))
+				at(call.At), barTop-3+4*i, max(at(end)-at(call.At), 2), barHeight-2, color, esc(callLine(call)))
 		}
 	}
 	p.out.WriteString("</svg>\n")

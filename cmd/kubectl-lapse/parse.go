@@ -75,11 +75,17 @@ func parseMoment(flag, s string, now time.Time) (*metav1.Time, error) {
 	return &metav1.Time{Time: t.UTC()}, nil
 }
 
-// parseTime takes a time and nothing else.
+// parseTime takes a time, or a date, which begins at midnight in UTC; empty is the zero time.
 func parseTime(flag, s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if day, err := time.Parse(time.DateOnly, s); err == nil {
+		return day, nil
+	}
 	t, err := text.ParseTime(s)
 	if err != nil {
-		return t, fmt.Errorf("%s %q is not a time such as 2026-12-01T18:00:00Z", flag, s)
+		return t, fmt.Errorf("%s %q is neither a time such as 2026-12-01T18:00:00Z nor a date such as 2026-12-01, which is in UTC", flag, s)
 	}
 	return t, nil
 }

@@ -73,6 +73,21 @@ func TestParseMoment(t *testing.T) {
 	}
 }
 
+func TestParseTimeTakesATimeOrADate(t *testing.T) {
+	for in, want := range map[string]string{
+		"2026-12-01T20:00:00+02:00": "2026-12-01T18:00:00Z", "2026-12-01": "2026-12-01T00:00:00Z", "": "0001-01-01T00:00:00Z",
+	} {
+		if got, err := parseTime("--since", in); err != nil || text.Time(got) != want {
+			t.Errorf("parseTime(%q) = %v, %v", in, got, err)
+		}
+	}
+	for _, in := range []string{"tomorrow", "2h", "18:00", "2026-13-01", " "} {
+		if got, err := parseTime("--since", in); err == nil {
+			t.Errorf("parseTime(%q) = %v, and no error", in, got)
+		}
+	}
+}
+
 func TestGenerateNameMakesANameOfAnyRole(t *testing.T) {
 	for in, want := range map[string]string{
 		"edit": "edit-", "system:node-proxier": "system-node-proxier-", "Ünder": "nder-", "日本": "access-", "a..b": "a-b-",

@@ -88,12 +88,12 @@ func (o *testOptions) run() error {
 	if len(o.files) == 0 {
 		return errors.New("which files? kubectl lapse policy test -f policies/ -f requests/")
 	}
-	now := time.Now()
-	if o.now != "" {
-		var err error
-		if now, err = parseTime("--now", o.now); err != nil {
-			return err
-		}
+	now, err := parseTime("--now", o.now)
+	if err != nil {
+		return err
+	}
+	if o.now == "" {
+		now = time.Now()
 	}
 	m, err := readManifests(o.In, o.files)
 	if err != nil {

@@ -4,7 +4,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -61,11 +60,14 @@ grants alone are told.`,
 	f.StringArrayVar(&o.records, "records", nil, "Records of the operator; may be given again.")
 	f.StringArrayVar(&o.logs, "audit-log", nil, "Audit log of kube-apiserver; may be given again.")
 	f.StringVar(&o.question.Request, "request", "", "Only the request of this name or UID.")
-	f.StringVar(&o.question.Person, "person", "", "Only what this user or group asked for, got or decided.")
+	f.StringVar(&o.question.Person, "person", "", "Only what this user or group asked for, got, decided, or called under access of a group.")
 	f.StringVar(&o.question.Role, "role", "", "Only requests for the role of this name.")
+	f.StringVar(&o.question.Policy, "policy", "", "Only requests under the policy of this name.")
 	f.StringVar(&o.since, "since", "", "Only access that was held at this time or later: RFC 3339, or a date, which is in UTC.")
 	f.StringVar(&o.until, "until", "", "Only access that began at this time or earlier; a date is with all of that day.")
 	f.StringVarP(&o.format, "output", "o", reportText, "Output format. One of: text, json, csv, html.")
+	p.completePolicies(cmd)
+	register(cmd, "output", cobra.FixedCompletions([]string{reportText, outputJSON, reportCSV, reportHTML}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -87,24 +89,22 @@ func (o *reportOptions) run() error {
 		}
 	}
 	r.Choose()
-	unread := 0
 	for _, path := range o.logs {
-		err := eachFile(o.In, path, func(file string, in io.Reader) error {
-			others, err := audit.ReadCalls(file, in, r.Concerns, r.Take)
-			unread += others
-			return err
-		})
-		if err != nil {
+		if err := eachFile(o.In, path, r.ReadCalls); err != nil {
 			return err
 		}
 	}
-	if len(o.logs) == 0 {
+	switch {
+	case len(o.logs) > 0:
+	case o.question.Person != "":
+		o.say("no --audit-log is given: what was done with the access is not told, nor is access of groups, whose members are known by their calls alone")
+	default:
 		o.say("no --audit-log is given: what was done with the access is not told")
 	}
-	if unread > 0 {
+	if unread := r.Unread(); unread > 0 {
 		o.say("%d lines of the audit log were not understood", unread)
 	}
-	return tell(o.Out, r.Stories())
+	return tell(o.Out, r.Histories())
 }
 
 // ask makes a question of the flags.
@@ -112,10 +112,10 @@ func (o *reportOptions) ask() (err error) {
 	if who := o.config.overrides.Context.AuthInfo; who != "" {
 		return fmt.Errorf("--user is about the kubeconfig, which is not used here; to ask about a person: --person %s", text.Line(who))
 	}
-	if o.question.From, err = moment("since", o.since); err != nil {
+	if o.question.From, err = parseTime("--since", o.since); err != nil {
 		return err
 	}
-	if o.question.Until, err = moment("until", o.until); err != nil {
+	if o.question.Until, err = parseTime("--until", o.until); err != nil {
 		return err
 	}
 	if len(o.until) == len(time.DateOnly) {
@@ -125,33 +125,16 @@ func (o *reportOptions) ask() (err error) {
 	return nil
 }
 
-func (o *reportOptions) printer() (func(io.Writer, []*audit.Story) error, error) {
+func (o *reportOptions) printer() (func(io.Writer, []*audit.History) error, error) {
 	switch o.format {
 	case reportText:
-		return printStories, nil
+		return printHistories, nil
 	case reportCSV:
 		return printCSV, nil
 	case reportHTML:
 		return printPage, nil
 	case outputJSON:
-		return func(out io.Writer, stories []*audit.Story) error {
-			encoder := json.NewEncoder(out)
-			encoder.SetIndent("", "  ")
-			return encoder.Encode(stories)
-		}, nil
+		return func(out io.Writer, histories []*audit.History) error { return writeJSON(out, histories) }, nil
 	}
 	return nil, fmt.Errorf("--output is %q, and has to be text, json, csv or html", o.format)
-}
-
-// moment reads a time, or a date, which begins at midnight in UTC.
-func moment(flag, value string) (time.Time, error) {
-	if value == "" {
-		return time.Time{}, nil
-	}
-	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if at, err := time.Parse(layout, value); err == nil {
-			return at, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("--%s is %q, and has to be a time such as 2026-11-29T06:00:00Z, or a date such as 2026-11-29", flag, value)
 }

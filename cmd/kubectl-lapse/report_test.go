@@ -97,7 +97,7 @@ func TestReport(t *testing.T) {
 		"of another place":    {append(log, "-n", "orders"), 0, []string{"no request is like that"}},
 		"of another time":     {append(log, "--since", "2026-11-30"), 0, []string{"no request is like that"}},
 		"without records":     {nil, 1, []string{"--records is missing"}},
-		"of no time":          {append(log, "--since", "yesterday"), 1, []string{`--since is "yesterday"`}},
+		"of no time":          {append(log, "--since", "yesterday"), 1, []string{`--since "yesterday" is neither`}},
 		"of the kubeconfig":   {append(log, "--user", "mallory"), 1, []string{"--person mallory"}},
 		"until that day":      {append(log, "--since", "2026-11-29", "--until", "2026-11-29"), 0, []string{"Revoked by carol"}},
 		"in no format":        {append(log, "-o", "xml"), 1, []string{"text, json, csv or html"}},
@@ -109,6 +109,44 @@ func TestReport(t *testing.T) {
 				t.Errorf("%s: exit %d, want %d, and it says:\n%s%s\nwant in it: %s", name, code, tc.code, out, errOut, says)
 			}
 		}
+	}
+}
+
+func TestReportSaysHowAPersonIsConcerned(t *testing.T) {
+	reportFiles(t, "INC-4211")
+	log := []string{"--records", "records.jsonl", "--audit-log", "audit.log", "--person"}
+	for who, says := range map[string]string{"alice": "concerns  alice: grantee, requester\n", "carol": "concerns  carol: reviewer\n"} {
+		if out, _, _ := report(t, append(log, who)...); !strings.Contains(out, says) {
+			t.Errorf("%s: %s\nwant in it: %s", who, out, says)
+		}
+	}
+	for file, change := range map[string][2]string{
+		"records.jsonl": {`"subject":{"kind":"User","name":"alice"}`, `"subject":{"kind":"Group","name":"oncall"}`},
+		"audit.log":     {`"user":{"username":"alice"}`, `"user":{"username":"bob","groups":["oncall"]}`},
+	} {
+		data, err := os.ReadFile(file)
+		if err != nil || !strings.Contains(string(data), change[0]) {
+			t.Fatalf("%v in %s", err, data)
+		}
+		if err := os.WriteFile(file, []byte(strings.Replace(string(data), change[0], change[1], 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for who, says := range map[string][]string{
+		"alice":  {"concerns  alice: requester\n", "calls that it allowed: 1\n"},
+		"oncall": {"concerns  oncall: grantee\n", "calls that it allowed: 1\n"},
+		"bob":    {"concerns  bob: caller under access of group:oncall; calls of others are not told\n", "calls that it allowed: 1\n"},
+		"dave":   {"no request is like that"},
+	} {
+		out, _, _ := report(t, append(log, who)...)
+		for _, says := range says {
+			if !strings.Contains(out, says) {
+				t.Errorf("%s: %s\nwant in it: %s", who, out, says)
+			}
+		}
+	}
+	if _, errOut, _ := report(t, "--records", "records.jsonl", "--person", "bob"); !strings.Contains(errOut, "nor is access of groups") {
+		t.Errorf("without a log: %s", errOut)
 	}
 }
 

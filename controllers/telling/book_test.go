@@ -50,7 +50,7 @@ func (o *offered) records(t *testing.T) []audit.Record {
 	if err := v.Read("sink", bytes.NewReader(bytes.Join(o.taken, []byte("\n")))); err != nil {
 		t.Fatal(err)
 	}
-	if findings := v.Verdict().Findings; len(findings) > 0 {
+	if findings := v.Result().Findings; len(findings) > 0 {
 		t.Error(findings)
 	}
 	out := make([]audit.Record, len(o.taken))

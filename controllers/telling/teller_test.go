@@ -255,7 +255,7 @@ func (c *cluster) check() {
 	if err := v.Read("sink", bytes.NewReader(bytes.Join(c.taken, []byte("\n")))); err != nil {
 		c.t.Fatal(err)
 	}
-	if findings := v.Verdict().Findings; len(findings) > 0 {
+	if findings := v.Result().Findings; len(findings) > 0 {
 		c.t.Error(findings)
 	}
 }
@@ -506,7 +506,7 @@ func TestAWriterSaysThatItEnds(t *testing.T) {
 	if err := v.Read("sink", bytes.NewReader(bytes.Join(c.taken, []byte("\n")))); err != nil {
 		t.Fatal(err)
 	}
-	if got := v.Verdict(); len(got.Findings) > 0 || !slices.Equal(got.Open, []string{"writer-2/memory"}) {
+	if got := v.Result(); len(got.Findings) > 0 || !slices.Equal(got.Open, []string{"writer-2/memory"}) {
 		t.Errorf("%+v", got)
 	}
 	if err := w.book.add(audit.Record{}); !errors.Is(err, errClosed) {

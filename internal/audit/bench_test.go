@@ -12,15 +12,15 @@ import (
 
 // BenchmarkReport reads an audit log of which every hundredth line is of a grant.
 func BenchmarkReport(b *testing.B) {
-	req, decisions := story()
+	req, decisions := revoked()
 	var log bytes.Buffer
 	for i := range 50_000 {
-		c := logged(fmt.Sprint("id-", i), 10, nil)
+		e := logged(fmt.Sprint("id-", i), 10, nil)
 		if i%100 != 0 {
-			c.User.Username = "system:node:worker-1"
-			c.Annotations[reasonAnnotation] = `RBAC: allowed by ClusterRoleBinding "system:node" of ClusterRole`
+			e.User.Username = "system:node:worker-1"
+			e.Annotations[reasonAnnotation] = `RBAC: allowed by ClusterRoleBinding "system:node" of ClusterRole`
 		}
-		line, err := json.Marshal(c)
+		line, err := json.Marshal(e)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -34,10 +34,10 @@ func BenchmarkReport(b *testing.B) {
 			r.record(&record)
 		}
 		r.Choose()
-		if _, err := ReadCalls("log", bytes.NewReader(log.Bytes()), r.Concerns, r.Take); err != nil {
+		if err := r.ReadCalls("log", bytes.NewReader(log.Bytes())); err != nil {
 			b.Fatal(err)
 		}
-		if n := len(r.Stories()[0].Calls); n != 500 {
+		if n := len(r.Histories()[0].Calls); n != 500 {
 			b.Fatalf("%d calls", n)
 		}
 	}

@@ -4,131 +4,78 @@
 package audit
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
+	"cmp"
+	"slices"
 	"time"
 )
 
-// ReadCalls reads an audit log and gives each call to take whose text may concern somebody. A
-// log is Events, as kube-apiserver writes them, or what a cloud makes of them:
-//
-//	file  EVENT, or {"kind":"EventList","items":[EVENT, …]}
-//	EKS   {"logEvents":[{"message":"EVENT"}, …]} or {"events":[{"message":"EVENT"}, …]}
-//	AKS   {"records":[{"properties":{"log":"EVENT"}}, …]}, or one of them
-//	GKE   a LogEntry, which has no Event in it
-//
-// It returns how many texts that concern somebody are none of that.
-func ReadCalls(file string, r io.Reader, concerns func(text []byte) bool, take func(*Call)) (others int, err error) {
-	in := bufio.NewReaderSize(r, 1<<20)
-	next := lineByLine(in)
-	if beginning, _ := in.Peek(1 << 20); !oneToALine(beginning) {
-		next = valueByValue(in)
+// take an event.
+func (r *Reporter) take(e *event) {
+	if !slices.Contains([]string{stageStarted, stageComplete, stagePanic}, e.Stage) {
+		return
 	}
-	for n := 1; ; n++ {
-		text, err := next()
+	granted := r.byBinding[e.binding()]
+	if granted != nil && r.tells(granted, e, anybody) {
+		r.add(granted, &granted.Calls, e)
+	}
+	// Whom one grant allowed a call may hold another one, too.
+	for _, s := range r.byNamespace[e.namespace()] {
+		isHolder := func(c *caller) bool { return holds(s.Request.Subject, c) }
 		switch {
-		case errors.Is(err, io.EOF):
-			return others, nil
-		case err != nil:
-			return others, fmt.Errorf("%s: %d: %w", file, n, err)
-		case len(text) == 0 || !concerns(text):
-			continue
-		}
-		calls := callsIn(text)
-		if len(calls) == 0 {
-			others++
-		}
-		for i := range calls {
-			take(&calls[i])
+		case s == granted, !s.held(e.Began), !e.by(isHolder), !r.tells(s, e, isHolder):
+		case e.refused():
+			r.add(s, &s.Refused, e)
+		default:
+			r.add(s, &s.Others, e).AllowedByGrant = r.grants[e.binding()]
 		}
 	}
 }
 
-// maxText bounds one line of a log, which may be all that a cloud sends at once.
-const maxText = 256 << 20
+func anybody(*caller) bool { return true }
 
-// oneToALine says whether what a log begins with is a line, or part of one, with JSON of its
-// own. To read lines is several times as fast.
-func oneToALine(beginning []byte) bool {
-	line, _, whole := bytes.Cut(beginning, []byte("\n"))
-	return !whole || json.Valid(line)
-}
-
-func lineByLine(in *bufio.Reader) func() ([]byte, error) {
-	return func() ([]byte, error) {
-		line, err := readLine(in, maxText)
-		return bytes.TrimSpace(line), err
+// tells says whether to tell a call, if the question is about a person and access was a group's:
+// like says of whom it takes a call to show that the access concerns them. Where nothing else
+// concerns the person, calls of others are not told.
+func (r *Reporter) tells(s *History, e *event, like func(*caller) bool) bool {
+	if r.question.Person == "" || !isGroup(s.Request.Subject) {
+		return true
 	}
+	theirs := e.by(func(c *caller) bool { return c.Username == r.question.Person && like(c) })
+	s.called = s.called || theirs
+	return theirs || len(s.named) > 0
 }
 
-// valueByValue is for JSON that goes over several lines.
-func valueByValue(in *bufio.Reader) func() ([]byte, error) {
-	decoder := json.NewDecoder(in)
-	return func() ([]byte, error) {
-		var value json.RawMessage
-		err := decoder.Decode(&value)
-		return value, err
+// callID tells calls apart. Stages of one share all of it. auditID alone is not enough: whoever
+// calls may choose it.
+type callID struct {
+	auditID, verb, uri string
+	began              time.Time
+}
+
+// add a call once, whatever its stages and however often it is in the logs.
+func (r *Reporter) add(s *History, to *[]*Call, e *event) *Call {
+	calls := r.calls[s]
+	if calls == nil {
+		calls = map[callID]*Call{}
+		r.calls[s] = calls
 	}
-}
-
-// anyShape is a line in any of the shapes.
-type anyShape struct {
-	Call
-	Items     []Call      `json:"items"`
-	LogEvents []eksEvent  `json:"logEvents"`
-	Events    []eksEvent  `json:"events"`
-	Records   []aksRecord `json:"records"`
-	aksRecord
-	Payload *gkePayload       `json:"protoPayload"`
-	Labels  map[string]string `json:"labels"`
-	// ID and Time of a LogEntry.
-	ID   string    `json:"insertId"`
-	Time time.Time `json:"timestamp"`
-}
-
-type eksEvent struct {
-	Message string `json:"message"`
-}
-
-type aksRecord struct {
-	Category   string `json:"category"`
-	Properties struct {
-		Log string `json:"log"`
-	} `json:"properties"`
-}
-
-func callsIn(line []byte) []Call {
-	var shape anyShape
-	if json.Unmarshal(line, &shape) != nil {
-		return nil
-	}
-	var events []string
-	for _, e := range append(shape.LogEvents, shape.Events...) {
-		events = append(events, e.Message)
-	}
-	for _, r := range append(shape.Records, shape.aksRecord) {
-		if r.Properties.Log != "" {
-			events = append(events, r.Properties.Log)
+	id := callID{e.AuditID, e.Verb, e.URI, e.Began}
+	call := calls[id]
+	if call == nil {
+		call = &Call{
+			At: e.Began, User: e.who().Username, Verb: e.Verb, Resource: e.resource(), Namespace: e.namespace(), From: e.From, Agent: e.Agent,
+			AllowedBy: e.Annotations[reasonAnnotation], AuditID: e.AuditID, Session: e.session(), Impersonator: e.impersonator(),
 		}
-	}
-	switch {
-	case shape.AuditID != "":
-		return []Call{shape.Call}
-	case shape.Payload != nil:
-		return []Call{shape.Payload.call(&shape)}
-	case len(shape.Items) > 0:
-		return shape.Items
-	}
-	var calls []Call
-	for _, e := range events {
-		var c Call
-		if json.Unmarshal([]byte(e), &c) == nil && c.AuditID != "" {
-			calls = append(calls, c)
+		if e.Object != nil {
+			call.Name = e.Object.Name
 		}
+		calls[id] = call
+		*to = append(*to, call)
 	}
-	return calls
+	call.Code = cmp.Or(e.code(), call.Code)
+	if e.lasts() && e.Stage != stageStarted {
+		ended := e.Ended
+		call.Until, call.Outlived = &ended, ended.After(s.Grant.end())
+	}
+	return call
 }

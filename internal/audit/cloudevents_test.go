@@ -7,11 +7,11 @@ import (
 	"encoding/json"
 	"testing"
 
-	"github.com/cloudevents/sdk-go/v2/event"
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 )
 
 func TestEachRecordIsACloudEvent(t *testing.T) {
-	req, decisions := story()
+	req, decisions := revoked()
 	chain := NewChain("lapse-manager-7d9f/4602efc0")
 	records := append(Of("/clusters/1", req, decisions), Gone("/clusters/1", req, asked)...)
 	for _, r := range records {
@@ -19,7 +19,7 @@ func TestEachRecordIsACloudEvent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var e event.Event
+		var e cloudevents.Event
 		if err := json.Unmarshal(line, &e); err != nil {
 			t.Fatalf("%v in %s", err, line)
 		}

@@ -33,28 +33,28 @@ var grpcCodes = map[int]int{
 	8: http.StatusTooManyRequests, 9: http.StatusConflict, 10: http.StatusConflict, 16: http.StatusUnauthorized,
 }
 
-func (p *gkePayload) call(entry *anyShape) Call {
-	c := Call{
+func (p *gkePayload) event(entry *anyShape) event {
+	e := event{
 		AuditID: entry.ID, Stage: stageComplete, Verb: p.MethodName[strings.LastIndex(p.MethodName, ".")+1:], URI: "/" + p.ResourceName,
 		User: caller{Username: p.Auth.Email}, From: []string{p.Request.IP}, Agent: p.Request.Agent,
 		Began: entry.Time, Ended: entry.Time, Annotations: entry.Labels, Status: &status{grpcCodes[p.Status.Code]},
 	}
 	path := strings.Split(p.ResourceName, "/")
 	if len(path) < 3 {
-		return c
+		return e
 	}
-	c.Object = &object{Group: path[0]}
-	if c.Object.Group == "core" {
-		c.Object.Group = ""
+	e.Object = &object{Group: path[0]}
+	if e.Object.Group == "core" {
+		e.Object.Group = ""
 	}
 	rest := path[2:]
 	if rest[0] == "namespaces" && len(rest) > 2 {
-		c.Object.Namespace, rest = rest[1], rest[2:]
+		e.Object.Namespace, rest = rest[1], rest[2:]
 	}
-	for i, into := range []*string{&c.Object.Resource, &c.Object.Name, &c.Object.Subresource} {
+	for i, into := range []*string{&e.Object.Resource, &e.Object.Name, &e.Object.Subresource} {
 		if i < len(rest) {
 			*into = rest[i]
 		}
 	}
-	return c
+	return e
 }

@@ -19,10 +19,13 @@ import (
 type Question struct {
 	// Request is its name, or its UID.
 	Request string
-	// Person asked, got the access, or gave his word.
+	// Person asked, got the access, decided, or called under access of a group. If they did
+	// nothing but call, calls of others are left out.
 	Person string
 	// Role is the name of it.
-	Role      string
+	Role string
+	// Policy is the name of the one that allowed access, or would have.
+	Policy    string
 	Namespace string
 	// From and Until bound when access was held, or asked for where none was given.
 	From, Until time.Time
@@ -30,19 +33,22 @@ type Question struct {
 
 // Reporter reads records, and then calls.
 type Reporter struct {
-	question Question
-	stories  map[types.UID]*Story
-	// byBinding has stories by "namespace/name" of their binding, byNamespace by their namespace.
-	byBinding   map[string]*Story
-	byNamespace map[string][]*Story
-	acts        map[*Story]map[callID]*Act
+	question  Question
+	histories map[types.UID]*History
+	// grants has each request of the records, as "namespace/name", by its binding; byBinding
+	// has the histories that are told, byNamespace has them by their namespace.
+	grants      map[string]string
+	byBinding   map[string]*History
+	byNamespace map[string][]*History
+	calls       map[*History]map[callID]*Call
 	needles     [][]byte
 	all         bool
+	unread      int
 }
 
 // NewReporter answers one question.
 func NewReporter(q Question) *Reporter {
-	return &Reporter{question: q, stories: map[types.UID]*Story{}, acts: map[*Story]map[callID]*Act{}}
+	return &Reporter{question: q, histories: map[types.UID]*History{}, calls: map[*History]map[callID]*Call{}}
 }
 
 // ReadRecords takes what there is to know of requests. Lines that are no records are passed
@@ -60,16 +66,16 @@ func (r *Reporter) ReadRecords(file string, in io.Reader) error {
 // happened later knows more.
 func (r *Reporter) record(record *Record) {
 	asked := record.Data.Request
-	s := r.stories[asked.UID]
+	s := r.histories[asked.UID]
 	if s == nil {
-		s = &Story{}
-		r.stories[asked.UID] = s
+		s = &History{}
+		r.histories[asked.UID] = s
 	}
 	if s.asOf == nil || !inOrder(record, s.asOf) {
 		s.Request, s.asOf = asked, record
 	}
-	if d := record.Data.Decision; d != nil && !slices.ContainsFunc(s.Decisions, func(t Told) bool { return t.UID == d.UID }) {
-		s.Decisions = append(s.Decisions, Told{record.Time, *d})
+	if d := record.Data.Decision; d != nil && !slices.ContainsFunc(s.Decisions, func(t DatedDecision) bool { return t.UID == d.UID }) {
+		s.Decisions = append(s.Decisions, DatedDecision{record.Time, *d})
 	}
 	if record.Type == Forgotten {
 		s.Forgotten = &record.Time
@@ -81,23 +87,27 @@ func (r *Reporter) record(record *Record) {
 
 // Choose keeps what the question is about. It comes after all records and before all calls.
 func (r *Reporter) Choose() {
-	r.byBinding, r.byNamespace = map[string]*Story{}, map[string][]*Story{}
-	for uid, s := range r.stories {
-		if !r.question.concerns(s) {
-			delete(r.stories, uid)
+	r.grants, r.byBinding, r.byNamespace = map[string]string{}, map[string]*History{}, map[string][]*History{}
+	for uid, s := range r.histories {
+		if s.Grant != nil {
+			r.grants[s.binding()] = s.Request.Namespace + "/" + s.Request.Name
+		}
+		s.named = r.question.relations(s)
+		if !r.question.fits(s) || !r.question.mayConcern(s) {
+			delete(r.histories, uid)
 			continue
 		}
 		if s.Grant == nil {
 			continue
 		}
-		r.byBinding[s.Request.Namespace+"/"+s.Grant.Binding] = s
+		r.byBinding[s.binding()] = s
 		r.byNamespace[s.Request.Namespace] = append(r.byNamespace[s.Request.Namespace], s)
 		r.look(s.Grant.Binding)
 		r.look(holder(s.Request.Subject))
 	}
 }
 
-// look has Concerns look for a name.
+// look has mayConcern look for a name.
 func (r *Reporter) look(name string) {
 	plain := strings.IndexFunc(name, func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune(`"\<>&`, c) }) < 0
 	if name == "" || !plain { // it may be written in several ways
@@ -112,15 +122,16 @@ func (r *Reporter) look(name string) {
 // manyNeedles is from how many names on all calls are read: to look for each takes longer.
 const manyNeedles = 16
 
-// Concerns says whether a line of an audit log may concern the report.
-func (r *Reporter) Concerns(line []byte) bool {
+// mayConcern says whether a line of an audit log may concern the report.
+func (r *Reporter) mayConcern(line []byte) bool {
 	if r.all || len(r.needles) > manyNeedles {
 		return true
 	}
 	return slices.ContainsFunc(r.needles, func(n []byte) bool { return bytes.Contains(line, n) })
 }
 
-func (q Question) concerns(s *Story) bool {
+// fits says whether a request is what the question is about, whoever is concerned.
+func (q Question) fits(s *History) bool {
 	from, until := s.Request.AskedAt, s.Request.AskedAt
 	if s.Grant != nil {
 		from, until = s.Grant.GrantedAt, s.Grant.end()
@@ -129,78 +140,73 @@ func (q Question) concerns(s *Story) bool {
 	case q.Request != "" && q.Request != s.Request.Name && q.Request != string(s.Request.UID),
 		q.Namespace != "" && q.Namespace != s.Request.Namespace,
 		q.Role != "" && q.Role != s.Request.RoleRef.Name,
+		q.Policy != "" && (s.Request.Policy == nil || q.Policy != s.Request.Policy.Name),
 		!q.From.IsZero() && until.Before(q.From), !q.Until.IsZero() && from.After(q.Until):
 		return false
 	}
-	return q.Person == "" || slices.Contains(people(s), q.Person)
+	return true
 }
 
-// Take a call.
-func (r *Reporter) Take(c *Call) {
-	if !slices.Contains([]string{stageStarted, stageComplete, stagePanic}, c.Stage) {
-		return
+// mayConcern says whether a request concerns the person, or may turn out to: who is in a group
+// shows in calls alone.
+func (q Question) mayConcern(s *History) bool {
+	return q.Person == "" || len(s.named) > 0 || s.Grant != nil && isGroup(s.Request.Subject)
+}
+
+// relations of the person to a request, as far as it and its decisions say.
+func (q Question) relations(s *History) (out []Relation) {
+	if q.Person == "" {
+		return nil
 	}
-	if s := r.byBinding[c.Binding()]; s != nil {
-		r.add(s, &s.Calls, c)
-		return
+	if holder(s.Request.Subject) == q.Person {
+		out = append(out, Grantee)
 	}
-	for _, s := range r.byNamespace[c.Namespace()] {
-		held := !c.Began.Before(s.Grant.GrantedAt) && c.Began.Before(s.Grant.end())
-		switch {
-		case !held || !holds(s.Request.Subject, c.Who()) && !holds(s.Request.Subject, &c.User):
-		case c.Refused():
-			r.add(s, &s.Refused, c)
-		default:
-			r.add(s, &s.Others, c)
+	if who := s.Request.Requester; who != nil && who.Username == q.Person {
+		out = append(out, Requester)
+	}
+	if slices.ContainsFunc(s.Decisions, func(d DatedDecision) bool { return d.Reviewer != nil && d.Reviewer.Username == q.Person }) {
+		out = append(out, Reviewer)
+	}
+	return out
+}
+
+// ReadCalls takes an audit log of kube-apiserver, or of a cloud. It comes after Choose.
+func (r *Reporter) ReadCalls(file string, in io.Reader) error {
+	others, err := eachEvent(file, in, r.mayConcern, r.take)
+	r.unread += others
+	return err
+}
+
+// Unread is how many lines of audit logs may concern the report and were not understood.
+func (r *Reporter) Unread() int { return r.unread }
+
+// Histories that were asked for, in the order in which access was given, or asked for.
+func (r *Reporter) Histories() []*History {
+	out := make([]*History, 0, len(r.histories))
+	for _, s := range r.histories {
+		if !r.identify(s) {
+			continue
 		}
-	}
-}
-
-// callID tells calls apart. Stages of one share all of it. auditID alone is not enough: whoever
-// calls may choose it.
-type callID struct {
-	auditID, verb, uri string
-	began              time.Time
-}
-
-// add a call once, whatever its stages and however often it is in the logs.
-func (r *Reporter) add(s *Story, to *[]*Act, c *Call) {
-	acts := r.acts[s]
-	if acts == nil {
-		acts = map[callID]*Act{}
-		r.acts[s] = acts
-	}
-	id := callID{c.AuditID, c.Verb, c.URI, c.Began}
-	act := acts[id]
-	if act == nil {
-		act = &Act{
-			At: c.Began, User: c.Who().Username, Verb: c.Verb, Resource: c.Resource(), Namespace: c.Namespace(), From: c.From, Agent: c.Agent,
-			AllowedBy: c.Annotations[reasonAnnotation], AuditID: c.AuditID, Session: c.Session(), Impersonator: c.Impersonator(),
-		}
-		if c.Object != nil {
-			act.Name = c.Object.Name
-		}
-		acts[id] = act
-		*to = append(*to, act)
-	}
-	act.Code = cmp.Or(c.Code(), act.Code)
-	if c.Lasts() && c.Stage != stageStarted {
-		ended := c.Ended
-		act.Until, act.Outlived = &ended, ended.After(s.Grant.end())
-	}
-}
-
-// Stories that were asked for, in the order in which access was given, or asked for.
-func (r *Reporter) Stories() []*Story {
-	out := make([]*Story, 0, len(r.stories))
-	for _, s := range r.stories {
-		for _, acts := range [][]*Act{s.Calls, s.Others, s.Refused} {
-			slices.SortFunc(acts, func(a, b *Act) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.AuditID, b.AuditID)) })
+		for _, calls := range [][]*Call{s.Calls, s.Others, s.Refused} {
+			slices.SortFunc(calls, func(a, b *Call) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.AuditID, b.AuditID)) })
 		}
 		out = append(out, s)
 	}
-	slices.SortFunc(out, func(a, b *Story) int {
+	slices.SortFunc(out, func(a, b *History) int {
 		return cmp.Or(a.began().Compare(b.began()), cmp.Compare(a.Request.UID, b.Request.UID))
 	})
 	return out
+}
+
+// identify says how the person of the question is concerned; false if not at all.
+func (r *Reporter) identify(s *History) bool {
+	if r.question.Person == "" {
+		return true
+	}
+	is := s.named
+	if s.called {
+		is = append([]Relation{Caller}, is...)
+	}
+	s.Person = &Person{r.question.Person, is}
+	return len(is) > 0
 }

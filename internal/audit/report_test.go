@@ -17,9 +17,9 @@ import (
 const byGrant = `RBAC: allowed by RoleBinding "lapse-debug-4602efc0/payments" of ClusterRole "edit" to User "alice"`
 
 // logged is an Event of kube-apiserver, some seconds after the request.
-func logged(id string, seconds int, change func(*Call)) Call {
+func logged(id string, seconds int, change func(*event)) event {
 	at := after(seconds).Time
-	c := Call{
+	e := event{
 		AuditID: id, Stage: stageComplete, Verb: "list", URI: "/api/v1/namespaces/payments/pods",
 		User: caller{"alice", []string{"oncall"}},
 		From: []string{"10.0.0.1"}, Agent: "kubectl", Object: &object{Resource: "pods", Namespace: "payments"},
@@ -27,9 +27,9 @@ func logged(id string, seconds int, change func(*Call)) Call {
 		Annotations: map[string]string{decisionAnnotation: "allow", reasonAnnotation: byGrant},
 	}
 	if change != nil {
-		change(&c)
+		change(&e)
 	}
-	return c
+	return e
 }
 
 func text(t *testing.T, value any) string {
@@ -41,11 +41,10 @@ func text(t *testing.T, value any) string {
 	return string(out)
 }
 
-// reported are the stories that records and a log tell.
-func reported(t *testing.T, q Question, req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision, log string) []*Story {
+// read has a report read records and a log.
+func read(t *testing.T, q Question, records []Record, log string) *Reporter {
 	t.Helper()
 	r := NewReporter(q)
-	records := Of("/clusters/1", req, decisions)
 	lines := make([]string, 0, len(records)+2)
 	for _, record := range records {
 		lines = append(lines, text(t, record))
@@ -55,26 +54,42 @@ func reported(t *testing.T, q Question, req *v1alpha1.AccessRequest, decisions [
 		t.Fatal(err)
 	}
 	r.Choose()
-	if others, err := ReadCalls("log", strings.NewReader(log), r.Concerns, r.Take); err != nil || others > 0 {
-		t.Fatalf("%d lines were not understood; %v", others, err)
+	if err := r.ReadCalls("log", strings.NewReader(log)); err != nil || r.Unread() > 0 {
+		t.Fatalf("%d lines were not understood; %v", r.Unread(), err)
 	}
-	return r.Stories()
+	return r
 }
 
-func idsOf(acts []*Act) string {
-	out := make([]string, 0, len(acts))
-	for _, a := range acts {
-		out = append(out, a.AuditID)
+// reported are the histories that records and a log tell.
+func reported(t *testing.T, q Question, req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision, log string) []*History {
+	t.Helper()
+	return read(t, q, Of("/clusters/1", req, decisions), log).Histories()
+}
+
+// logOf has Events, one to a line.
+func logOf(t *testing.T, events ...event) string {
+	t.Helper()
+	lines := make([]string, 0, len(events))
+	for i := range events {
+		lines = append(lines, text(t, events[i]))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func idsOf(calls []*Call) string {
+	out := make([]string, 0, len(calls))
+	for _, c := range calls {
+		out = append(out, c.AuditID)
 	}
 	return strings.Join(out, " ")
 }
 
 func TestCallsAreOfTheGrantOfSomethingElseOrRefused(t *testing.T) {
-	req, decisions := story() // of alice in payments, from 5 to 60
-	by := func(reason string) func(*Call) {
-		return func(c *Call) { c.Annotations[reasonAnnotation] = reason }
+	req, decisions := revoked() // of alice in payments, from 5 to 60
+	by := func(reason string) func(*event) {
+		return func(e *event) { e.Annotations[reasonAnnotation] = reason }
 	}
-	calls := []Call{
+	calls := []event{
 		logged("by-grant", 10, nil),
 		logged("by-grant-late", 61, nil), // the authorizer had not heard of the end
 		logged("by-another-grant", 10, by(`RBAC: allowed by RoleBinding "lapse-debug-99999999/payments" of ClusterRole "edit" to User "alice"`)),
@@ -83,32 +98,28 @@ func TestCallsAreOfTheGrantOfSomethingElseOrRefused(t *testing.T) {
 		logged("by-webhook", 12, by("")),
 		logged("before", 4, by("")),
 		logged("after", 60, by("")),
-		logged("elsewhere", 10, func(c *Call) { c.Object.Namespace, c.Annotations[reasonAnnotation] = "orders", "" }),
-		logged("of-bob", 10, func(c *Call) { c.User.Username, c.Annotations[reasonAnnotation] = "bob", "" }),
-		logged("as-alice", 13, func(c *Call) {
-			c.User.Username, c.As, c.Annotations[reasonAnnotation] = "bob", &caller{Username: "alice"}, ""
+		logged("elsewhere", 10, func(e *event) { e.Object.Namespace, e.Annotations[reasonAnnotation] = "orders", "" }),
+		logged("of-bob", 10, func(e *event) { e.User.Username, e.Annotations[reasonAnnotation] = "bob", "" }),
+		logged("as-alice", 13, func(e *event) {
+			e.User.Username, e.As, e.Annotations[reasonAnnotation] = "bob", &caller{Username: "alice"}, ""
 		}),
-		logged("forbidden", 14, func(c *Call) {
-			c.Status.Code, c.Annotations = 403, map[string]string{decisionAnnotation: "forbid", reasonAnnotation: ""}
+		logged("forbidden", 14, func(e *event) {
+			e.Status.Code, e.Annotations = 403, map[string]string{decisionAnnotation: "forbid", reasonAnnotation: ""}
 		}),
-		logged("may-not-impersonate", 15, func(c *Call) { c.Status.Code, c.Annotations = 403, nil }),
-		logged("as-an-account", 12, func(c *Call) {
-			c.As = &caller{Username: "system:serviceaccount:payments:deployer"}
-			c.Annotations[reasonAnnotation] = `RBAC: allowed by RoleBinding "deployer/payments" of Role "d"`
+		logged("may-not-impersonate", 15, func(e *event) { e.Status.Code, e.Annotations = 403, nil }),
+		logged("as-an-account", 12, func(e *event) {
+			e.As = &caller{Username: "system:serviceaccount:payments:deployer"}
+			e.Annotations[reasonAnnotation] = `RBAC: allowed by RoleBinding "deployer/payments" of Role "d"`
 		}),
-		logged("by-grant", 11, func(c *Call) { c.Verb = "delete" }), // whoever calls chooses the auditID
-		logged("by-grant", 10, nil),                                 // rotated logs overlap
-		logged("received", 10, func(c *Call) { c.Stage = "RequestReceived" }),
+		logged("by-grant", 11, func(e *event) { e.Verb = "delete" }), // whoever calls chooses the auditID
+		logged("by-grant", 10, nil),                                  // rotated logs overlap
+		logged("received", 10, func(e *event) { e.Stage = "RequestReceived" }),
 	}
-	lines := make([]string, 0, len(calls))
-	for i := range calls {
-		lines = append(lines, text(t, calls[i]))
+	histories := reported(t, Question{}, req, decisions, logOf(t, calls...))
+	if len(histories) != 1 {
+		t.Fatalf("%d histories", len(histories))
 	}
-	stories := reported(t, Question{}, req, decisions, strings.Join(lines, "\n"))
-	if len(stories) != 1 {
-		t.Fatalf("%d stories", len(stories))
-	}
-	s := stories[0]
+	s := histories[0]
 	for name, got := range map[string][2]string{
 		"calls":   {idsOf(s.Calls), "by-grant by-grant by-grant-late"},
 		"others":  {idsOf(s.Others), "by-another-grant by-its-namesake by-more as-an-account by-webhook as-alice"},
@@ -127,10 +138,10 @@ func TestCallsAreOfTheGrantOfSomethingElseOrRefused(t *testing.T) {
 }
 
 func TestASessionThatOutlivesItsGrantIsSeen(t *testing.T) {
-	req, decisions := story()
-	session := func(c *Call) { c.Verb, c.Object.Subresource, c.Object.Name = "get", "exec", "checkout" }
-	began := logged("exec", 50, func(c *Call) { session(c); c.Stage, c.Status.Code = stageStarted, 101 })
-	over := logged("exec", 50, func(c *Call) { session(c); c.Status.Code, c.Ended = 101, after(600).Time })
+	req, decisions := revoked()
+	session := func(e *event) { e.Verb, e.Object.Subresource, e.Object.Name = "get", "exec", "checkout" }
+	began := logged("exec", 50, func(e *event) { session(e); e.Stage, e.Status.Code = stageStarted, 101 })
+	over := logged("exec", 50, func(e *event) { session(e); e.Status.Code, e.Ended = 101, after(600).Time })
 	for name, log := range map[string]string{
 		"both stages":    text(t, began) + "\n" + text(t, over),
 		"last first":     text(t, over) + "\n" + text(t, began),
@@ -148,7 +159,7 @@ func TestASessionThatOutlivesItsGrantIsSeen(t *testing.T) {
 }
 
 func TestLogsOfCloudsTellTheSame(t *testing.T) {
-	req, decisions := story()
+	req, decisions := revoked()
 	event := text(t, logged("x", 10, nil))
 	gke := fmt.Sprintf(`{"insertId":"x","timestamp":%q,"labels":{%q:"allow",%q:%q},"protoPayload":{"methodName":"io.k8s.core.v1.pods.list",
 		"resourceName":"core/v1/namespaces/payments/pods","authenticationInfo":{"principalEmail":"alice"},
@@ -173,7 +184,7 @@ func TestLogsOfCloudsTellTheSame(t *testing.T) {
 }
 
 func TestAQuestionIsAnswered(t *testing.T) {
-	req, decisions := story()
+	req, decisions := revoked()
 	for name, tc := range map[string]struct {
 		q    Question
 		want bool
@@ -187,6 +198,8 @@ func TestAQuestionIsAnswered(t *testing.T) {
 		"nobody of it":            {Question{Person: "mallory"}, false},
 		"the role":                {Question{Role: "edit", Namespace: "payments"}, true},
 		"another role":            {Question{Role: "view"}, false},
+		"the policy":              {Question{Policy: "oncall"}, true},
+		"another policy":          {Question{Policy: "on"}, false},
 		"another namespace":       {Question{Namespace: "orders"}, false},
 		"held at that time":       {Question{From: after(59).Time, Until: after(59).Time}, true},
 		"over by then":            {Question{From: after(61).Time}, false},
@@ -200,10 +213,10 @@ func TestAQuestionIsAnswered(t *testing.T) {
 }
 
 func TestAccessOfAGroupIsThatOfItsMembers(t *testing.T) {
-	req, decisions := story()
+	req, decisions := revoked()
 	req.Spec.Subject = &v1alpha1.Subject{Kind: v1alpha1.GroupKind, Name: "oncall"}
-	other := logged("x", 10, func(c *Call) { c.Annotations[reasonAnnotation] = "" })
-	stranger := logged("y", 10, func(c *Call) { c.User.Groups, c.Annotations[reasonAnnotation] = nil, "" })
+	other := logged("x", 10, func(e *event) { e.Annotations[reasonAnnotation] = "" })
+	stranger := logged("y", 10, func(e *event) { e.User.Groups, e.Annotations[reasonAnnotation] = nil, "" })
 	s := reported(t, Question{}, req, decisions, text(t, other)+"\n"+text(t, stranger))[0]
 	if idsOf(s.Others) != "x" {
 		t.Errorf("%s", idsOf(s.Others))
@@ -211,13 +224,13 @@ func TestAccessOfAGroupIsThatOfItsMembers(t *testing.T) {
 }
 
 func TestALineThatConcernsNobodyIsNotRead(t *testing.T) {
-	req, decisions := story()
+	req, decisions := revoked()
 	r := NewReporter(Question{})
 	for _, record := range Of("", req, decisions) {
 		r.record(&record)
 	}
 	r.Choose()
-	read := slices.DeleteFunc([]string{"alice", byGrant, "bob"}, func(line string) bool { return !r.Concerns([]byte(line)) })
+	read := slices.DeleteFunc([]string{"alice", byGrant, "bob"}, func(line string) bool { return !r.mayConcern([]byte(line)) })
 	if len(read) != 2 {
 		t.Errorf("%v", read)
 	}
@@ -227,7 +240,7 @@ func TestALineThatConcernsNobodyIsNotRead(t *testing.T) {
 		r.record(&record)
 	}
 	r.Choose()
-	if !r.Concerns([]byte("bob")) {
+	if !r.mayConcern([]byte("bob")) {
 		t.Error("a line is passed over that may be of somebody whose name JSON escapes")
 	}
 }

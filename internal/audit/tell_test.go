@@ -23,8 +23,8 @@ func after(seconds int) metav1.Time {
 	return metav1.NewTime(asked.Add(time.Duration(seconds) * time.Second))
 }
 
-// story is a request that somebody denied after it was granted, and its decisions.
-func story() (*v1alpha1.AccessRequest, []v1alpha1.AccessDecision) {
+// revoked is a request that somebody denied after it was granted, and its decisions.
+func revoked() (*v1alpha1.AccessRequest, []v1alpha1.AccessDecision) {
 	req := builders.Request("debug").In("payments").By("alice").ForClusterRole("edit").Build()
 	req.UID, req.CreationTimestamp, req.Spec.Reason = "4602efc0", after(0), "INC-4211"
 	req.Spec.Subject = &v1alpha1.Subject{Kind: v1alpha1.UserKind, Name: "alice"}
@@ -61,7 +61,7 @@ func ids(records []Record) []string {
 }
 
 func TestAllThatHappenedIsToldInOrder(t *testing.T) {
-	req, decisions := story()
+	req, decisions := revoked()
 	got := ids(Of("cluster", req, decisions))
 	want := []string{
 		"4602efc0/asked", "uid-of-approve/approved", "4602efc0/granted", "4602efc0/rolechanged/", "uid-of-revoke/revoked", "4602efc0/ended",
@@ -81,7 +81,7 @@ func TestAllThatHappenedIsToldInOrder(t *testing.T) {
 }
 
 func TestARefusalIsToldAndNoGrant(t *testing.T) {
-	req, _ := story()
+	req, _ := revoked()
 	req.Status.Grant, req.Status.State = nil, v1alpha1.StateDenied
 	if got := ids(Of("cluster", req, nil)); !slices.Equal(got, []string{"4602efc0/asked", "4602efc0/refused"}) {
 		t.Errorf("%v", got)
@@ -93,7 +93,7 @@ func TestARefusalIsToldAndNoGrant(t *testing.T) {
 }
 
 func TestAccessByARequestThatIsGoneIsOver(t *testing.T) {
-	req, _ := story()
+	req, _ := revoked()
 	at := after(90).Time
 	if got := ids(Gone("cluster", req, at)); !slices.Equal(got, []string{"4602efc0/forgotten"}) {
 		t.Errorf("after its end: %v", got)
@@ -112,7 +112,7 @@ func TestAccessByARequestThatIsGoneIsOver(t *testing.T) {
 }
 
 func TestNothingThatPeopleWroteIsLeftWhenItIsRedacted(t *testing.T) {
-	req, decisions := story()
+	req, decisions := revoked()
 	req.Spec.Reason, req.Status.Conditions[0].Message = "canary", `denied by "carol": canary`
 	for i := range decisions {
 		decisions[i].Spec.Comment = "canary"

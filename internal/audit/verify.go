@@ -42,8 +42,8 @@ func (f Finding) String() string {
 	return fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Problem)
 }
 
-// Verdict is what was found.
-type Verdict struct {
+// Verification is what was found.
+type Verification struct {
 	// Records that were read, and Others: lines that are none, such as those of a log.
 	Records int `json:"records"`
 	Others  int `json:"others"`
@@ -154,9 +154,9 @@ func (v *Verifier) differs(head Head) *run {
 	return nil
 }
 
-// Verdict on all that was read.
-func (v *Verifier) Verdict() Verdict {
-	out := Verdict{Records: v.records, Others: v.others, Findings: v.findings}
+// Result of all that was read.
+func (v *Verifier) Result() Verification {
+	out := Verification{Records: v.records, Others: v.others, Findings: v.findings}
 	finding := func(r *run, format string, args ...any) {
 		out.Findings = append(out.Findings, Finding{File: r.file, Line: r.line, Problem: fmt.Sprintf(format, args...)})
 	}

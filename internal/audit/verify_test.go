@@ -40,7 +40,7 @@ func written(t *testing.T, writer string, n int, before *Head) ([][]byte, Head) 
 	return lines, chain.Head()
 }
 
-func verify(t *testing.T, files [][]byte, kept ...Head) Verdict {
+func verify(t *testing.T, files [][]byte, kept ...Head) Verification {
 	t.Helper()
 	v := NewVerifier(kept...)
 	for i, file := range files {
@@ -48,7 +48,7 @@ func verify(t *testing.T, files [][]byte, kept ...Head) Verdict {
 			t.Fatal(err)
 		}
 	}
-	return v.Verdict()
+	return v.Result()
 }
 
 func file(lines ...[]byte) []byte { return append(bytes.Join(lines, []byte("\n")), '\n') }

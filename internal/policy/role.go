@@ -39,11 +39,11 @@ type Role struct {
 
 // Digest tells one set of rules from another, whatever the order in which they and
 // their words are written: SHA-256 in hexadecimal.
-func (r Role) Digest() string { return digestOf(rulesText(canonical(r.Rules))) }
+func (r Role) Digest() string { return digestOf(rulesText(Canonical(r.Rules))) }
 
 // Record is what a grant keeps of its role.
 func (r Role) Record() *v1alpha1.GrantedRole {
-	text := rulesText(canonical(r.Rules))
+	text := rulesText(Canonical(r.Rules))
 	return &v1alpha1.GrantedRole{UID: r.UID, Digest: digestOf(text), Rules: packed(text)}
 }
 
@@ -52,8 +52,8 @@ func digestOf(text []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// canonical rules are in one order, each with its words in one order, none twice.
-func canonical(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
+// Canonical rules are in one order, each with its words in one order, none twice.
+func Canonical(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
 	sorted := func(words []string) []string {
 		if len(words) == 0 {
 			return nil // as what is read back

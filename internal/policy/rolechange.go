@@ -71,16 +71,27 @@ func newRules(granted *v1alpha1.GrantedRole, now Role) string {
 		return "what is new in it cannot be named (" + text.Cut(text.Line(err.Error()), maxQuoted) + "); it counts as more"
 	}
 	// What stands there word for word needs no comparing.
-	fresh := slices.DeleteFunc(canonical(now.Rules), func(rule rbacv1.PolicyRule) bool {
+	fresh := slices.DeleteFunc(Canonical(now.Rules), func(rule rbacv1.PolicyRule) bool {
 		return slices.ContainsFunc(old, func(known rbacv1.PolicyRule) bool { return compareRules(rule, known) == 0 })
 	})
-	if !affordable(old, fresh) {
+	more, ok := Beyond(old, fresh)
+	switch {
+	case !ok:
 		return "what is new in it cannot be named, since it is too large to be compared; it counts as more"
-	}
-	if covered, more := validation.Covers(old, fresh); !covered {
+	case len(more) > 0:
 		return "it allows more than when access was given: " + newRulesText(more)
 	}
 	return ""
+}
+
+// Beyond is what rules allow and known ones do not, in rules of one word each: one verb on one
+// resource of one name. Not ok is what would take too long to be compared.
+func Beyond(known, rules []rbacv1.PolicyRule) (more []rbacv1.PolicyRule, ok bool) {
+	if !affordable(known, rules) {
+		return nil, false
+	}
+	_, more = validation.Covers(known, rules)
+	return more, true
 }
 
 // affordable says whether holding rules against each other costs little enough.

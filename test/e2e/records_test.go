@@ -59,14 +59,14 @@ var _ = Describe("Records", func() {
 		}
 		return out
 	}
-	verify := func() audit.Verdict {
+	verify := func() audit.Verification {
 		GinkgoHelper()
 		v := audit.NewVerifier()
 		f, err := os.Open(file)
 		Expect(err).NotTo(HaveOccurred())
 		defer f.Close()
 		Expect(v.Read(file, f)).To(Succeed())
-		return v.Verdict()
+		return v.Result()
 	}
 	ask := func(ctx SpecContext, name string, lasting time.Duration) *v1alpha1.AccessRequest {
 		GinkgoHelper()

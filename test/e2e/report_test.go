@@ -73,24 +73,24 @@ var _ = Describe("A report", func() {
 			"kubectl-lapse report --records records.jsonl -o json -n "+ns+" --audit-log "+plane.AuditLog())
 		Expect(err).NotTo(HaveOccurred())
 		Expect(typed.Code).To(Equal(0), typed.Stderr)
-		var stories []audit.Story
-		Expect(json.Unmarshal([]byte(typed.Stdout), &stories)).To(Succeed())
-		Expect(stories).To(HaveLen(2))
-		did := func(acts []*audit.Act) []string {
-			out := make([]string, 0, len(acts))
-			for _, a := range acts {
-				out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s %d", a.Verb, a.Resource, a.Name, a.Code)))
+		var histories []audit.History
+		Expect(json.Unmarshal([]byte(typed.Stdout), &histories)).To(Succeed())
+		Expect(histories).To(HaveLen(2))
+		did := func(calls []*audit.Call) []string {
+			out := make([]string, 0, len(calls))
+			for _, c := range calls {
+				out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s %d", c.Verb, c.Resource, c.Name, c.Code)))
 			}
 			return out
 		}
-		Expect(did(stories[0].Calls)).To(Equal([]string{"get configmaps read-0 404", "get configmaps read-1 404", "get configmaps read-2 404"}))
-		Expect(did(stories[0].Refused)).To(ContainElement("create configmaps  403"))
-		Expect(did(stories[0].Others)).To(ContainElement("list services  200"))
-		Expect(did(stories[1].Calls)).To(Equal([]string{"create configmaps written 201"}))
-		Expect(stories[1].Grant.EndReason).To(Equal(v1alpha1.ReasonRevoked))
-		Expect(stories[1].Decisions).To(HaveLen(1))
+		Expect(did(histories[0].Calls)).To(Equal([]string{"get configmaps read-0 404", "get configmaps read-1 404", "get configmaps read-2 404"}))
+		Expect(did(histories[0].Refused)).To(ContainElement("create configmaps  403"))
+		Expect(did(histories[0].Others)).To(ContainElement("list services  200"))
+		Expect(did(histories[1].Calls)).To(Equal([]string{"create configmaps written 201"}))
+		Expect(histories[1].Grant.EndReason).To(Equal(v1alpha1.ReasonRevoked))
+		Expect(histories[1].Decisions).To(HaveLen(1))
 		// Grants are of whole seconds, so what was refused in the second before is told as well.
-		for _, s := range stories {
+		for _, s := range histories {
 			Expect(did(s.Calls)).NotTo(ContainElement(ContainSubstring("before")))
 			Expect(did(s.Others)).NotTo(ContainElement(ContainSubstring("before")))
 		}

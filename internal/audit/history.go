@@ -12,32 +12,59 @@ import (
 	"github.com/lapse-dev/lapse/internal/policy"
 )
 
-// Story is a request, and all that was done by it.
-type Story struct {
-	Request   *Request   `json:"request"`
-	Decisions []Told     `json:"decisions,omitempty"`
-	Grant     *Grant     `json:"grant,omitempty"`
-	Forgotten *time.Time `json:"forgottenAt,omitempty"`
+// History is a request, and all that was done by it.
+type History struct {
+	Request   *Request        `json:"request"`
+	Decisions []DatedDecision `json:"decisions,omitempty"`
+	Grant     *Grant          `json:"grant,omitempty"`
+	Forgotten *time.Time      `json:"forgottenAt,omitempty"`
+	// Person is how somebody is concerned with it, if the question is about one.
+	Person *Person `json:"person,omitempty"`
 	// asOf is the newest record that Request is from.
 	asOf *Record
+	// named are the relations of the person of which records tell; called is that of which
+	// calls tell.
+	named  []Relation
+	called bool
 	// Calls that the grant allowed.
-	Calls []*Act `json:"calls,omitempty"`
+	Calls []*Call `json:"calls,omitempty"`
 	// Others are calls of its holder in its time and namespace that something else allowed. Of
 	// several bindings that allow a call, kube-apiserver names the first, so the grant may
 	// have allowed them too.
-	Others []*Act `json:"otherCalls,omitempty"`
+	Others []*Call `json:"otherCalls,omitempty"`
 	// Refused are such calls that nothing allowed.
-	Refused []*Act `json:"refusedCalls,omitempty"`
+	Refused []*Call `json:"refusedCalls,omitempty"`
 }
 
-// Told is a decision, and when it was made.
-type Told struct {
+// Person is how somebody is concerned with a request.
+type Person struct {
+	Name string     `json:"name"`
+	Is   []Relation `json:"is"`
+}
+
+// Relation is one way to be concerned.
+type Relation string
+
+// Relations, in the order in which they are told.
+const (
+	// Caller: the access was a group's, and the person called under it, or as a member.
+	Caller Relation = "caller"
+	// Grantee: the access was for this user or group by name.
+	Grantee Relation = "grantee"
+	// Requester: the person asked for it.
+	Requester Relation = "requester"
+	// Reviewer: the person decided on it, whether that counted or not.
+	Reviewer Relation = "reviewer"
+)
+
+// DatedDecision is a decision and when it was made.
+type DatedDecision struct {
 	At time.Time `json:"at"`
 	Decision
 }
 
-// Act is a call.
-type Act struct {
+// Call is a request to kube-apiserver, which its audit log tells in one Event or several.
+type Call struct {
 	At   time.Time `json:"at"`
 	User string    `json:"user"`
 	// Impersonator acted as User.
@@ -52,6 +79,8 @@ type Act struct {
 	Agent string   `json:"agent,omitempty"`
 	// AllowedBy is the reason that kube-apiserver gave.
 	AllowedBy string `json:"allowedBy,omitempty"`
+	// AllowedByGrant is the request, as "namespace/name", of another grant that allowed it.
+	AllowedByGrant string `json:"allowedByGrant,omitempty"`
 	// Until is when a session or a watch was over; nil while that is not known.
 	Until *time.Time `json:"until,omitempty"`
 	// Session into a pod.
@@ -76,25 +105,19 @@ func merged(known, g *Grant) *Grant {
 	return &out
 }
 
-func (s *Story) began() time.Time {
+// binding is "namespace/name" of the one that gives the grant, which there has to be.
+func (s *History) binding() string { return s.Request.Namespace + "/" + s.Grant.Binding }
+
+// held says whether the grant gave access at a time.
+func (s *History) held(at time.Time) bool {
+	return !at.Before(s.Grant.GrantedAt) && at.Before(s.Grant.end())
+}
+
+func (s *History) began() time.Time {
 	if s.Grant != nil {
 		return s.Grant.GrantedAt
 	}
 	return s.Request.AskedAt
-}
-
-// people who asked, got the access, or gave their word.
-func people(s *Story) []string {
-	out := []string{holder(s.Request.Subject)}
-	if s.Request.Requester != nil {
-		out = append(out, s.Request.Requester.Username)
-	}
-	for i := range s.Decisions {
-		if who := s.Decisions[i].Reviewer; who != nil {
-			out = append(out, who.Username)
-		}
-	}
-	return out
 }
 
 // holder is the user name or the name of the group that holds the access.
@@ -113,8 +136,10 @@ func (g *Grant) end() time.Time {
 	return g.ExpiresAt
 }
 
+func isGroup(s *v1alpha1.Subject) bool { return s != nil && s.Kind == v1alpha1.GroupKind }
+
 func holds(s *v1alpha1.Subject, who *caller) bool {
-	if s != nil && s.Kind == v1alpha1.GroupKind {
+	if isGroup(s) {
 		return slices.Contains(who.Groups, s.Name)
 	}
 	return who.Username == holder(s)

@@ -17,32 +17,32 @@ import (
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
-// printStories writes them for people.
-func printStories(out io.Writer, stories []*audit.Story) error {
-	if len(stories) == 0 {
+// printHistories writes them for people.
+func printHistories(out io.Writer, histories []*audit.History) error {
+	if len(histories) == 0 {
 		_, err := fmt.Fprintln(out, "no request is like that, as far as the records go")
 		return err
 	}
-	for i, s := range stories {
+	for i, s := range histories {
 		if i > 0 {
 			fmt.Fprintln(out)
 		}
-		printStory(out, s)
+		printHistory(out, s)
 	}
 	return nil
 }
 
-func printStory(out io.Writer, s *audit.Story) {
+func printHistory(out io.Writer, s *audit.History) {
 	fmt.Fprintln(out, text.Line(headline(s)))
 	for _, f := range factsOf(s) {
 		fmt.Fprintf(out, "  %-10s%s\n", f.name, text.Line(f.value))
 	}
 	for _, class := range classesOf(s) {
-		if len(class.acts) > 0 {
-			fmt.Fprintf(out, "  %s: %d\n", class.title, len(class.acts))
+		if len(class.calls) > 0 {
+			fmt.Fprintf(out, "  %s: %d\n", class.title, len(class.calls))
 		}
-		for _, act := range class.acts {
-			fmt.Fprintln(out, "    "+text.Line(actText(act)))
+		for _, call := range class.calls {
+			fmt.Fprintln(out, "    "+text.Line(callLine(call)))
 		}
 	}
 }
@@ -50,9 +50,12 @@ func printStory(out io.Writer, s *audit.Story) {
 // fact is what there is to know of a request besides its headline.
 type fact struct{ name, value string }
 
-func factsOf(s *audit.Story) []fact {
+func factsOf(s *audit.History) []fact {
 	facts := []fact{{"asked", fmt.Sprintf("%s by %s: %q", text.Time(s.Request.AskedAt), requesterName(s), s.Request.Reason)}}
 	add := func(name, value string) { facts = append(facts, fact{name, value}) }
+	if s.Person != nil {
+		add("concerns", personText(s))
+	}
 	for i := range s.Decisions {
 		d := &s.Decisions[i]
 		add(strings.ToLower(string(d.Verdict)), decisionText(s, d))
@@ -74,8 +77,21 @@ func factsOf(s *audit.Story) []fact {
 	return facts
 }
 
+// personText says how the person of the question is concerned.
+func personText(s *audit.History) string {
+	is := make([]string, 0, len(s.Person.Is))
+	for _, relation := range s.Person.Is {
+		is = append(is, string(relation))
+	}
+	out := s.Person.Name + ": " + strings.Join(is, ", ")
+	if slices.Equal(s.Person.Is, []audit.Relation{audit.Caller}) {
+		out += " under access of " + subjectText(s.Request.Subject) + "; calls of others are not told"
+	}
+	return out
+}
+
 // headline says who had what, when.
-func headline(s *audit.Story) string {
+func headline(s *audit.History) string {
 	what := fmt.Sprintf("%s/%s: %s", s.Request.Namespace, s.Request.Name, s.Request.RoleRef.Kind+" "+s.Request.RoleRef.Name)
 	g := s.Grant
 	if g == nil {
@@ -94,7 +110,7 @@ func headline(s *audit.Story) string {
 
 // decisionText is who said it and when. Anybody may approve; the request says whose word
 // counted.
-func decisionText(s *audit.Story, d *audit.Told) string {
+func decisionText(s *audit.History, d *audit.DatedDecision) string {
 	out := text.Time(d.At) + " by " + reviewerName(d)
 	if d.Comment != "" {
 		out += fmt.Sprintf(": %q", d.Comment)
@@ -106,14 +122,14 @@ func decisionText(s *audit.Story, d *audit.Told) string {
 	return out
 }
 
-func requesterName(s *audit.Story) string {
+func requesterName(s *audit.History) string {
 	if s.Request.Requester == nil {
 		return "somebody"
 	}
 	return s.Request.Requester.Username
 }
 
-func reviewerName(d *audit.Told) string {
+func reviewerName(d *audit.DatedDecision) string {
 	if d.Reviewer == nil {
 		return "somebody"
 	}
@@ -123,10 +139,10 @@ func reviewerName(d *audit.Told) string {
 // class is one of the kinds of calls, which are never mixed.
 type class struct {
 	name, title string
-	acts        []*audit.Act
+	calls       []*audit.Call
 }
 
-func classesOf(s *audit.Story) []class {
+func classesOf(s *audit.History) []class {
 	return []class{
 		{"granted", "calls that it allowed", s.Calls},
 		{"other", "calls of its holder that something else allowed", s.Others},
@@ -134,57 +150,67 @@ func classesOf(s *audit.Story) []class {
 	}
 }
 
-func actText(a *audit.Act) string {
-	out := text.Time(a.At) + " " + callerText(a) + " " + callText(a)
-	if code := codeText(a); code != "" {
+func callLine(c *audit.Call) string {
+	out := text.Time(c.At) + " " + callerText(c) + " " + callText(c)
+	if code := codeText(c); code != "" {
 		out += " (" + code + ")"
 	}
-	if len(a.From) > 0 {
-		out += " from " + strings.Join(a.From, ", ")
+	if len(c.From) > 0 {
+		out += " from " + strings.Join(c.From, ", ")
 	}
-	if a.Outlived {
+	out += besideText(c)
+	if c.Outlived {
 		out += ", WHICH WENT ON AFTER THE ACCESS HAD ENDED"
 	}
 	return out
 }
 
-func callerText(a *audit.Act) string {
-	if a.Impersonator == "" {
-		return a.User
+func callerText(c *audit.Call) string {
+	if c.Impersonator == "" {
+		return c.User
 	}
-	return a.User + " (impersonated by " + a.Impersonator + ")"
+	return c.User + " (impersonated by " + c.Impersonator + ")"
 }
 
 // callText is what was called, and for how long if it was a session.
-func callText(a *audit.Act) string {
-	out := a.Verb + " " + a.Resource
-	if a.Name != "" {
-		out += " " + a.Name
+func callText(c *audit.Call) string {
+	out := c.Verb + " " + c.Resource
+	if c.Name != "" {
+		out += " " + c.Name
 	}
 	switch {
-	case a.Session && a.Until == nil:
+	case c.Session && c.Until == nil:
 		return out + ", a session whose end is not in the log"
-	case a.Session, a.Outlived:
-		return out + ", which lasted " + text.Duration(a.Until.Sub(a.At))
+	case c.Session, c.Outlived:
+		return out + ", which lasted " + text.Duration(c.Until.Sub(c.At))
 	}
 	return out
 }
 
-// codeText is empty if the answer is not known.
-func codeText(a *audit.Act) string {
-	if a.Code == 0 {
+// besideText names another grant that allowed the call; empty if none did.
+func besideText(c *audit.Call) string {
+	if c.AllowedByGrant == "" {
 		return ""
 	}
-	return strconv.Itoa(a.Code)
+	return ", allowed by the grant " + c.AllowedByGrant
+}
+
+// codeText is empty if the answer is not known.
+func codeText(c *audit.Call) string {
+	if c.Code == 0 {
+		return ""
+	}
+	return strconv.Itoa(c.Code)
 }
 
 // csvHeader names the columns: one line for each call, and one for each request without any.
 var csvHeader = []string{
 	"namespace", "request", "uid", "requester", "subject", "role", "reason", "policy", "approvedBy", "grantedAt", "endedAt", "endReason", "endedBy",
 	"class", "time", "user", "impersonator", "verb", "resource", "name", "code", "source", "userAgent", "sessionUntil", "outlived", "auditID",
+	"allowedBy", "allowedByGrant",
 }
 
-func printCSV(out io.Writer, stories []*audit.Story) error {
+func printCSV(out io.Writer, histories []*audit.History) error {
 	w := csv.NewWriter(out)
 	write := func(fields []string) error {
 		for i := range fields {
@@ -193,18 +219,18 @@ func printCSV(out io.Writer, stories []*audit.Story) error {
 		return w.Write(fields)
 	}
 	err := w.Write(csvHeader)
-	for _, s := range stories {
-		story, alone := storyFields(s), true
+	for _, s := range histories {
+		history, alone := historyFields(s), true
 		for _, class := range classesOf(s) {
-			for _, act := range class.acts {
+			for _, call := range class.calls {
 				alone = false
 				if err == nil {
-					err = write(append(slices.Clip(story), actFields(class.name, act)...))
+					err = write(append(slices.Clip(history), callFields(class.name, call)...))
 				}
 			}
 		}
 		if alone && err == nil {
-			err = write(append(story, make([]string, len(csvHeader)-len(story))...))
+			err = write(append(history, make([]string, len(csvHeader)-len(history))...))
 		}
 	}
 	w.Flush()
@@ -224,7 +250,7 @@ func inert(field string) string {
 	return field
 }
 
-func storyFields(s *audit.Story) []string {
+func historyFields(s *audit.History) []string {
 	approvedBy := make([]string, 0, len(s.Request.Approvals))
 	for _, a := range s.Request.Approvals {
 		approvedBy = append(approvedBy, a.Reviewer)
@@ -242,10 +268,10 @@ func storyFields(s *audit.Story) []string {
 	}
 }
 
-func actFields(class string, a *audit.Act) []string {
+func callFields(class string, c *audit.Call) []string {
 	return []string{
-		class, timeField(&a.At), a.User, a.Impersonator, a.Verb, a.Resource, a.Name, codeText(a), strings.Join(a.From, ", "), a.Agent, timeField(a.Until),
-		strconv.FormatBool(a.Outlived), a.AuditID,
+		class, timeField(&c.At), c.User, c.Impersonator, c.Verb, c.Resource, c.Name, codeText(c), strings.Join(c.From, ", "), c.Agent, timeField(c.Until),
+		strconv.FormatBool(c.Outlived), c.AuditID, c.AllowedBy, c.AllowedByGrant,
 	}
 }
 
