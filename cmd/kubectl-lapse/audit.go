@@ -111,9 +111,7 @@ func (o *verifyOptions) run(args []string) error {
 		return errors.New("there are no records in it")
 	}
 	if o.json {
-		encoder := json.NewEncoder(o.Out)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(verdict)
+		err = writeJSON(o.Out, verdict)
 	} else {
 		o.print(&verdict)
 	}

@@ -5,14 +5,13 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -136,12 +135,21 @@ func printAll(printer printers.ResourcePrinter, o *output, obj runtime.Object, w
 // other format a mark takes its place.
 func writeSafe(w io.Writer, written string, isJSON bool) error {
 	if isJSON {
-		written = escapeJSON(written)
+		written = text.JSON(written)
 	} else {
 		written = text.Printable(written, "\n\t")
 	}
 	_, err := io.WriteString(w, written)
 	return err
+}
+
+// writeJSON writes what is no object of Kubernetes.
+func writeJSON(w io.Writer, value any) error {
+	written, err := json.MarshalIndent(value, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeSafe(w, string(written)+"\n", true)
 }
 
 // safeWriter is for what a library writes by itself, such as the API server's warnings.
@@ -150,18 +158,4 @@ type safeWriter struct{ io.Writer }
 func (w safeWriter) Write(b []byte) (int, error) {
 	_, err := io.WriteString(w.Writer, text.Printable(string(b), "\n\t"))
 	return len(b), err
-}
-
-func escapeJSON(written string) string {
-	var b strings.Builder
-	for _, r := range written {
-		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		for _, unit := range utf16.Encode([]rune{r}) {
-			fmt.Fprintf(&b, `\u%04x`, unit)
-		}
-	}
-	return b.String()
 }

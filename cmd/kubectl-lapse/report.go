@@ -4,7 +4,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -134,11 +133,7 @@ func (o *reportOptions) printer() (func(io.Writer, []*audit.Story) error, error)
 	case reportHTML:
 		return printPage, nil
 	case outputJSON:
-		return func(out io.Writer, stories []*audit.Story) error {
-			encoder := json.NewEncoder(out)
-			encoder.SetIndent("", "  ")
-			return encoder.Encode(stories)
-		}, nil
+		return func(out io.Writer, stories []*audit.Story) error { return writeJSON(out, stories) }, nil
 	}
 	return nil, fmt.Errorf("--output is %q, and has to be text, json, csv or html", o.format)
 }

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -64,11 +63,7 @@ func (p *plugin) version(ctx context.Context, clientOnly bool, format string) er
 		}
 	}
 	if format == outputJSON {
-		text, err := json.MarshalIndent(v, "", "    ")
-		if err != nil {
-			return err
-		}
-		return writeSafe(p.Out, string(text)+"\n", true)
+		return writeJSON(p.Out, v)
 	}
 	fmt.Fprintf(p.Out, "Client: %s\n", text.Line(v.Client))
 	fmt.Fprintf(p.Out, "Commit: %s\n", text.Line(v.Commit))
