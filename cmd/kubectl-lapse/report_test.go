@@ -4,7 +4,6 @@
 package main
 
 import (
-	"encoding/csv"
 	"encoding/json"
 	"os"
 	"strings"
@@ -108,46 +107,6 @@ func TestReport(t *testing.T) {
 			if code != tc.code || !strings.Contains(out+errOut, says) {
 				t.Errorf("%s: exit %d, want %d, and it says:\n%s%s\nwant in it: %s", name, code, tc.code, out, errOut, says)
 			}
-		}
-	}
-}
-
-func TestWhatPeopleWroteIsInertInAReport(t *testing.T) {
-	for _, hostile := range []string{
-		"\x1b[2Jclear", "a\nasked     by the boss", "\u202eevil", `=cmd|' /C calc'!A0`, "@SUM(1)", "+1", "-1",
-		"<script>alert(1)</script>", "\u009b31m", "a\rb", "\t=1",
-	} {
-		reportFiles(t, hostile)
-		said := map[string]string{}
-		for _, format := range []string{"text", "csv", "json", "html"} {
-			out, errOut, code := report(t, "--records", "records.jsonl", "--audit-log", "audit.log", "-o", format)
-			if code != 0 {
-				t.Fatalf("%q in %s: exit %d, %s", hostile, format, code, errOut)
-			}
-			said[format] = out
-		}
-		for _, format := range []string{"text", "csv", "html"} {
-			mustBeHarmless(t, said[format])
-		}
-		if strings.Count(said["text"], "\n  asked ") != 1 {
-			t.Errorf("%q forges a line: %q", hostile, said["text"])
-		}
-		if strings.Contains(said["html"], "<script") {
-			t.Errorf("%q is in the page as it is", hostile)
-		}
-		mustHaveNoFormula(t, said["csv"])
-	}
-}
-
-func mustHaveNoFormula(t *testing.T, table string) {
-	t.Helper()
-	rows, err := csv.NewReader(strings.NewReader(table)).ReadAll()
-	if err != nil || len(rows) != 2 {
-		t.Fatalf("%v, %d rows in %q", err, len(rows), table)
-	}
-	for i, field := range rows[1] {
-		if field != "" && strings.ContainsRune("=+-@", rune(field[0])) {
-			t.Errorf("column %s is a formula: %q", csvHeader[i], field)
 		}
 	}
 }

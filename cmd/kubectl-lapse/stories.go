@@ -7,6 +7,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,30 +20,40 @@ import (
 
 // printStories writes them for people.
 func printStories(out io.Writer, stories []*audit.Story) error {
+	var b strings.Builder
 	if len(stories) == 0 {
-		_, err := fmt.Fprintln(out, "no request is like that, as far as the records go")
-		return err
+		b.WriteString("no request is like that, as far as the records go\n")
 	}
+	width := newScreen(out).width()
 	for i, s := range stories {
 		if i > 0 {
-			fmt.Fprintln(out)
+			b.WriteString("\n")
 		}
-		printStory(out, s)
+		printStory(&b, s, width)
 	}
-	return nil
+	_, err := io.WriteString(out, b.String())
+	return err
 }
 
-func printStory(out io.Writer, s *audit.Story) {
-	fmt.Fprintln(out, text.Line(headline(s)))
+// printStory writes one, to a number of columns; 0 is any number. What people wrote stands
+// behind our words, or further in than they do.
+func printStory(b *strings.Builder, s *audit.Story, width int) {
+	const behind = 2 + margin
+	for i, piece := range wrap(text.Line(headline(s)), width-behind) {
+		if i > 0 {
+			piece = strings.Repeat(" ", behind) + piece
+		}
+		b.WriteString(piece + "\n")
+	}
 	for _, f := range factsOf(s) {
-		fmt.Fprintf(out, "  %-10s%s\n", f.name, text.Line(f.value))
+		paragraph(b, behind, "  "+f.name, text.Line(f.value), width)
 	}
 	for _, class := range classesOf(s) {
 		if len(class.acts) > 0 {
-			fmt.Fprintf(out, "  %s: %d\n", class.title, len(class.acts))
+			fmt.Fprintf(b, "  %s: %d\n", class.title, len(class.acts))
 		}
 		for _, act := range class.acts {
-			fmt.Fprintln(out, "    "+text.Line(actText(act)))
+			paragraph(b, 4, "", text.Line(actText(act)), width)
 		}
 	}
 }
@@ -214,14 +225,15 @@ func printCSV(out io.Writer, stories []*audit.Story) error {
 	return err
 }
 
+// formula is where a spreadsheet may see one: at the beginning of a field and, where the
+// semicolon separates fields, behind that. Quotes and spaces are passed over, and wide signs
+// are taken for narrow ones, by some.
+var formula = regexp.MustCompile(`(^|;)([\s"]*[=+\-@＝＋－＠])`)
+
 // inert keeps a spreadsheet from taking a field for a formula, and control characters out. See
 // OWASP, CSV Injection.
 func inert(field string) string {
-	field = text.Line(field)
-	if field != "" && strings.ContainsRune("=+-@\t\r", rune(field[0])) {
-		return "'" + field
-	}
-	return field
+	return formula.ReplaceAllString(text.Line(field), "$1'$2")
 }
 
 func storyFields(s *audit.Story) []string {
