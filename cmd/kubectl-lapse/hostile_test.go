@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"golang.org/x/net/html"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -44,14 +43,16 @@ func hostileFiles(t *testing.T, written []string) {
 		}
 		refused := request
 		refused.UID, refused.Outcome = "refused-"+asUID(i), s
-		decision := &audit.Decision{Name: "d", UID: asUID(i), Verdict: v1alpha1.VerdictApprove, Reviewer: &v1alpha1.Identity{Username: s}, Comment: s}
+		decision := &audit.Decision{
+			Name: "d", UID: asUID(i), Verdict: v1alpha1.VerdictApprove, Reviewer: &v1alpha1.Identity{Username: s}, Comment: s,
+		}
 		grant := &audit.Grant{
 			Binding: "lapse-debug", GrantedAt: at, ExpiresAt: at.Add(time.Hour), EndedAt: &end, EndReason: "Revoked", EndedBy: s, RoleChange: s,
 		}
-		for _, r := range []audit.Record{
-			{SpecVersion: "1.0", ID: ns + "/ended", Type: audit.Ended, Time: end, Data: audit.Data{Request: &request, Decision: decision, Grant: grant}},
-			{SpecVersion: "1.0", ID: ns + "/refused", Type: audit.Refused, Time: end, Data: audit.Data{Request: &refused}},
+		for what, data := range map[audit.Type]audit.Data{
+			audit.Ended: {Request: &request, Decision: decision, Grant: grant}, audit.Refused: {Request: &refused},
 		} {
+			r := audit.Record{SpecVersion: "1.0", ID: ns + "/" + string(what), Type: what, Time: end, Data: data}
 			line, err := chain.Append(r)
 			if err != nil {
 				t.Fatal(err)
@@ -103,11 +104,11 @@ func harmless(hostile []string) []string { return slices.Repeat([]string{"alice"
 
 // begins is what each line begins with: our words, and the room that they leave.
 func begins(lines string, columns int) []string {
-	var out []string
-	for line := range strings.Lines(lines) {
-		out = append(out, line[:min(columns, len(line)-1)])
+	all := strings.Split(strings.TrimSuffix(lines, "\n"), "\n")
+	for i, line := range all {
+		all[i] = line[:min(columns, len(line))]
 	}
-	return out
+	return all
 }
 
 func TestAReportForPeopleHasNoLineOfTheirs(t *testing.T) {
@@ -168,6 +169,19 @@ func TestAReportInJSONSaysWhatTheySaid(t *testing.T) {
 			if got != want {
 				t.Errorf("%s: %.60q came back as %.60q", where, want, got)
 			}
+		}
+	}
+}
+
+func TestAReportInOCSFIsOneEventToALine(t *testing.T) {
+	written := hostile.Strings(t)
+	lines := strings.Split(strings.TrimSuffix(reportIn(t, reportOCSF, written), "\n"), "\n")
+	if len(lines) != 2*len(written) {
+		t.Errorf("%d lines of %d grants", len(lines), len(written))
+	}
+	for _, line := range lines {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("%.200q is no JSON", line)
 		}
 	}
 }
@@ -303,8 +317,9 @@ func TestAStoryHasNoTitleOfTheirs(t *testing.T) {
 }
 
 func TestATableHasARowForEachRequest(t *testing.T) {
-	var requests []v1alpha1.AccessRequest
-	for _, s := range hostile.Strings(t) {
+	written := hostile.Strings(t)
+	requests := make([]v1alpha1.AccessRequest, 0, len(written))
+	for _, s := range written {
 		req, _ := requestOf(s)
 		requests = append(requests, req)
 	}

@@ -91,6 +91,7 @@ func TestReport(t *testing.T) {
 			"<h3>calls that it allowed: 1</h3>", "<td>alice<td>delete pods checkout<td>200<td>10.0.0.1",
 		}},
 		"in JSON":             {append(log, "-o", "json"), 0, []string{`"binding": "lapse-debug-4602efc0"`, `"auditID": "a"`}},
+		"in OCSF":             {append(records, "-o", "ocsf"), 0, []string{`"activity_id":1`, `"type_uid":300502`, `"reason":"INC-4211"`}},
 		"of grants alone":     {records, 0, []string{"no --audit-log is given", "Revoked by carol"}},
 		"of nobody":           {append(log, "--person", "mallory"), 0, []string{"no request is like that"}},
 		"of another place":    {append(log, "-n", "orders"), 0, []string{"no request is like that"}},
@@ -99,7 +100,7 @@ func TestReport(t *testing.T) {
 		"of no time":          {append(log, "--since", "yesterday"), 1, []string{`--since is "yesterday"`}},
 		"of the kubeconfig":   {append(log, "--user", "mallory"), 1, []string{"--person mallory"}},
 		"until that day":      {append(log, "--since", "2026-11-29", "--until", "2026-11-29"), 0, []string{"Revoked by carol"}},
-		"in no format":        {append(log, "-o", "xml"), 1, []string{"text, json, csv or html"}},
+		"in no format":        {append(log, "-o", "xml"), 1, []string{"text, json, csv, html or ocsf"}},
 		"of a file not there": {[]string{"--records", "none"}, 1, []string{"no such file"}},
 	} {
 		out, errOut, code := report(t, tc.args...)

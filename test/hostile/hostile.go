@@ -22,7 +22,20 @@ const longest = 8 << 10
 // Strings are those of the file, each control character there is, and long ones.
 func Strings(t testing.TB) []string {
 	t.Helper()
-	var all []string
+	all := inFile(t)
+	for _, controls := range [][2]rune{{0x00, 0x1f}, {0x7f, 0x9f}, {0x200b, 0x200f}, {0x2028, 0x202e}, {0x2060, 0x206f}, {0xfff9, 0xfffb}} {
+		for r := controls[0]; r <= controls[1]; r++ {
+			all = append(all, fmt.Sprintf("a%[1]cb%[1]c", r))
+		}
+	}
+	for _, part := range []string{"x", "y ", "<b>", `"`, "\u202e", "א", "日", "\x1b[2J", "a\u0300\u0301\u0302", "👨\u200d", "❤\ufe0f"} {
+		all = append(all, strings.Repeat(part, longest/len(part)))
+	}
+	return all
+}
+
+func inFile(t testing.TB) (all []string) {
+	t.Helper()
 	for line := range strings.Lines(written) {
 		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
 			continue
@@ -32,14 +45,6 @@ func Strings(t testing.TB) []string {
 			t.Fatalf("%s: %v", line, err)
 		}
 		all = append(all, s)
-	}
-	for _, controls := range [][2]rune{{0x00, 0x1f}, {0x7f, 0x9f}, {0x200b, 0x200f}, {0x2028, 0x202e}, {0x2060, 0x206f}, {0xfff9, 0xfffb}} {
-		for r := controls[0]; r <= controls[1]; r++ {
-			all = append(all, fmt.Sprintf("a%[1]cb%[1]c", r))
-		}
-	}
-	for _, part := range []string{"x", "y ", "<b>", `"`, "\u202e", "א", "日", "\x1b[2J", "a\u0300\u0301\u0302", "👨\u200d", "❤\ufe0f"} {
-		all = append(all, strings.Repeat(part, longest/len(part)))
 	}
 	return all
 }
