@@ -80,12 +80,12 @@ var (
 
 func TestWhateverAGrantCanAllowIsLogged(t *testing.T) {
 	evaluate := evaluator(t)
-	verbs := []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "bind", "impersonate", "approve"}
+	verbs := []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "bind", "approve"}
 	resources := []string{
-		"pods", "pods/exec", "pods/attach", "pods/portforward", "pods/log", "pods/proxy", "pods/status", "services/proxy", "secrets", "configmaps",
-		"events", "events.events.k8s.io", "endpoints", "endpointslices.discovery.k8s.io", "leases.coordination.k8s.io", "serviceaccounts/token",
-		"namespaces", "localsubjectaccessreviews.authorization.k8s.io", "deployments.apps/scale", "rolebindings.rbac.authorization.k8s.io",
-		"accessrequests.lapse.dev", "widgets.example.com",
+		"pods", "pods/exec", "pods/attach", "pods/portforward", "pods/log", "pods/proxy", "pods/status", "services/proxy", "secrets",
+		"configmaps", "events", "events.events.k8s.io", "endpoints", "endpointslices.discovery.k8s.io", "leases.coordination.k8s.io",
+		"serviceaccounts/token", "namespaces", "localsubjectaccessreviews.authorization.k8s.io", "deployments.apps/scale",
+		"rolebindings.rbac.authorization.k8s.io", "accessrequests.lapse.dev", "widgets.example.com",
 	}
 	for _, who := range []user.DefaultInfo{alice, deployer, kubeAccount, manager, root} {
 		for _, namespace := range []string{"payments", "default", "kubernetes", "lapse"} {

@@ -142,7 +142,8 @@ func FuzzJSON(f *testing.F) {
 		}
 		got := JSON(string(want))
 		var before, after any
-		if err := errors.Join(json.Unmarshal(want, &before), json.Unmarshal([]byte(got), &after)); err != nil || !reflect.DeepEqual(before, after) {
+		err = errors.Join(json.Unmarshal(want, &before), json.Unmarshal([]byte(got), &after))
+		if err != nil || !reflect.DeepEqual(before, after) {
 			t.Errorf("JSON(%q) = %q, %v", want, got, err)
 		}
 		if got != Printable(got, "\n\t") {
