@@ -11,7 +11,7 @@ WORKDIR /workspace
 COPY go.mod go.sum ./
 RUN go mod download
 
-COPY main.go ./
+COPY *.go ./
 COPY api/ api/
 COPY config/admission/ config/admission/
 COPY controllers/ controllers/

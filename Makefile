@@ -147,6 +147,10 @@ bench-revocation: build controlplane ## Measure 200 revocations next to plain de
 bench-admission: controlplane ## Measure what the admission policies cost, next to a control plane without them
 	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench Admission -benchtime 1x
 
+.PHONY: bench-audit
+bench-audit: build controlplane ## Measure what the audit log takes by config/audit/policy.yaml, next to Metadata of all calls
+	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench Audit -benchtime 1x
+
 .PHONY: bench-load
 bench-load: build controlplane ## Measure asking, bursts and a full namespace next to plain writes, five times (minutes)
 	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench Load -benchtime 5x -timeout 1h

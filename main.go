@@ -25,7 +25,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
-	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -79,7 +78,7 @@ func main() {
 		}
 	}
 	f := parse()
-	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&f.logging)))
+	logTo(os.Stderr, &f.logging)
 	exit(run(f))
 }
 

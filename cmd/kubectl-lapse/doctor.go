@@ -19,6 +19,8 @@ const (
 	healthy   health = "ok"
 	unhealthy health = "FAIL"
 	unchecked health = "?"
+	// noted is what is worth knowing, and neither well nor wrong.
+	noted health = "-"
 )
 
 // diagnosis is what a check found, in words; mend is the command that mends it.
@@ -42,11 +44,11 @@ func (p *plugin) doctorCommand() *cobra.Command {
 		Long: `Check what Lapse needs: its kinds, the admission policies (also that they are enforced,
 by a request and a decision in a false name that are not stored), the stamps, the operator,
 its right to bind what policies offer, that it answers requests, clocks, and that no access
-is past its time. Each failure comes with
-the command that mends it.
+is past its time. Each failure comes with the command that mends it.
 
-A cluster admin can check all of it; what you may not read is marked "?". Exit codes: 0
-all well, 1 something is wrong, 3 something could not be checked.`,
+A cluster admin can check all of it; what you may not read is marked "?". Of the audit log of
+kube-apiserver, what can be seen in the cluster is marked "-", and counts for nothing. Exit
+codes: 0 all well, 1 something is wrong, 3 something could not be checked.`,
 		Example: "  kubectl lapse doctor",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return p.doctor(cmd.Context()) },
@@ -94,10 +96,11 @@ func (d *doctor) examine(ctx context.Context) (failed, unknown int) {
 		{"requests", d.unanswered},
 		{"clocks", d.clocks},
 		{"overdue", d.pastTheirTime},
+		{"audit log", d.auditLog},
 	} {
 		for _, found := range check.run(ctx) {
 			switch found.health {
-			case healthy:
+			case healthy, noted:
 			case unhealthy:
 				failed++
 			case unchecked:

@@ -7,6 +7,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,30 +20,40 @@ import (
 
 // printHistories writes them for people.
 func printHistories(out io.Writer, histories []*audit.History) error {
+	var b strings.Builder
 	if len(histories) == 0 {
-		_, err := fmt.Fprintln(out, "no request is like that, as far as the records go")
-		return err
+		b.WriteString("no request is like that, as far as the records go\n")
 	}
+	width := newScreen(out).width()
 	for i, s := range histories {
 		if i > 0 {
-			fmt.Fprintln(out)
+			b.WriteString("\n")
 		}
-		printHistory(out, s)
+		printHistory(&b, s, width)
 	}
-	return nil
+	_, err := io.WriteString(out, b.String())
+	return err
 }
 
-func printHistory(out io.Writer, s *audit.History) {
-	fmt.Fprintln(out, text.Line(headline(s)))
+// printHistory writes one, to a number of columns; 0 is any number. What people wrote stands
+// behind our words, or further in than they do.
+func printHistory(b *strings.Builder, s *audit.History, width int) {
+	const behind = 2 + margin
+	for i, piece := range wrap(text.Line(headline(s)), width-behind) {
+		if i > 0 {
+			piece = strings.Repeat(" ", behind) + piece
+		}
+		b.WriteString(piece + "\n")
+	}
 	for _, f := range factsOf(s) {
-		fmt.Fprintf(out, "  %-10s%s\n", f.name, text.Line(f.value))
+		paragraph(b, behind, "  "+f.name, text.Line(f.value), width)
 	}
 	for _, class := range classesOf(s) {
 		if len(class.calls) > 0 {
-			fmt.Fprintf(out, "  %s: %d\n", class.title, len(class.calls))
+			fmt.Fprintf(b, "  %s: %d\n", class.title, len(class.calls))
 		}
 		for _, call := range class.calls {
-			fmt.Fprintln(out, "    "+text.Line(callLine(call)))
+			paragraph(b, 4, "", text.Line(callLine(call)), width)
 		}
 	}
 }
@@ -240,14 +251,15 @@ func printCSV(out io.Writer, histories []*audit.History) error {
 	return err
 }
 
+// formula is where a spreadsheet may see one: at the beginning of a field and, where the
+// semicolon separates fields, behind that. Quotes and spaces are passed over, and wide signs
+// are taken for narrow ones, by some.
+var formula = regexp.MustCompile(`(^|;)([\s"]*[=+\-@＝＋－＠])`)
+
 // inert keeps a spreadsheet from taking a field for a formula, and control characters out. See
 // OWASP, CSV Injection.
 func inert(field string) string {
-	field = text.Line(field)
-	if field != "" && strings.ContainsRune("=+-@\t\r", rune(field[0])) {
-		return "'" + field
-	}
-	return field
+	return formula.ReplaceAllString(text.Line(field), "$1'$2")
 }
 
 func historyFields(s *audit.History) []string {

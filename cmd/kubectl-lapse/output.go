@@ -12,8 +12,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -137,7 +135,7 @@ func printAll(printer printers.ResourcePrinter, o *output, obj runtime.Object, w
 // other format a mark takes its place.
 func writeSafe(w io.Writer, written string, isJSON bool) error {
 	if isJSON {
-		written = escapeJSON(written)
+		written = text.JSON(written)
 	} else {
 		written = text.Printable(written, "\n\t")
 	}
@@ -160,18 +158,4 @@ type safeWriter struct{ io.Writer }
 func (w safeWriter) Write(b []byte) (int, error) {
 	_, err := io.WriteString(w.Writer, text.Printable(string(b), "\n\t"))
 	return len(b), err
-}
-
-func escapeJSON(written string) string {
-	var b strings.Builder
-	for _, r := range written {
-		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		for _, unit := range utf16.Encode([]rune{r}) {
-			fmt.Fprintf(&b, `\u%04x`, unit)
-		}
-	}
-	return b.String()
 }

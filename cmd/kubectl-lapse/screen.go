@@ -86,7 +86,7 @@ func fit(line string, width int) string {
 	for i, r := range line {
 		used += columnsOf(r)
 		if used > width {
-			return strings.TrimRight(cutBack(line[:i]), " ") + "…"
+			return strings.TrimRight(cutBack(line[:i]), " "+joiners) + "…"
 		}
 	}
 	return line
@@ -116,9 +116,16 @@ func wrap(line string, width int) []string {
 		if space > 0 {
 			end = space
 		}
-		pieces, line = append(pieces, line[:end]), strings.TrimLeft(line[end:], " ")
+		pieces, line = append(pieces, strings.TrimRight(line[:end], joiners)), strings.TrimLeft(line[end:], " "+joiners+emojiForm)
 	}
 }
+
+const (
+	// joiners stand between two characters, and mean nothing where a line is cut between them.
+	joiners = "\u200c\u200d"
+	// emojiForm stands behind one.
+	emojiForm = "\ufe0f"
+)
 
 // cutBack makes room for the mark.
 func cutBack(s string) string {

@@ -11,21 +11,16 @@ import (
 	"time"
 
 	"github.com/lapse-dev/lapse/internal/text"
+	"github.com/lapse-dev/lapse/test/hostile"
 )
 
-// harmful are ways to move the cursor, to hide text or to turn it around.
-var harmful = []string{
-	"\x1b[2J", "\x1b]0;title\x07", "\r", "\b\b", "\x00", "\x7f", "\u009b2J", "\u0085", "\u2028", "\u202egnp.exe", "\u2066", "\u200b", "\u00ad",
-	"\ufeff", "\U000e0041", "\xff",
-}
-
 func TestNothingHarmfulIsPrinted(t *testing.T) {
-	for _, s := range harmful {
+	for _, s := range hostile.Strings(t) {
 		for name, got := range map[string]string{"a cell": text.Line("a" + s + "b"), "a message": text.Printable("a"+s+"b", "\n\t")} {
-			if strings.ContainsAny(got, "\x1b\r\b\x00\x07\x7f\u009b\u0085\u2028\u202e\u2066\u200b\u00ad\ufeff\U000e0041") ||
-				got != text.Printable(got, "\n\t") {
-				t.Errorf("%s of %q is %q", name, s, got)
+			if strings.ContainsAny(got, "\x1b\r\b\x00\x07\x7f\u009b\u0085\u2028\u202e\u2066\u200b\u00ad\ufeff\U000e0041") {
+				t.Errorf("%s of %+q is %+q", name, s, got)
 			}
+			mustBeHarmless(t, got)
 		}
 	}
 	if got := text.Line("  Zoë 日本 – \n it's\tfine  "); got != "Zoë 日本 – it's fine" {
@@ -34,27 +29,21 @@ func TestNothingHarmfulIsPrinted(t *testing.T) {
 }
 
 func TestJSONKeepsItsMeaning(t *testing.T) {
-	for _, s := range harmful {
-		if s == "\xff" {
-			continue // is no text, and no JSON
-		}
-		raw, err := json.MarshalIndent(map[string]string{"reason": "a" + s + "b"}, "", "  ")
-		if err != nil {
-			t.Fatal(err)
-		}
+	for _, s := range hostile.Strings(t) {
 		var out bytes.Buffer
-		if err := writeSafe(&out, string(raw), true); err != nil {
+		if err := writeJSON(&out, map[string]string{"reason": "a" + s + "b"}); err != nil {
 			t.Fatal(err)
 		}
-		if out.String() != text.Printable(out.String(), "\n\t") {
-			t.Errorf("%q is printed as %q", s, out.String())
-		}
+		mustBeHarmless(t, out.String())
 		var back map[string]string
-		if err := json.Unmarshal(out.Bytes(), &back); err != nil || back["reason"] != "a"+s+"b" {
-			t.Errorf("%q came back as %q (%v)", s, back["reason"], err)
+		if err := json.Unmarshal(out.Bytes(), &back); err != nil || back["reason"] != asText("a"+s+"b") {
+			t.Errorf("%+q came back as %+q (%v)", s, back["reason"], err)
 		}
 	}
 }
+
+// asText is a string with a mark for each byte that is no text: JSON has no other.
+func asText(s string) string { return string([]rune(s)) }
 
 func TestUntil(t *testing.T) {
 	for want, d := range map[string]time.Duration{
@@ -105,7 +94,7 @@ func TestNobodysWordsLookLikeALineOfOurs(t *testing.T) {
 		},
 	} {
 		var b strings.Builder
-		paragraph(&b, "judged", tc.line, width)
+		paragraph(&b, margin, "judged", tc.line, width)
 		if got := b.String(); got != tc.want {
 			t.Errorf("%s:\n%s\nwant\n%s", name, got, tc.want)
 		}

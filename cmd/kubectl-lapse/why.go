@@ -69,10 +69,14 @@ type story struct {
 	unread    []string
 }
 
-// print tells it in the order in which it happened.
 func (s *story) print(w io.Writer) error {
+	_, err := io.WriteString(w, s.tell(newScreen(w).width()))
+	return err
+}
+
+// tell it in the order in which it happened, to a number of columns; 0 is any number.
+func (s *story) tell(width int) string {
 	var b strings.Builder
-	width := newScreen(w).width()
 	fmt.Fprintf(&b, "%s in namespace %s: %s\n", text.Line(s.req.Name), text.Line(s.req.Namespace), text.Line(stateText(s.req)))
 	for _, chapter := range []struct {
 		title string
@@ -92,20 +96,19 @@ func (s *story) print(w io.Writer) error {
 			if i > 0 {
 				title = ""
 			}
-			paragraph(&b, title, line, width)
+			paragraph(&b, margin, title, line, width)
 		}
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	return b.String()
 }
 
 // margin is where texts begin. Titles stand before it, and what users wrote never does.
 const margin = 10
 
-// paragraph writes a line with its title, and what does not fit, or follows a line break,
-// below it and further in: YAML can be applied as it stands, and nobody's words look like
-// a line of ours.
-func paragraph(b *strings.Builder, title, line string, width int) {
+// paragraph writes a line with its title before the margin, and what does not fit, or follows
+// a line break, below it and further in: YAML can be applied as it stands, and nobody's words
+// look like a line of ours.
+func paragraph(b *strings.Builder, margin int, title, line string, width int) {
 	for i, part := range strings.Split(strings.TrimSpace(line), "\n") {
 		indent := margin
 		if i > 0 {

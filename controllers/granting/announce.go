@@ -11,6 +11,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -28,7 +29,7 @@ func (r *RequestReconciler) announceRole(ctx context.Context, before, req *v1alp
 	if now == nil || old != nil && old.Reason == now.Reason && old.Message == now.Message {
 		return
 	}
-	r.recorder.Eventf(req, nil, corev1.EventTypeWarning, now.Reason, "Compare", "%s", text.Cut(now.Message, maxNote))
+	r.recorder.Eventf(req, bindingOf(req), corev1.EventTypeWarning, now.Reason, "Compare", "%s", text.Cut(now.Message, maxNote))
 	log.FromContext(ctx).Info("role changed while access is held", "uid", req.UID, "reason", now.Reason, "message", now.Message, "role", req.Spec.RoleRef)
 }
 
@@ -51,10 +52,10 @@ func (r *RequestReconciler) announce(ctx context.Context, before, req *v1alpha1.
 			action = "Unbind"
 		}
 	}
-	r.recorder.Eventf(req, nil, kind, ready.Reason, action, "%s", text.Cut(ready.Message, maxNote))
+	r.recorder.Eventf(req, bindingOf(req), kind, ready.Reason, action, "%s", text.Cut(ready.Message, maxNote))
 	metrics.Outcome(ready.Reason)
 	log.FromContext(ctx).Info("request "+string(req.Status.State), "request", req.Name, "uid", req.UID,
-		"reason", ready.Reason, "message", ready.Message, "requester", requester(req), "subject", req.Spec.Subject, "role", req.Spec.RoleRef, "policy", req.Status.Policy, "grant", req.Status.Grant)
+		"reason", ready.Reason, "message", ready.Message, "requester", requester(req), "reviewers", approvedBy(req), "subject", req.Spec.Subject, "role", req.Spec.RoleRef, "policy", req.Status.Policy, "grant", req.Status.Grant)
 }
 
 // announcePinned tells what keeps a binding, once and not at every attempt. Access by
@@ -64,7 +65,7 @@ func (r *RequestReconciler) announcePinned(req *v1alpha1.AccessRequest, left *rb
 		return
 	}
 	r.pinned.Add(left.UID)
-	r.recorder.Eventf(req, nil, corev1.EventTypeWarning, v1alpha1.ReasonBindingPinned, "Unbind",
+	r.recorder.Eventf(req, left, corev1.EventTypeWarning, v1alpha1.ReasonBindingPinned, "Unbind",
 		"nobody holds the role by RoleBinding %s any more, but finalizers keep the object: %s. Find out who set them; to remove it: kubectl -n %s patch rolebinding %s --type=merge -p '{\"metadata\":{\"finalizers\":null}}'",
 		left.Name, text.Cut(strings.Join(left.Finalizers, ", "), maxNote/3), left.Namespace, left.Name)
 }
@@ -74,4 +75,23 @@ func requester(req *v1alpha1.AccessRequest) string {
 		return ""
 	}
 	return req.Spec.Requester.Username
+}
+
+// approvedBy are the names of those whose approval counted.
+func approvedBy(req *v1alpha1.AccessRequest) []string {
+	names := make([]string, 0, len(req.Status.Approvals))
+	for _, a := range req.Status.Approvals {
+		names = append(names, a.Reviewer)
+	}
+	return names
+}
+
+// bindingOf is the RoleBinding that an Event is about besides its request; nil if there is none.
+func bindingOf(req *v1alpha1.AccessRequest) runtime.Object {
+	if req.Status.Grant == nil {
+		return nil
+	}
+	return &corev1.ObjectReference{
+		APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "RoleBinding", Namespace: req.Namespace, Name: req.Status.Grant.Binding,
+	}
 }

@@ -146,7 +146,7 @@ func (t *Teller) look(ctx context.Context) error {
 		t.gap = problem
 	}
 	if t.missed += t.inbox.lost(); t.missed > 0 {
-		if err := t.say(ctx, audit.WriterMissed, "missed", audit.Data{Missed: t.missed}); err != nil {
+		if err := t.say(ctx, audit.WriterMissed, "missed", audit.Data{Missed: int64(t.missed)}); err != nil {
 			return err
 		}
 		metrics.RecordsDropped(t.book.sink.Name, t.missed)

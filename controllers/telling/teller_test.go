@@ -368,7 +368,7 @@ func TestWhatIsDeletedWhileASinkIsAwayIsKeptForItOrCounted(t *testing.T) {
 	}
 	w.tellAll()
 	c.check()
-	var of []int
+	var of []int64
 	for _, line := range c.taken {
 		var r audit.Record
 		if err := json.Unmarshal(line, &r); err != nil {
@@ -378,7 +378,7 @@ func TestWhatIsDeletedWhileASinkIsAwayIsKeptForItOrCounted(t *testing.T) {
 			of = append(of, r.Data.Missed)
 		}
 	}
-	if !slices.Equal(of, []int{1}) {
+	if !slices.Equal(of, []int64{1}) {
 		t.Errorf("missed %v, want one", of)
 	}
 }

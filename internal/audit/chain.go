@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
+
+	words "github.com/lapse-dev/lapse/internal/text"
 )
 
 // Chain links the records of one writer: each carries the hash of the one before.
@@ -32,13 +34,15 @@ func NewChain(writer string) *Chain { return &Chain{Head{Writer: writer}} }
 // Head of what was appended so far.
 func (c *Chain) Head() Head { return c.head }
 
-// Append makes a record the next one, and returns its line, without the newline.
+// Append makes a record the next one, and returns its line, without the newline. People read
+// such lines on terminals: what cannot be seen is escaped.
 func (c *Chain) Append(r Record) ([]byte, error) {
 	r.Link = Link{Writer: c.head.Writer, Sequence: c.head.Sequence + 1, Previous: c.head.Hash}
 	line, err := json.Marshal(r)
 	if err != nil {
 		return nil, fmt.Errorf("record %s: %w", r.ID, err)
 	}
+	line = []byte(words.JSON(string(line)))
 	c.head.Sequence, c.head.Hash = r.Sequence, hashOf(line)
 	return line, nil
 }
@@ -75,8 +79,8 @@ func OpenHead(signed []byte, known note.Verifiers) (Head, error) {
 }
 
 // ParseHead reads the text of a head.
-func ParseHead(text string) (Head, error) {
-	lines := strings.Split(text, "\n")
+func ParseHead(unsigned string) (Head, error) {
+	lines := strings.Split(unsigned, "\n")
 	if len(lines) != 5 || lines[0] != headTitle || lines[4] != "" {
 		return Head{}, errors.New("this is no head of lapse records")
 	}

@@ -91,7 +91,7 @@ type Data struct {
 	Gap      string    `json:"gap,omitempty"`
 	Began    *Began    `json:"writer,omitempty"`
 	// Missed is how many requests were deleted of which not all could be told.
-	Missed int `json:"missed,omitempty"`
+	Missed int64 `json:"missed,omitempty"`
 	// Withheld says why the record says less than it knows: the receiver refused it.
 	Withheld string `json:"withheld,omitempty"`
 }

@@ -43,7 +43,10 @@ type Reporter struct {
 	calls       map[*History]map[callID]*Call
 	needles     [][]byte
 	all         bool
-	unread      int
+	// Withheld are records that do not say of which access they are, Missed the requests of
+	// which not all records are there.
+	Withheld, Missed int64
+	unread           int
 }
 
 // NewReporter answers one question.
@@ -56,8 +59,14 @@ func NewReporter(q Question) *Reporter {
 func (r *Reporter) ReadRecords(file string, in io.Reader) error {
 	return eachLine(file, in, func(_ int, line []byte) {
 		var record Record
-		if json.Unmarshal(line, &record) == nil && record.SpecVersion != "" && record.Data.Request != nil {
+		switch {
+		case json.Unmarshal(line, &record) != nil || record.SpecVersion == "":
+		case record.Data.Request != nil:
 			r.record(&record)
+		case record.Data.Withheld != "":
+			r.Withheld++
+		default:
+			r.Missed += record.Data.Missed
 		}
 	})
 }

@@ -5,9 +5,11 @@
 package text
 
 import (
+	"fmt"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -55,6 +57,24 @@ func Line(s string) string {
 // control, no escape, no bidirectional override, and nothing that fills a line with what
 // looks like nothing.
 func Printable(s, also string) string {
+	return instead(s, also, func(rune) string { return string(utf8.RuneError) })
+}
+
+// JSON is a text of JSON with an escape for what cannot be seen, other than its line breaks
+// and tabs. It means the same: such a character can stand within a string alone.
+func JSON(written string) string {
+	return instead(written, "\n\t", func(r rune) string {
+		var escaped strings.Builder
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&escaped, `\u%04x`, unit)
+		}
+		return escaped.String()
+	})
+}
+
+// instead puts something in the place of each rune that cannot be seen, other than those of
+// also.
+func instead(s, also string, put func(rune) string) string {
 	var out strings.Builder
 	runes := []rune(s)
 	at := func(i int) rune {
@@ -67,7 +87,7 @@ func Printable(s, also string) string {
 		if seen(r) || strings.ContainsRune(also, r) || joins(r, at(i-1), at(i+1)) || picksForm(r, at(i-1)) {
 			out.WriteRune(r)
 		} else {
-			out.WriteRune(utf8.RuneError)
+			out.WriteString(put(r))
 		}
 	}
 	return out.String()

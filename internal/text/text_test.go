@@ -4,6 +4,9 @@
 package text
 
 import (
+	"encoding/json"
+	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +131,27 @@ func TestCleanKeepsWordsApart(t *testing.T) {
 	if got != "the incident is over" || string(left) != "\t\n\u202e\x1b" {
 		t.Errorf("got %q without %+q", got, string(left))
 	}
+}
+
+// FuzzJSON: a terminal shows it as it is, and it means the same.
+func FuzzJSON(f *testing.F) {
+	f.Add("\x1b]0;title\x07\u202e\u200b\xff\r\n", "\t")
+	f.Add("\u3164\u2800\u009b2J\U000e0041", "\n")
+	f.Fuzz(func(t *testing.T, s, indent string) {
+		want, err := json.MarshalIndent(map[string]string{s: s}, "", strings.Repeat("\t", len(indent)%3))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := JSON(string(want))
+		var before, after any
+		err = errors.Join(json.Unmarshal(want, &before), json.Unmarshal([]byte(got), &after))
+		if err != nil || !reflect.DeepEqual(before, after) {
+			t.Errorf("JSON(%q) = %q, %v", want, got, err)
+		}
+		if got != Printable(got, "\n\t") {
+			t.Errorf("JSON(%q) = %q", want, got)
+		}
+	})
 }
 
 // FuzzLine: a terminal shows somebody else's text as it is.

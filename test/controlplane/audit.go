@@ -40,13 +40,16 @@ type AuditMark int64
 
 // configureAudit has every request written to the log before its handler
 // returns, and so before the client sees the end of the answer.
-func (c *ControlPlane) configureAudit(args *envtest.Arguments, objects bool) error {
-	policy, rules := c.path("audit-policy.yaml"), ""
-	if objects {
+func (c *ControlPlane) configureAudit(args *envtest.Arguments, opts Options) error {
+	policy, rules := opts.AuditPolicy, ""
+	if opts.AuditObjects {
 		rules = auditObjects
 	}
-	if err := os.WriteFile(policy, fmt.Appendf(nil, auditPolicy, rules), 0o600); err != nil {
-		return err
+	if policy == "" {
+		policy = c.path("audit-policy.yaml")
+		if err := os.WriteFile(policy, fmt.Appendf(nil, auditPolicy, rules), 0o600); err != nil {
+			return err
+		}
 	}
 	args.Set("audit-policy-file", policy)
 	args.Set("audit-log-path", c.AuditLog())

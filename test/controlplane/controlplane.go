@@ -37,6 +37,9 @@ type Options struct {
 	// AuditObjects has the audit log hold what is written to RoleBindings and to the
 	// kinds of Lapse, not only that it is.
 	AuditObjects bool
+	// AuditPolicy is the file of an audit policy. Default: Metadata of all calls, and what
+	// AuditObjects asks for.
+	AuditPolicy string
 	// Dir holds data, certificates and the audit log. It must be empty or
 	// absent, and Stop keeps it. Default: a temporary folder, which Stop removes.
 	Dir string
@@ -148,7 +151,7 @@ func (c *ControlPlane) configure(opts Options) error {
 		args.Disable("disable-admission-plugins")
 	}
 	c.plane = &envtest.ControlPlane{Etcd: etcd, APIServer: server, KubectlPath: c.binary("kubectl")}
-	return c.configureAudit(args, opts.AuditObjects)
+	return c.configureAudit(args, opts)
 }
 
 func (c *ControlPlane) startEtcd(context.Context) error {

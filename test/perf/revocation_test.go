@@ -55,7 +55,12 @@ type scene struct {
 // start runs a control plane and the manager binary, and lets alice ask.
 func start(ctx context.Context, b *testing.B) *scene {
 	b.Helper()
-	plane := operator.NewPlane(ctx, b, controlplane.Options{ControllerManager: true})
+	return startOn(ctx, b, operator.NewPlane(ctx, b, controlplane.Options{ControllerManager: true}))
+}
+
+// startOn does so on a control plane that runs.
+func startOn(ctx context.Context, b *testing.B, plane *controlplane.ControlPlane) *scene {
+	b.Helper()
 	operator.NewManager(ctx, b, plane, io.Discard)
 	s := &scene{
 		admin: operator.NewClient(b, plane.AdminConfig()),
@@ -93,16 +98,22 @@ func (s *scene) deletion(ctx context.Context, b *testing.B, name string) time.Du
 func (s *scene) revocation(ctx context.Context, b *testing.B, name string) time.Duration {
 	b.Helper()
 	req := builders.Request(name).In(namespace).ForClusterRole("reader").Lasting(time.Hour).Build()
-	check(b, wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
-		err := s.alice.Create(ctx, req) // the first ones come before RBAC knows of alice
-		return err == nil, nil
-	}))
+	s.ask(ctx, b, req)
 	s.await(ctx, b, true)
 	decision := builders.Decision(name, req, v1alpha1.VerdictRevoke)
 	begun := time.Now()
 	check(b, s.owner.Create(ctx, decision))
 	s.await(ctx, b, false)
 	return time.Since(begun)
+}
+
+// ask stores a request of alice's.
+func (s *scene) ask(ctx context.Context, b *testing.B, req *v1alpha1.AccessRequest) {
+	b.Helper()
+	check(b, wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
+		err := s.alice.Create(ctx, req) // the first ones come before RBAC knows of alice
+		return err == nil, nil
+	}))
 }
 
 // await asks every millisecond whether alice has access.
