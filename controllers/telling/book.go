@@ -24,8 +24,10 @@ type book struct {
 	clock  clock.Clock
 	redact bool
 
-	// delivering is held by whoever gives records to the sink.
+	// delivering is held by whoever gives records to the sink. withheld is when it last took
+	// one without what it says.
 	delivering sync.Mutex
+	withheld   time.Time
 
 	mu sync.Mutex
 	// chain of what was taken, and pending, which comes next.
@@ -44,6 +46,11 @@ const (
 	// refusals is how often in a row a sink has to refuse a record, which takes 13 seconds,
 	// until it is offered without what may be the reason.
 	refusals = 8
+	// choosyFor is how long a sink counts as choosy that took a record only so.
+	choosyFor = time.Hour
+	// choosyRefusals is how often such a sink has to refuse a record: else whoever asks could
+	// keep it 13 seconds behind with each request.
+	choosyRefusals = 2
 )
 
 // errClosed says that the writer has ended.
@@ -77,7 +84,7 @@ func (b *book) flush(ctx context.Context) error {
 		if refused++; !errors.Is(err, errRefused) {
 			refused = 0
 		}
-		if refused >= refusals {
+		if refused >= b.enough() {
 			err, refused = b.deliverLess(ctx, r, err), 0
 		}
 		if err == nil {
@@ -92,6 +99,14 @@ func (b *book) flush(ctx context.Context) error {
 			return fmt.Errorf("sink %s: %w", b.sink.Name, err)
 		}
 	}
+}
+
+// enough is how many refusals of a record are put up with.
+func (b *book) enough() int {
+	if !b.withheld.IsZero() && b.clock.Since(b.withheld) < choosyFor {
+		return choosyRefusals
+	}
+	return refusals
 }
 
 func (b *book) next() (audit.Record, bool) {
@@ -135,6 +150,7 @@ func (b *book) deliverLess(ctx context.Context, r audit.Record, refusal error) e
 	}
 	for _, less := range r.Withheld(refusal.Error()) {
 		if b.deliver(ctx, less) == nil {
+			b.withheld = b.clock.Now()
 			metrics.RecordWithheld(b.sink.Name)
 			log.FromContext(ctx).Error(refusal, "a record was told without what it says", "sink", b.sink.Name, "record", r.ID)
 			return nil

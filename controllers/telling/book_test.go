@@ -109,6 +109,20 @@ func TestWordsThatAReceiverNeverTakesKeepNothingElseFromIt(t *testing.T) {
 	}
 }
 
+func TestManyHostileRecordsKeepAReceiverBehindForSecondsAlone(t *testing.T) {
+	o := &offered{refuse: containing("DROP TABLE")}
+	records := make([]audit.Record, 0, 300)
+	for i := range 300 {
+		records = append(records, asked(fmt.Sprint("hostile-", i), "DROP TABLE users"))
+	}
+	if took := deliverTo(t, o, records...); took > time.Minute {
+		t.Errorf("300 take %s", took)
+	}
+	if got := o.records(t); len(got) != 301 {
+		t.Errorf("took %d records, want 301", len(got))
+	}
+}
+
 func TestOfWhatAReceiverTakesInNoFormItLearnsThatItHappened(t *testing.T) {
 	o := &offered{refuse: containing("hostile\"")}
 	r := asked("hostile", "")
