@@ -100,6 +100,13 @@ type AccessPolicySpec struct {
 	// +optional
 	AllowSelfApproval bool `json:"allowSelfApproval,omitempty"`
 
+	// uidIsShared says that one UID does not mean one person here, as where a provider
+	// gives all who take on a role the same one. Otherwise two names with one UID are one
+	// person: they count once, and neither approves what the other asks for.
+	// Defaults to false.
+	// +optional
+	UIDIsShared bool `json:"uidIsShared,omitempty"`
+
 	// allowDangerousRoles lets the policy offer roles with which the holder could
 	// take over the cluster: cluster-admin, system:*, wildcards, escalate, bind,
 	// impersonate. Defaults to false.

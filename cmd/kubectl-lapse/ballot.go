@@ -94,6 +94,9 @@ func (b *ballot) barred(p *v1alpha1.AccessPolicy) (objection string) {
 		return fmt.Sprintf("you (%s) are not among the approvers of policy %s, which asks for %s", b.me.Username, p.Name, rulesText(rules))
 	case !p.Spec.AllowSelfApproval && policy.Involved(b.req, b.me):
 		return fmt.Sprintf("you (%s) asked for it or get it, and policy %s does not say allowSelfApproval", b.me.Username, p.Name)
+	case !p.Spec.AllowSelfApproval && policy.CountedAs(&p.Spec).Asked(b.req, b.me):
+		return fmt.Sprintf("you (%s) have the UID of who asked for it (%s), so you are taken for the same person; policy %s does not say uidIsShared",
+			b.me.Username, b.req.Spec.Requester.Username, p.Name)
 	default:
 		return ""
 	}
@@ -125,12 +128,15 @@ func (b *ballot) count(p *v1alpha1.AccessPolicy, decisions []v1alpha1.AccessDeci
 	if !now.Before(by) {
 		return fmt.Sprintf("%s had to be approved by %s; ask for a new one", b.req.Name, text.Time(by))
 	}
-	d := policy.Decision{Approvals: p.Spec.Approvals, AllowSelfApproval: p.Spec.AllowSelfApproval}
+	d := policy.CountedAs(&p.Spec)
 	before := d.Count(b.req, decisions, by)
 	for _, a := range before.Counted {
 		if a.Reviewer == b.me.Username {
 			return fmt.Sprintf("you (%s) approved it already, at %s; it %s", b.me.Username, text.Time(a.Time.Time), before.Text())
 		}
+	}
+	if other := sameUID(d, b.me, decisions); other != "" {
+		return fmt.Sprintf("%s has your UID, so you are taken for the same person, and approved it already; policy %s does not say uidIsShared", other, p.Name)
 	}
 	mine := v1alpha1.AccessDecision{
 		// The last of all names, should somebody else have voted in the same second.
@@ -142,6 +148,19 @@ func (b *ballot) count(p *v1alpha1.AccessPolicy, decisions []v1alpha1.AccessDeci
 	}
 	if after := d.Count(b.req, append(decisions, mine), by); len(after.Counted) == len(before.Counted) {
 		return fmt.Sprintf("nobody is needed any more out of those for whom you stand; it %s", before.Text())
+	}
+	return ""
+}
+
+// sameUID is another name of somebody who approved; empty if there is none.
+func sameUID(d policy.Decision, me *v1alpha1.Identity, decisions []v1alpha1.AccessDecision) string {
+	if d.UIDIsShared || me.UID == "" {
+		return ""
+	}
+	for i := range decisions {
+		if by := decisions[i].Spec.Reviewer; decisions[i].Spec.Verdict == v1alpha1.VerdictApprove && by != nil && by.UID == me.UID && by.Username != me.Username {
+			return by.Username
+		}
 	}
 	return ""
 }

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/test/builders"
 )
 
@@ -94,5 +95,35 @@ func TestEndSaysWhoMay(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestWhoHasAnothersUIDIsToldSo(t *testing.T) {
+	p := builders.Policy("p").ApprovedBy(builders.Group("leads"), builders.Group("leads")).Build()
+	shared := p.DeepCopy()
+	shared.Spec.UIDIsShared = true
+	req := builders.Request("late").In("payments").By("alice").Build()
+	req.UID, req.Spec.Requester.UID = "u", "1"
+	zoe := *builders.Decision("zoe", req, v1alpha1.VerdictApprove)
+	zoe.Spec.Reviewer = &v1alpha1.Identity{Username: "zoe", UID: "2", Groups: []string{"leads"}}
+	ballotOf := func(username, uid string) *ballot {
+		me := &v1alpha1.Identity{Username: username, UID: uid, Groups: []string{"leads"}}
+		req.CreationTimestamp = metav1.NewTime(time.Now().Truncate(time.Second))
+		return &ballot{plugin: &plugin{clock: &serverClock{}}, req: req, me: me}
+	}
+	if got := ballotOf("Alice", "1").barred(p); !strings.HasPrefix(got, "you (Alice) have the UID of who asked for it (alice)") {
+		t.Errorf("the requester by another name: %q", got)
+	}
+	if got := ballotOf("Zoe", "2").count(p, []v1alpha1.AccessDecision{zoe}); !strings.HasPrefix(got, "zoe has your UID") {
+		t.Errorf("who approved by another name: %q", got)
+	}
+	for username, uid := range map[string]string{"Alice": "1", "Zoe": "2"} {
+		if got := ballotOf(username, uid).barred(shared); got != "" {
+			t.Errorf("%s, where the UID is shared: %q", username, got)
+		}
+	}
+	me := &v1alpha1.Identity{Username: "Zoe", UID: "2"}
+	if got := sameUID(policy.CountedAs(&shared.Spec), me, []v1alpha1.AccessDecision{zoe}); got != "" {
+		t.Errorf("where the UID is shared: %q", got)
 	}
 }

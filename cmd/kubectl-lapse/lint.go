@@ -205,8 +205,7 @@ func short(p *v1alpha1.AccessPolicy, people []v1alpha1.Subject, requester string
 			},
 		})
 	}
-	d := policy.Decision{Approvals: p.Spec.Approvals, AllowSelfApproval: p.Spec.AllowSelfApproval}
-	if tally := d.Count(req, votes, time.Unix(1, 0)); !tally.Met() {
+	if tally := policy.CountedAs(&p.Spec).Count(req, votes, time.Unix(1, 0)); !tally.Met() {
 		text, _, _ := strings.Cut(tally.Text(), ";")
 		return text
 	}

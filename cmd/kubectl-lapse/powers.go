@@ -19,7 +19,7 @@ func powers(p *v1alpha1.AccessPolicy) (out []finding) {
 	if p.Spec.AllowDangerousRoles {
 		out = append(out, finding{false, "allowDangerousRoles: a holder may be able to take over the cluster"})
 	}
-	for _, risk := range policy.WideRequesters(p) {
+	for _, risk := range policy.RisksOfPeople(p) {
 		out = append(out, finding{false, risk})
 	}
 	if labelled(p.Spec.Namespaces.Selector) {

@@ -93,10 +93,14 @@ func (d Decision) votes(req v1alpha1.Request, decisions []v1alpha1.AccessDecisio
 	slices.SortFunc(votes, func(a, b v1alpha1.AccessDecision) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 	})
-	voted := sets.New[string]()
+	names, uids := sets.New[string](), sets.New[string]()
 	return slices.DeleteFunc(votes, func(a v1alpha1.AccessDecision) bool {
-		again := voted.Has(a.Spec.Reviewer.Username)
-		voted.Insert(a.Spec.Reviewer.Username)
+		who := a.Spec.Reviewer
+		again := names.Has(who.Username) || uids.Has(who.UID)
+		names.Insert(who.Username)
+		if who.UID != "" && !d.UIDIsShared {
+			uids.Insert(who.UID)
+		}
 		return again
 	})
 }
@@ -106,7 +110,20 @@ func (d Decision) votes(req v1alpha1.Request, decisions []v1alpha1.AccessDecisio
 // told who they are, nobody does.
 func (d Decision) mayApprove(req v1alpha1.Request, who *v1alpha1.Identity) bool {
 	_, err := GrantSubject(req.RequestSpec())
-	return err == nil && Reviews(d.Approvals, who) && (d.AllowSelfApproval || !Involved(req, who))
+	return err == nil && Reviews(d.Approvals, who) && (d.AllowSelfApproval || !Involved(req, who) && !d.Asked(req, who))
+}
+
+// Asked says whether somebody asked for the access under this name or another one: a UID that
+// is not empty is one person's, unless the policy says that it is shared. The grantee's is not
+// known, if he is not the requester.
+func (d Decision) Asked(req v1alpha1.Request, who *v1alpha1.Identity) bool {
+	r := req.RequestSpec().Requester
+	return r != nil && (r.Username == who.Username || !d.UIDIsShared && r.UID != "" && r.UID == who.UID)
+}
+
+// CountedAs is a decision that counts by what a policy says, as far as approvals go.
+func CountedAs(spec *v1alpha1.AccessPolicySpec) Decision {
+	return Decision{Approvals: spec.Approvals, AllowSelfApproval: spec.AllowSelfApproval, UIDIsShared: spec.UIDIsShared}
 }
 
 // Concerns says whether a decision is on this request, and not on another one of the

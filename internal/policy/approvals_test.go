@@ -39,6 +39,34 @@ func from(count int32, subjects ...v1alpha1.Subject) v1alpha1.ApprovalRule {
 	return v1alpha1.ApprovalRule{From: subjects, Count: count}
 }
 
+func shared(r ...v1alpha1.ApprovalRule) Decision {
+	d := rules(r...)
+	d.UIDIsShared = true
+	return d
+}
+
+func selfish(r ...v1alpha1.ApprovalRule) Decision {
+	d := rules(r...)
+	d.AllowSelfApproval = true
+	return d
+}
+
+func withUID(uid string, d v1alpha1.AccessDecision) v1alpha1.AccessDecision {
+	d = *d.DeepCopy()
+	d.Spec.Reviewer.UID = uid
+	return d
+}
+
+func named(name string) func(*v1alpha1.AccessDecision) {
+	return func(d *v1alpha1.AccessDecision) { d.Name = name }
+}
+
+func aliceWithUID() *v1alpha1.AccessRequest {
+	req := askedBy("alice")
+	req.Spec.Requester.UID = "7"
+	return req
+}
+
 func TestCount(t *testing.T) {
 	leads, security := builders.Group("leads"), builders.Group("security")
 	two := rules(from(1, leads), from(1, security))
@@ -123,6 +151,32 @@ func TestCount(t *testing.T) {
 		"one that is being deleted does not count": {two, askedBy("alice"), votes(bob, change(dave, func(d *v1alpha1.AccessDecision) {
 			d.DeletionTimestamp = &metav1.Time{Time: asked}
 		})), `waits for 1 of Group "security"; approved by "bob"`},
+		"two names with one UID are one person": {
+			rules(from(2, leads)), askedBy("alice"), votes(withUID("7", bob), withUID("7", vote("Bob", "leads"))),
+			`waits for 1 of Group "leads"; approved by "Bob"`,
+		},
+		"a name with two UIDs is one person": {
+			rules(from(3, leads)), askedBy("alice"),
+			votes(withUID("7", bob), withUID("7", vote("Bob", "leads")), withUID("8", change(vote("Bob", "leads"), named("again")))),
+			`waits for 2 of Group "leads"; approved by "Bob"`,
+		},
+		"no UID is nobody's": {rules(from(2, leads)), askedBy("alice"), votes(bob, vote("Bob", "leads")), `approved; approved by "Bob", "bob"`},
+		"a shared UID says nothing": {
+			shared(from(2, leads)), askedBy("alice"),
+			votes(withUID("7", bob), withUID("7", vote("Bob", "leads"))), `approved; approved by "Bob", "bob"`,
+		},
+		"the requester by another name": {
+			rules(from(1, leads)), aliceWithUID(), votes(withUID("7", vote("Alice", "leads"))), `waits for 1 of Group "leads"`,
+		},
+		"the requester by another name, where that is allowed": {
+			selfish(from(1, leads)), aliceWithUID(), votes(withUID("7", vote("Alice", "leads"))), `approved; approved by "Alice"`,
+		},
+		"another person with the requester's shared UID": {
+			shared(from(1, leads)), aliceWithUID(), votes(withUID("7", vote("carol", "leads"))), `approved; approved by "carol"`,
+		},
+		"the requester, though the UID is shared": {
+			shared(from(1, leads)), aliceWithUID(), votes(withUID("7", vote("alice", "leads"))), `waits for 1 of Group "leads"`,
+		},
 		"an empty name is nobody": {
 			rules(from(1, v1alpha1.Subject{Kind: v1alpha1.UserKind})), askedBy("alice"), votes(vote("")), `waits for 1 of User ""`,
 		},

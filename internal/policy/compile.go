@@ -37,6 +37,7 @@ type Compiled struct {
 	allowDangerous  bool
 
 	allowSelfApproval bool
+	uidIsShared       bool
 
 	problems []Problem // those that need no role to be looked up
 	says     sayings
@@ -79,6 +80,7 @@ func compile(p *v1alpha1.AccessPolicy, compileOne func(string) *program) *Compil
 		allowDangerous:  spec.AllowDangerousRoles,
 
 		allowSelfApproval: spec.AllowSelfApproval,
+		uidIsShared:       spec.UIDIsShared,
 		says:              sayingsOf(spec),
 		variable:          policyValue(p.Name),
 	}

@@ -181,6 +181,8 @@ func TestRisks(t *testing.T) {
 		},
 		"services":         {[]string{"patch core services"}, first("take traffic")},
 		"services/status":  {[]string{"patch core services/status"}, first("take traffic")},
+		"ingresses":        {[]string{"patch networking.k8s.io ingresses"}, first("take traffic from outside")},
+		"leases":           {[]string{"update coordination.k8s.io leases"}, first("take the lead")},
 		"network policies": {[]string{"delete networking.k8s.io networkpolicies"}, first("open the network")},
 		"custom resources": {[]string{"update apiextensions.k8s.io customresourcedefinitions"}, first("change custom resources")},
 		"trust bundles":    {[]string{"create certificates.k8s.io clustertrustbundles"}, first("change whose certificates")},

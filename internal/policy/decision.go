@@ -47,6 +47,8 @@ type Decision struct {
 	Approvals []v1alpha1.ApprovalRule
 	// AllowSelfApproval of Policy: requester and grantee may approve.
 	AllowSelfApproval bool
+	// UIDIsShared of Policy: several people may have one UID.
+	UIDIsShared bool
 	// ApprovalTimeout of Policy, from the creation of the request; one hour when the
 	// policy does not say.
 	ApprovalTimeout time.Duration

@@ -42,9 +42,12 @@ const (
 	unauthenticated = "system:unauthenticated"
 )
 
-// WideRequesters is what approvers should know of groups among the requesters of a policy
-// that Kubernetes or a provider fills.
-func WideRequesters(p *v1alpha1.AccessPolicy) (out []string) {
+// RisksOfPeople is what approvers should know of who asks and who counts: of groups among the
+// requesters of a policy that Kubernetes or a provider fills, and of UIDs that say nothing.
+func RisksOfPeople(p *v1alpha1.AccessPolicy) (out []string) {
+	if p.Spec.UIDIsShared && len(p.Spec.Approvals) > 0 {
+		out = append(out, sharedUID)
+	}
 	for _, s := range p.Spec.Requesters {
 		switch {
 		case !isWide(s):

@@ -101,7 +101,7 @@ func TestGroupsThatOthersFillAreARisk(t *testing.T) {
 		`requesters: whoever logs in may ask, ServiceAccounts included (Group "system:authenticated")`,
 		`requesters: whoever is in Group "system:cattle:authenticated" may ask; Kubernetes or a provider fills it, perhaps with all who log in`,
 	}
-	if got := WideRequesters(p); !slices.Equal(got, want) {
+	if got := RisksOfPeople(p); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

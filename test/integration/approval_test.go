@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -161,6 +162,24 @@ var _ = Describe("A request that needs two people", func() {
 		last := events[len(events)-1]
 		Expect(last.ImpersonatedUser.Username).To(Equal("bob"))
 		Expect(last.ObjectRef.Resource).To(Equal("accessdecisions"))
+	})
+
+	It("takes two names with one UID for one person, unless the policy says that it is shared", func(ctx SpecContext) {
+		as := func(name, uid string, groups ...string) client.Client {
+			config := rest.CopyConfig(plane.AdminConfig())
+			config.Impersonate = rest.ImpersonationConfig{UserName: name, UID: uid, Groups: append(groups, "askers", "system:authenticated")}
+			return clientOf(config)
+		}
+		c.change(ctx, func(s *v1alpha1.AccessPolicySpec) { s.Approvals[1].From = s.Approvals[0].From })
+		c.req = c.ask(ctx, as("alice", "7"), builders.Request("same").In(c.ns).ForClusterRole("reader").Build())
+		c.approve(ctx, as("Alice", "7", "leads"), "a")
+		c.approve(ctx, as("bob", "8", "leads"), "b")
+		c.approve(ctx, as("Bob", "8", "leads"), "c")
+		c.h.settle(ctx, c.req)
+		Expect(message(c.req)).To(HavePrefix(`waits for 1 of Group "leads"; approved by "bob" (policy `))
+		c.change(ctx, func(s *v1alpha1.AccessPolicySpec) { s.UIDIsShared = true })
+		c.h.settle(ctx, c.req)
+		Expect(c.req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
 	})
 
 	It("is not granted when an approval races a denial, 200 times", func(ctx SpecContext) {
