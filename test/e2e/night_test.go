@@ -142,8 +142,8 @@ func (n *night) kill() {
 	Expect(n.manager.Kill()).To(Succeed())
 }
 
-// killedAfter does something, and the operator is killed when it has made a call in a
-// namespace, and before it is told that it has.
+// killedAfter does something that has the operator make a call in a namespace. It is killed
+// when the API server has done that, and before the operator learns so.
 func (n *night) killedAfter(ctx context.Context, verb, resource, namespace string, do func()) {
 	GinkgoHelper()
 	over := make(chan struct{})
@@ -265,7 +265,7 @@ func (n *night) standing(ctx context.Context) {
 }
 
 // ends of what alice held: one by time, whose request is deleted then, and one that she gives
-// back while somebody of hers is in a pod.
+// back while she is in a pod still.
 func (n *night) ends(ctx context.Context, short, long *session) {
 	GinkgoHelper()
 	n.await(ctx, inspecting, v1alpha1.ReasonExpired)
@@ -396,7 +396,7 @@ func checkHistory(h *history, req *v1alpha1.AccessRequest) {
 	}[req.Name]))
 }
 
-// grantOf a request, of which all held it that is known.
+// grantOf a request, up to its end or, while that has not come, to when it will.
 func grantOf(req *v1alpha1.AccessRequest) *held {
 	g := req.Status.Grant
 	out := &held{request: req.Name, namespace: req.Namespace, holder: req.Spec.Subject.Name, from: g.GrantedAt.Time, until: g.ExpiresAt.Time}
