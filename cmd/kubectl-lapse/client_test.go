@@ -19,6 +19,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
 
 // against is a plugin whose API server is the handler.
@@ -93,6 +95,36 @@ func TestWarningsOfTheServerAreHarmless(t *testing.T) {
 	}
 	if got := said.String(); got != "Warning: gnp\ufffd.exe\n" {
 		t.Errorf("said %q", got)
+	}
+}
+
+// Whoever may write Events can write them in the operator's name.
+func TestTheStoryOfARequestIsToldWithoutEvents(t *testing.T) {
+	const requests, one = "/apis/lapse.dev/v1alpha1/namespaces/default/accessrequests/", "active"
+	req := held(under(example(one, v1alpha1.StateActive, v1alpha1.ReasonGranted, "allowed"), "oncall-edit"), 42)
+	req.Namespace = "default"
+	read := map[string]any{
+		requests + one: &req,
+		"/apis/lapse.dev/v1alpha1/namespaces/default/accessdecisions": &v1alpha1.AccessDecisionList{},
+		"/apis/lapse.dev/v1alpha1/accesspolicies/oncall-edit":         &v1alpha1.AccessPolicy{},
+	}
+	p := against(t, func(w http.ResponseWriter, r *http.Request) {
+		answer, there := read[r.URL.Path]
+		if !there {
+			t.Errorf("it reads %s", r.URL.Path)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if err := json.NewEncoder(w).Encode(answer); err != nil {
+			t.Error(err)
+		}
+	})
+	var told bytes.Buffer
+	p.Out = &told
+	if err := p.why(t.Context(), one); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(told.String(), "INC-4211") {
+		t.Errorf("it tells\n%s", told.String())
 	}
 }
 

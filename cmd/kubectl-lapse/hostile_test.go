@@ -49,10 +49,11 @@ func hostileFiles(t *testing.T, written []string) {
 		grant := &audit.Grant{
 			Binding: "lapse-debug", GrantedAt: at, ExpiresAt: at.Add(time.Hour), EndedAt: &end, EndReason: "Revoked", EndedBy: s, RoleChange: s,
 		}
-		for what, data := range map[audit.Type]audit.Data{
-			audit.Ended: {Request: &request, Decision: decision, Grant: grant}, audit.Refused: {Request: &refused},
+		for _, r := range []audit.Record{
+			{Type: audit.Ended, Data: audit.Data{Request: &request, Decision: decision, Grant: grant}},
+			{Type: audit.Refused, Data: audit.Data{Request: &refused}},
 		} {
-			r := audit.Record{SpecVersion: "1.0", ID: ns + "/" + string(what), Type: what, Time: end, Data: data}
+			r.SpecVersion, r.ID, r.Time = "1.0", ns+"/"+string(r.Type), end
 			line, err := chain.Append(r)
 			if err != nil {
 				t.Fatal(err)
@@ -256,7 +257,7 @@ func outline(t *testing.T, page string) (elements []string, shown string) {
 	}
 	var all strings.Builder
 	for node := range root.Descendants() {
-		switch node.Type {
+		switch node.Type { //nolint:exhaustive // all else is told by its number
 		case html.ElementNode:
 			element := node.Data
 			for _, a := range node.Attr {

@@ -96,6 +96,11 @@ func (o *reportOptions) run() error {
 			return err
 		}
 	}
+	o.sayWhatIsMissing(r)
+	return tell(o.Out, r.Histories())
+}
+
+func (o *reportOptions) sayWhatIsMissing(r *audit.Reporter) {
 	switch {
 	case len(o.logs) > 0:
 	case o.question.Person != "":
@@ -112,7 +117,6 @@ func (o *reportOptions) run() error {
 	if unread := r.Unread(); unread > 0 {
 		o.say("%d lines of the audit log were not understood", unread)
 	}
-	return tell(o.Out, r.Histories())
 }
 
 // ask makes a question of the flags.

@@ -167,7 +167,8 @@ func TestAReportSaysWhatItsRecordsDoNotSay(t *testing.T) {
 		}
 	}
 	_, says, code := report(t, "--records", "records.jsonl")
-	if code != 0 || !strings.Contains(says, "1 records do not say what happened") || !strings.Contains(says, "of 3 requests not all records are there") {
+	if code != 0 || !strings.Contains(says, "1 records do not say what happened") ||
+		!strings.Contains(says, "of 3 requests not all records are there") {
 		t.Errorf("exit %d, %s", code, says)
 	}
 }

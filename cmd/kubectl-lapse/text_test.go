@@ -6,10 +6,16 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/internal/text"
 	"github.com/lapse-dev/lapse/test/hostile"
 )
@@ -98,5 +104,22 @@ func TestNobodysWordsLookLikeALineOfOurs(t *testing.T) {
 		if got := b.String(); got != tc.want {
 			t.Errorf("%s:\n%s\nwant\n%s", name, got, tc.want)
 		}
+	}
+}
+
+func TestYAMLInAMessageCanBeApplied(t *testing.T) {
+	req := example("unbindable", v1alpha1.StateFailed, "", "")
+	req.Spec.RoleRef.Name = "reads-what-there-is-in-the-namespaces-of-payments"
+	var b strings.Builder
+	paragraph(&b, margin, "next", grant.BindForbidden(&req, &grant.Outcome{}).Message, 80)
+	before, _, _ := strings.Cut(b.String(), "apiVersion:")
+	manifest := b.String()[strings.LastIndex(before, "\n")+1:]
+	var role rbacv1.ClusterRole
+	if err := yaml.UnmarshalStrict([]byte(manifest), &role); err != nil {
+		t.Fatalf("it cannot be applied: %v\n%s", err, manifest)
+	}
+	if role.Name != "lapse-bindable-"+req.Spec.RoleRef.Name || len(role.Rules) != 1 ||
+		!slices.Equal(role.Rules[0].ResourceNames, []string{req.Spec.RoleRef.Name}) {
+		t.Errorf("applied, it lets the operator bind %+v", role)
 	}
 }

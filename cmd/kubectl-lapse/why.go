@@ -116,9 +116,10 @@ func paragraph(b *strings.Builder, margin int, title, line string, width int) {
 		} else {
 			part = text.Line(part)
 		}
-		for j, piece := range wrap(part, width-indent-2) {
+		own := len(part) - len(strings.TrimLeft(part, " ")) // of YAML, say
+		for j, piece := range wrap(part, width-indent-own-2) {
 			if j == 1 {
-				indent += 2
+				indent += own + 2
 			}
 			fmt.Fprintf(b, "%-*s%s\n", indent, title, piece)
 			title = ""

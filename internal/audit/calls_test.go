@@ -6,6 +6,7 @@ package audit
 import (
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -25,7 +26,7 @@ func another(name string, change func(*v1alpha1.AccessRequest)) *v1alpha1.Access
 
 // recordsOf are those of several requests without decisions.
 func recordsOf(reqs ...*v1alpha1.AccessRequest) []Record {
-	var out []Record
+	out := make([]Record, 0, 3*len(reqs))
 	for _, req := range reqs {
 		out = append(out, Of("/clusters/1", req, nil)...)
 	}
@@ -68,11 +69,11 @@ func TestOfTwoGrantsOfOnePersonACallIsByOneAndBesideTheOther(t *testing.T) {
 			t.Fatalf("%d histories", len(histories))
 		}
 		for _, h := range histories {
-			beside := ""
+			beside := make([]string, 0, len(h.Others))
 			for _, c := range h.Others {
-				beside += " " + c.AuditID + " " + c.AllowedByGrant
+				beside = append(beside, c.AuditID+" "+c.AllowedByGrant)
 			}
-			if want := want[h.Request.Name]; idsOf(h.Calls) != want[0] || beside != "" && beside[1:] != want[1] || beside == "" && want[1] != "" {
+			if want := want[h.Request.Name]; idsOf(h.Calls) != want[0] || strings.Join(beside, " ") != want[1] {
 				t.Errorf("%s: %s allowed %q, and beside it was %q", name, h.Request.Name, idsOf(h.Calls), beside)
 			}
 			for _, c := range h.Calls {

@@ -183,9 +183,7 @@ func compareSchema(t *testing.T, path string, typ reflect.Type, schema *spec.Sch
 	case typ == reflect.TypeFor[Rules]():
 		typ, kind = reflect.TypeFor[[]rbacv1.PolicyRule](), "array"
 	default:
-		kind = map[reflect.Kind]string{
-			reflect.Struct: "object", reflect.String: "string", reflect.Int64: "integer", reflect.Slice: "array",
-		}[typ.Kind()]
+		kind = map[string]string{"struct": "object", "string": "string", "int64": "integer", "slice": "array"}[typ.Kind().String()]
 	}
 	if !schema.Type.Contains(kind) || schema.Format != format {
 		t.Errorf("%s is of type %v and format %q, want %s and %q", path, schema.Type, schema.Format, kind, format)

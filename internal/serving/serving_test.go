@@ -98,6 +98,63 @@ func TestHeadersAreBounded(t *testing.T) {
 	}
 }
 
+func TestNoMoreConnectionsAreServedThanMayBe(t *testing.T) {
+	holds, letGo := make(chan struct{}), make(chan struct{})
+	address := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/held" {
+			holds <- struct{}{}
+			<-letGo
+		}
+		_, _ = io.WriteString(w, "ok")
+	}), false)
+	ask := func(path string) net.Conn {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if _, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	answered := func(conn net.Conn, within time.Duration) bool {
+		_ = conn.SetReadDeadline(time.Now().Add(within))
+		n, _ := conn.Read(make([]byte, 1))
+		return n > 0
+	}
+	for range maxConns {
+		ask("/held")
+		<-holds
+	}
+	oneMore := ask("/")
+	if answered(oneMore, 100*time.Millisecond) {
+		t.Errorf("beside %d others, one more was answered", maxConns)
+	}
+	close(letGo)
+	if !answered(oneMore, requestTimeout) {
+		t.Error("the others have their answers, and it has none")
+	}
+}
+
+func TestNothingMayTakeForEver(t *testing.T) {
+	server, err := newServer("test", "127.0.0.1:0", ok, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Listener.Close(); err != nil {
+		t.Error(err)
+	}
+	for what, limit := range map[string]time.Duration{
+		"the header of a request": server.Server.ReadHeaderTimeout, "the rest of a request": server.Server.ReadTimeout,
+		"an answer": server.Server.WriteTimeout, "the silence between two requests": server.Server.IdleTimeout,
+	} {
+		if limit <= 0 || limit > 2*time.Minute {
+			t.Errorf("%s may take %s", what, limit)
+		}
+	}
+}
+
 // pipe is a connection from a host.
 type pipe struct {
 	net.Conn

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/operator"
 )
 
 const (
@@ -73,37 +74,44 @@ var _ = Describe("A write whose body comes after the end of the grant", func() {
 			},
 		},
 	} {
-		It(name, func(ctx SpecContext) {
-			startManager(ctx)
-			create(ctx, builders.ClusterRole("binder",
-				builders.Rule(rbacv1.GroupName, "clusterroles", "bind"), builders.Rule(rbacv1.GroupName, "roles", "bind")))
-			DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, builders.ClusterRole("binder"))).To(Succeed()) })
-			for _, write := range writes {
-				t := newTenant(ctx)
-				create(ctx, builders.Binding(t.ns, "binder", "binder", builders.User("alice")))
-				req := t.grantRole(ctx, "admin", builders.User("alice"))
-				mayRead := func() error { return alice.List(ctx, &corev1.ConfigMapList{}, client.InNamespace(t.ns)) }
-				Eventually(mayRead).WithContext(ctx).Should(Succeed())
-				begun := t.begin(ctx, write)
-				Expect(admin.Delete(ctx, req)).To(Succeed())
-				Eventually(func() int { return len(bindings(ctx, t.ns)) }).WithContext(ctx).Should(BeZero())
-				Eventually(mayRead).WithContext(ctx).Should(MatchError(apierrors.IsForbidden, "forbidden"))
-				status, answer := begun()
-				Expect(status).To(Equal(http.StatusForbidden), answer)
-				Expect(answer).To(ContainSubstring("denied request: you were allowed to "+write.what+" in namespace "+
-					fmt.Sprintf(`\"%s\"`, t.ns)+" when this request began, and are no more"), answer)
-			}
-		}, SpecTimeout(time.Minute))
+		for _, who := range []string{"a User", "a Group, called as if he were of Kubernetes"} {
+			It(name+", by "+who, func(ctx SpecContext) {
+				startManager(ctx)
+				create(ctx, builders.ClusterRole("binder",
+					builders.Rule(rbacv1.GroupName, "clusterroles", "bind"), builders.Rule(rbacv1.GroupName, "roles", "bind"),
+					builders.Rule("lapse.dev", "accessrequests", "get")))
+				DeferCleanup(func(ctx SpecContext) { Expect(admin.Delete(ctx, builders.ClusterRole("binder"))).To(Succeed()) })
+				for _, write := range writes {
+					t := newTenant(ctx)
+					subject := holders[who].subject(t.ns)
+					config, err := holders[who].config(ctx, t.ns)
+					Expect(err).NotTo(HaveOccurred())
+					holder := operator.NewClient(GinkgoTB(), config)
+					create(ctx, builders.Binding(t.ns, "binder", "binder", subject))
+					req := t.grantRole(ctx, "admin", subject)
+					mayRead := func() error { return holder.List(ctx, &corev1.ConfigMapList{}, client.InNamespace(t.ns)) }
+					Eventually(mayRead).WithContext(ctx).Should(Succeed())
+					begun := t.begin(ctx, config, write)
+					Expect(admin.Delete(ctx, req)).To(Succeed())
+					Eventually(func() int { return len(bindings(ctx, t.ns)) }).WithContext(ctx).Should(BeZero())
+					Eventually(mayRead).WithContext(ctx).Should(MatchError(apierrors.IsForbidden, "forbidden"))
+					status, answer := begun()
+					Expect(status).To(Equal(http.StatusForbidden), answer)
+					Expect(answer).To(ContainSubstring("denied request: you were allowed to "+write.what+" in namespace "+
+						fmt.Sprintf(`\"%s\"`, t.ns)+" when this request began, and are no more"), answer)
+				}
+			}, SpecTimeout(time.Minute))
+		}
 	}
 })
 
-// begin sends the header of a request as alice, and returns what sends the body.
-func (t *tenant) begin(ctx context.Context, write lateWrite) func() (status int, answer string) {
+// begin sends the header of a request, and returns what sends the body.
+func (t *tenant) begin(ctx context.Context, as *rest.Config, write lateWrite) func() (status int, answer string) {
 	GinkgoHelper()
-	httpClient, err := rest.HTTPClientFor(asAlice)
+	httpClient, err := rest.HTTPClientFor(as)
 	Expect(err).NotTo(HaveOccurred())
 	reader, writer := io.Pipe()
-	url := strings.TrimSuffix(asAlice.Host, "/") + strings.ReplaceAll(write.path, "NS", t.ns)
+	url := strings.TrimSuffix(as.Host, "/") + strings.ReplaceAll(write.path, "NS", t.ns)
 	kind := "application/json"
 	if write.method == http.MethodPatch {
 		kind = "application/merge-patch+json"

@@ -423,6 +423,11 @@ var attacks = map[string]func(SpecContext, *court){
 		c.approve(ctx, c.bob, "a")
 		c.approve(ctx, c.dave, "b")
 	},
+	"a decision that nobody can delete": func(ctx SpecContext, c *court) {
+		c.refused(ctx, c.bob, "an AccessDecision may not have finalizers when it is created", func(d *v1alpha1.AccessDecision) {
+			d.Finalizers = []string{"example.com/pin"}
+		})
+	},
 	"an approval that is being deleted": func(ctx SpecContext, c *court) {
 		d := c.approve(ctx, c.bob, "a")
 		pinned := []byte(`{"metadata":{"finalizers":["example.com/pin"]}}`)

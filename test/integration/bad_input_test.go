@@ -67,12 +67,18 @@ var _ = Describe("A request that cannot be granted", func() {
 			func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
 				return p.If("request.spec.", "x"), r
 			}, v1alpha1.ReasonDenied, "not in force"),
-		Entry("a condition that runs too long",
+		Entry("a condition that may cost too much, by its text",
 			func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
 				digits := "[1,2,3,4,5,6,7,8,9,0]"
 				return p.If(digits+".all(a, "+digits+".all(b, "+digits+".all(c, "+digits+".all(d, "+digits+".all(e, "+digits+
 					".all(f, a+b+c+d+e+f >= 0))))))", "x"), r
-			}, v1alpha1.ReasonDenied, "cost"),
+			}, v1alpha1.ReasonDenied, "not in force", "may cost "),
+		Entry("a condition that runs too long",
+			func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
+				// It is true. CEL counts the lengths of the pattern and of what it searches.
+				dear := "!request.spec.reason.matches('^" + strings.Repeat("z", 150) + "')"
+				return p.If(dear+" && "+dear+" && "+dear, "x"), r.Because(strings.Repeat("y", 1024))
+			}, v1alpha1.ReasonDenied, "it costs more than "),
 		Entry("a role that the policy does not offer",
 			func(p builders.PolicyBuilder, r builders.RequestBuilder) (builders.PolicyBuilder, builders.RequestBuilder) {
 				return p, r.ForClusterRole("writer")
@@ -193,6 +199,9 @@ var _ = Describe("A request that cannot be granted", func() {
 		Expect(mallory.Patch(ctx, r.DeepCopy(), client.RawPatch(types.MergePatchType, patch))).To(refused)
 		r.OwnerReferences = []metav1.OwnerReference{owner}
 		Expect(admin.Update(ctx, r)).To(refused)
+		collector, err := plane.User("system:kube-controller-manager", "system:masters")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(clientOf(collector).Patch(ctx, r, client.RawPatch(types.MergePatchType, patch))).To(Succeed(), "the collector follows them")
 	})
 
 	It("says what the API server said when it refuses the binding for another reason", func(ctx SpecContext) {

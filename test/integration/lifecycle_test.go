@@ -323,6 +323,16 @@ var _ = Describe("A binding that nothing guards", Ordered, func() {
 		Expect(bindingOf(ctx, req)).To(BeNil())
 	})
 
+	It("that somebody deleted in the foreground is gone at once", func(ctx SpecContext) {
+		req := h.granted(ctx, alice, builders.Request("foreground").In(ns).ForClusterRole("reader").Build())
+		// No collector runs here, and in a cluster it may have to wait for what somebody made.
+		Expect(admin.Delete(ctx, bindingOf(ctx, req), client.PropagationPolicy(metav1.DeletePropagationForeground))).To(Succeed())
+		Expect(bindingOf(ctx, req).Finalizers).To(Equal([]string{metav1.FinalizerDeleteDependents}))
+		h.settle(ctx, req)
+		Expect(bindingOf(ctx, req)).To(BeNil())
+		expectAccess(ctx, alice, ns, false)
+	})
+
 	It("that a finalizer keeps goes although the operator may not bind the role any more", func(ctx SpecContext) {
 		Expect(admin.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "withdrawn-" + ns}, Rules: []rbacv1.PolicyRule{
 			{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"list"}},

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
 )
 
 // object is a valid object of a kind, as raw as a user may send it. A request is alice's,
@@ -205,6 +206,9 @@ var _ = Describe("The schema", func() {
 			"spec.defaultDuration: Invalid value: defaultDuration must not be longer than maxDuration"),
 		Entry("approvalTimeout too long", "approvalTimeout", "168h1s", "approvalTimeout must be between 10s and 168h, "+durationRule),
 		Entry("empty selector", "namespaces.selector", map[string]any{}, "selector must not be empty; leave it out, or name the labels"),
+		Entry("name of a letter that looks like nothing", "requesters", []any{subject("User", "\u3164")}, printable),
+		Entry("message of a letter that looks like nothing", "conditions",
+			[]any{map[string]any{"expression": "true", "message": "no\u3164"}}, "message must be one line of printable characters"),
 		Entry("empty expression", "conditions", []any{map[string]any{"expression": ""}}, "spec.conditions[0].expression"),
 		Entry("17 conditions", "conditions", func() (out []any) {
 			for range 17 {
@@ -217,6 +221,16 @@ var _ = Describe("The schema", func() {
 		Entry("revoker system:authenticated", "revokers", []any{subject("Group", "system:authenticated")}, systemNames),
 		Entry("approval count 0", "approvals", []any{map[string]any{"from": []any{subject("User", "bob")}, "count": int64(0)}},
 			"spec.approvals[0].count"),
+	)
+
+	DescribeTable("refuses a decision, and says why", func(ctx SpecContext, comment string) {
+		d := builders.Decision("schema", requestIn(newNamespace(ctx)), v1alpha1.VerdictApprove)
+		d.Spec.RequestRef.UID, d.Spec.Comment = "some", comment
+		Expect(admin.Create(ctx, d, client.DryRunAll)).To(MatchError(ContainSubstring("comment must be one line of printable characters")))
+	},
+		Entry("with a comment that looks like nothing", "ok\u3164"),
+		Entry("with a comment of two lines", "ok\nnot"),
+		Entry("with a comment that turns around", "\u202eok"),
 	)
 
 	It("lets all who log in ask", func(ctx SpecContext) {
