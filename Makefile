@@ -135,6 +135,10 @@ test-versions: build ## Run all suites on each supported version of Kubernetes, 
 test-faults: build controlplane ## Break everything around the operator, and print how late access ended (most of an hour)
 	FAULTS=full KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/faults -v -count=1 -timeout 3h | $(RESULTS)
 
+.PHONY: test-guards
+test-guards: controlplane ## Take each guard against what attackers found away, and see its test fail (an hour)
+	KUBEBUILDER_ASSETS=$(ASSETS) go run ./hack/guards
+
 .PHONY: bench
 bench: ## Run the benchmarks of the evaluator
 	go test ./internal/policy -run '^$$' -bench . -benchmem
