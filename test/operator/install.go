@@ -78,16 +78,7 @@ func Install(ctx context.Context, plane *controlplane.ControlPlane) error {
 	if err := Apply(ctx, plane, plane.AdminConfig(), "-k", kubernetes.Overlay(version)); err != nil {
 		return err
 	}
-	p, err := newProber(ctx, plane)
-	if err != nil {
-		return err
-	}
-	for _, guard := range []string{"lapse-requester", ManagedBindingGuard, PersistenceGuard, ReservedGuard} {
-		if err := p.await(ctx, guard, true); err != nil {
-			return err
-		}
-	}
-	return nil
+	return awaitAdmission(ctx, plane)
 }
 
 // Apply runs kubectl apply at the root of the module, and again while kinds that
