@@ -82,6 +82,10 @@ image: ## Build the container image IMG by ENGINE (docker, podman, buildah) for 
 	$(ENGINE) build --platform $(PLATFORM) --build-arg FILES=prebuilt \
 		--label org.opencontainers.image.version=$(VERSION) --label org.opencontainers.image.revision=$(COMMIT) -t $(IMG) .
 
+.PHONY: install-manifest
+install-manifest: ## Write a manifest for each supported way to install, with the image IMG, into dist/
+	go run ./hack/install -image '$(IMG)' -out dist
+
 # The first time by what is cached, the second by nothing: neither the folder nor the
 # cache may be seen in the binary.
 .PHONY: reproduce
