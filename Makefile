@@ -86,6 +86,10 @@ image: ## Build the container image IMG by ENGINE (docker, podman, buildah) for 
 install-manifest: ## Write a manifest for each supported way to install, with the image IMG, into dist/
 	go run ./hack/install -image '$(IMG)' -out dist
 
+.PHONY: chart
+chart: ## Pack the Helm chart, with the version VERSION and the image IMG, into dist/
+	go run ./hack/chart -version '$(VERSION)' -image '$(IMG)' -pack dist
+
 # The first time by what is cached, the second by nothing: neither the folder nor the
 # cache may be seen in the binary.
 .PHONY: reproduce
@@ -99,13 +103,14 @@ reproduce: ## Build the manager twice, in different folders, and fail if the dig
 ##### Change it
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate deep copies, CRDs and docs/api.md from api/, and docs/cli.md from the plugin
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate deep copies, CRDs and docs/api.md from api/, docs/cli.md from the plugin, and charts/ from config/
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 	$(CRD_REF_DOCS) --config hack/api-reference/config.yaml --templates-dir hack/api-reference/templates \
 		--source-path api/v1alpha1 --renderer markdown --output-path docs/api.md --log-level ERROR
 	go test ./cmd/kubectl-lapse -count=1 -run 'TestReferenceIsUpToDate|TestTable|TestWhy' -update
 	go test ./test/docs -count=1 -run TestTheTableOfTimes -update
+	go run ./hack/chart
 
 .PHONY: docs
 docs: controlplane ## Print anew into docs/ what the operator may do
@@ -124,6 +129,7 @@ verify: generate fmt lint ## Fail if anything generated, formatted or linted dif
 	go mod tidy -diff
 	cd hack/tools && go mod tidy -diff
 	cd hack/controlplane && go mod tidy -diff
+	cd test/chart && go mod tidy -diff
 	@changed=$$(git status --porcelain); if [[ -n $$changed ]]; then \
 		printf 'these files differ from what is committed; commit them:\n%s\n' "$$changed"; git --no-pager diff; exit 1; fi
 
@@ -148,6 +154,11 @@ test: build controlplane $(GOJQ) ## Run all tests, on a real API server, and fuz
 	@KUBEBUILDER_ASSETS=$(ASSETS) go test $$(go list ./... | grep -v /test/upgrade) -v -count=1 -p 2 -timeout 20m | $(RESULTS) | tee bin/test.log || \
 		{ printf '\nWhat failed (all of it: bin/test.log):\n'; grep -av '^ *{"' bin/test.log | grep -aE -B3 -A6 '$(FAILURES)' | cut -c1-300; exit 1; }
 	@$(MAKE) --no-print-directory fuzz-short
+
+# A module of its own, so that nothing of Helm reaches the product.
+.PHONY: test-chart
+test-chart: controlplane ## Hold the chart against config/ and its values against their schema, and install, upgrade, roll back and remove it
+	cd test/chart && KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -timeout 20m | $(RESULTS)
 
 .PHONY: model
 model: ## Explore millions of orders of crashes, lost answers, edits and time (two minutes)
