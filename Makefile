@@ -19,15 +19,25 @@ CRD_REF_DOCS := bin/crd-ref-docs
 GOJQ := bin/gojq
 # Ginkgo colours also what goes into a file.
 export GINKGO_NO_COLOR := 1
-IMG ?= ghcr.io/lapse-dev/lapse:v0.1.0
 VERSION ?= v0.1.0
+IMG ?= ghcr.io/lapse-dev/lapse:$(VERSION)
+# docker, podman or buildah.
+ENGINE ?= docker
+# What the image is for: make image PLATFORM=linux/arm64
+PLATFORM ?= linux/$(shell go env GOARCH)
+# By which the operator trusts https receivers of records.
+CA_CERTIFICATES ?= /etc/ssl/certs/ca-certificates.crt
+COMMIT := $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null)
 BUILD := github.com/lapse-dev/lapse/internal/build
-LDFLAGS := -s -w -X $(BUILD).version=$(VERSION) -X $(BUILD).commit=$(shell git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null)
+LDFLAGS := -s -w -X $(BUILD).version=$(VERSION) -X $(BUILD).commit=$(COMMIT)
+# Without cgo a binary needs no C library. It has the same bits wherever it is built, by
+# the same version of Go: without paths, and without what git knows besides the commit.
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 PLUGIN_PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ##### Try it
 
@@ -43,8 +53,8 @@ dev: build controlplane ## Leave a cluster running and print its KUBECONFIG; Ctr
 
 .PHONY: build
 build: ## Build the manager and the kubectl plugin into bin/
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/manager .
-	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kubectl-lapse ./cmd/kubectl-lapse
+	$(GO_BUILD) -o bin/manager .
+	$(GO_BUILD) -o bin/kubectl-lapse ./cmd/kubectl-lapse
 	install -m 755 cmd/kubectl-lapse/kubectl_complete-lapse bin/
 
 .PHONY: plugin
@@ -52,7 +62,7 @@ plugin: $(PLUGIN_PLATFORMS:%=plugin/%) ## Build the archives of the kubectl plug
 
 plugin/%:
 	mkdir -p dist/$*
-	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) go build -trimpath -ldflags '$(LDFLAGS)' -o dist/$*/ ./cmd/kubectl-lapse
+	GOOS=$(*D) GOARCH=$(*F) $(GO_BUILD) -o dist/$*/ ./cmd/kubectl-lapse
 	cp cmd/kubectl-lapse/kubectl_complete-lapse LICENSE dist/$*/
 	tar -C dist/$* -czf dist/kubectl-lapse_$(*D)_$(*F).tar.gz .
 
@@ -62,20 +72,45 @@ ifndef KUBEBUILDER_ASSETS
 	@hack/controlplane/build.sh $(KUBE_VERSION)
 endif
 
+# What goes into the image is built outside of it: it takes no base image, no registry and
+# no emulation. docker build . does all of it inside, see the Dockerfile.
 .PHONY: image
-image: ## Build the container image IMG
-	docker build --build-arg LDFLAGS='$(LDFLAGS)' -t $(IMG) .
+image: ## Build the container image IMG by ENGINE (docker, podman, buildah) for PLATFORM
+	rm -rf dist/image && mkdir -p dist/image/etc/ssl/certs
+	GOOS=$(word 1,$(subst /, ,$(PLATFORM))) GOARCH=$(word 2,$(subst /, ,$(PLATFORM))) $(GO_BUILD) -o dist/image/manager .
+	install -m 644 '$(CA_CERTIFICATES)' dist/image/etc/ssl/certs/ca-certificates.crt
+	$(ENGINE) build --platform $(PLATFORM) --build-arg FILES=prebuilt \
+		--label org.opencontainers.image.version=$(VERSION) --label org.opencontainers.image.revision=$(COMMIT) -t $(IMG) .
+
+.PHONY: install-manifest
+install-manifest: ## Write a manifest for each supported way to install, with the image IMG, into dist/
+	go run ./hack/install -image '$(IMG)' -out dist
+
+.PHONY: chart
+chart: ## Pack the Helm chart, with the version VERSION and the image IMG, into dist/
+	go run ./hack/chart -version '$(VERSION)' -image '$(IMG)' -pack dist
+
+# The first time by what is cached, the second by nothing: neither the folder nor the
+# cache may be seen in the binary.
+.PHONY: reproduce
+reproduce: ## Build the manager twice, in different folders, and fail if the digests differ (minutes: once without a cache)
+	@a=$$(mktemp -d) && b=$$(mktemp -d) && trap 'rm -rf "$$a" "$$b"' EXIT && \
+	for folder in "$$a/source" "$$b/in/another/place"; do \
+		mkdir -p "$$folder" && git ls-files -z | tar --null -T - -cf - | tar -C "$$folder" -xf - && \
+		(cd "$$folder" && $(GO_BUILD) -o ../manager .) && export GOCACHE="$$b/cache" || exit 1; done && \
+	sha256sum "$$a/manager" "$$b/in/another/manager" && cmp "$$a/manager" "$$b/in/another/manager" && echo 'the same bits'
 
 ##### Change it
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate deep copies, CRDs and docs/api.md from api/, and docs/cli.md from the plugin
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate deep copies, CRDs and docs/api.md from api/, docs/cli.md from the plugin, and charts/ from config/
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 	$(CRD_REF_DOCS) --config hack/api-reference/config.yaml --templates-dir hack/api-reference/templates \
 		--source-path api/v1alpha1 --renderer markdown --output-path docs/api.md --log-level ERROR
 	go test ./cmd/kubectl-lapse -count=1 -run 'TestReferenceIsUpToDate|TestTable|TestWhy' -update
 	go test ./test/docs -count=1 -run TestTheTableOfTimes -update
+	go run ./hack/chart
 
 .PHONY: docs
 docs: controlplane ## Print anew into docs/ what the operator may do
@@ -94,6 +129,7 @@ verify: generate fmt lint ## Fail if anything generated, formatted or linted dif
 	go mod tidy -diff
 	cd hack/tools && go mod tidy -diff
 	cd hack/controlplane && go mod tidy -diff
+	cd test/chart && go mod tidy -diff
 	@changed=$$(git status --porcelain); if [[ -n $$changed ]]; then \
 		printf 'these files differ from what is committed; commit them:\n%s\n' "$$changed"; git --no-pager diff; exit 1; fi
 
@@ -118,6 +154,11 @@ test: build controlplane $(GOJQ) ## Run all tests, on a real API server, and fuz
 	@KUBEBUILDER_ASSETS=$(ASSETS) go test $$(go list ./... | grep -v /test/upgrade) -v -count=1 -p 2 -timeout 20m | $(RESULTS) | tee bin/test.log || \
 		{ printf '\nWhat failed (all of it: bin/test.log):\n'; grep -av '^ *{"' bin/test.log | grep -aE -B3 -A6 '$(FAILURES)' | cut -c1-300; exit 1; }
 	@$(MAKE) --no-print-directory fuzz-short
+
+# A module of its own, so that nothing of Helm reaches the product.
+.PHONY: test-chart
+test-chart: controlplane ## Hold the chart against config/ and its values against their schema, and install, upgrade, roll back and remove it
+	cd test/chart && KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -timeout 20m | $(RESULTS)
 
 .PHONY: model
 model: ## Explore millions of orders of crashes, lost answers, edits and time (two minutes)

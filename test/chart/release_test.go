@@ -1,0 +1,195 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package chart
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"helm.sh/helm/v4/pkg/action"
+	"helm.sh/helm/v4/pkg/kube"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/test/controlplane"
+)
+
+const name = "lapse"
+
+// release is that of the chart on a cluster. Nothing waits for Pods: there are no nodes.
+type release struct {
+	client     client.Client
+	kubeconfig string
+}
+
+func newRelease(t *testing.T) *release {
+	t.Helper()
+	plane, err := controlplane.Start(t.Context(), controlplane.Options{ControllerManager: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := plane.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	r := &release{kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
+	if err := controlplane.WriteKubeconfig(r.kubeconfig, plane.AdminConfig()); err != nil {
+		t.Fatal(err)
+	}
+	if r.client, err = client.New(plane.AdminConfig(), client.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// helm is a configuration of its own for each command, as the command line has it.
+func (r *release) helm(t *testing.T) *action.Configuration {
+	t.Helper()
+	namespace := home
+	flags := genericclioptions.NewConfigFlags(false)
+	flags.KubeConfig, flags.Namespace = &r.kubeconfig, &namespace
+	config := action.NewConfiguration()
+	if err := config.Init(flags, home, "secret"); err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+func (r *release) install(t *testing.T, set values) {
+	t.Helper()
+	install := action.NewInstall(r.helm(t))
+	install.ReleaseName, install.Namespace, install.CreateNamespace = name, home, true
+	install.WaitStrategy, install.Timeout = kube.HookOnlyStrategy, time.Minute
+	if _, err := install.RunWithContext(t.Context(), load(t), set); err != nil {
+		t.Fatal("installing: ", err)
+	}
+}
+
+func (r *release) upgrade(t *testing.T, set values) {
+	t.Helper()
+	upgrade := action.NewUpgrade(r.helm(t))
+	upgrade.Namespace, upgrade.WaitStrategy, upgrade.Timeout = home, kube.HookOnlyStrategy, time.Minute
+	if _, err := upgrade.RunWithContext(t.Context(), name, load(t), set); err != nil {
+		t.Fatal("upgrading: ", err)
+	}
+}
+
+func (r *release) rollback(t *testing.T) {
+	t.Helper()
+	rollback := action.NewRollback(r.helm(t))
+	rollback.WaitStrategy, rollback.Timeout = kube.HookOnlyStrategy, time.Minute
+	if err := rollback.Run(name); err != nil {
+		t.Fatal("rolling back: ", err)
+	}
+}
+
+func (r *release) remove(t *testing.T) {
+	t.Helper()
+	uninstall := action.NewUninstall(r.helm(t))
+	uninstall.WaitStrategy, uninstall.Timeout = kube.HookOnlyStrategy, time.Minute
+	if _, err := uninstall.Run(name); err != nil {
+		t.Fatal("uninstalling: ", err)
+	}
+}
+
+// get is an object of the cluster; nil if it is not there.
+func (r *release) get(ctx context.Context, t *testing.T, like any) *unstructured.Unstructured {
+	t.Helper()
+	wanted := &unstructured.Unstructured{Object: like.(map[string]any)}
+	found := &unstructured.Unstructured{}
+	found.SetGroupVersionKind(wanted.GroupVersionKind())
+	switch err := r.client.Get(ctx, client.ObjectKeyFromObject(wanted), found); {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		t.Fatalf("%s %s: %v", wanted.GetKind(), wanted.GetName(), err)
+	}
+	return found
+}
+
+// has fails if an object of the chart is there and should not be, or the other way round.
+// What is deleted takes a moment.
+func (r *release) has(t *testing.T, all map[string]any, expect func(id string) bool) {
+	t.Helper()
+	for id, o := range all {
+		err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+			return (r.get(ctx, t, o) != nil) == expect(id), nil
+		})
+		if err != nil {
+			t.Errorf("%s: it should be there: %t (%v)", id, expect(id), err)
+		}
+	}
+}
+
+// shipped are the objects of the chart for this cluster.
+func (r *release) shipped(t *testing.T) map[string]any {
+	t.Helper()
+	list := &unstructured.UnstructuredList{}
+	list.SetAPIVersion("admissionregistration.k8s.io/v1")
+	list.SetKind("MutatingAdmissionPolicyList")
+	served := []string{stamp}
+	if err := r.client.List(t.Context(), list); err != nil {
+		served = nil
+	}
+	files, err := render(t, home, nil, served...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objects(t, files)
+}
+
+func (r *release) replicas(t *testing.T, all map[string]any) int64 {
+	t.Helper()
+	n, _, err := unstructured.NestedInt64(r.get(t.Context(), t, all["Deployment lapse-manager"]).Object, "spec", "replicas")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func isKind(id string) bool { return strings.HasPrefix(id, "CustomResourceDefinition ") }
+
+// A cluster is started once for all of it: a test would be a minute each.
+func TestARelease(t *testing.T) {
+	r := newRelease(t)
+	all := r.shipped(t)
+	everything, nothing := func(string) bool { return true }, func(string) bool { return false }
+
+	t.Run("installs all that config/ has", func(t *testing.T) {
+		r.install(t, nil)
+		r.has(t, all, everything)
+	})
+	t.Run("upgrades, and rolls back", func(t *testing.T) {
+		r.upgrade(t, values{"replicaCount": 3, "openKubeNamespaces": true})
+		closes := "ValidatingAdmissionPolicy lapse-reserved-namespaces"
+		if n := r.replicas(t, all); n != 3 || r.get(t.Context(), t, all[closes]) != nil {
+			t.Errorf("after the upgrade there are %d replicas, not 3, or kube-* is still closed", n)
+		}
+		r.rollback(t)
+		if n := r.replicas(t, all); n != 2 {
+			t.Errorf("after the rollback there are %d replicas, not 2", n)
+		}
+		r.has(t, all, everything)
+	})
+	t.Run("is removed without a trace", func(t *testing.T) {
+		r.remove(t)
+		r.has(t, all, nothing)
+	})
+	t.Run("leaves the kinds if it is told to, and takes them back", func(t *testing.T) {
+		r.install(t, values{"crds": values{"keep": true}})
+		r.remove(t)
+		r.has(t, all, isKind)
+		r.install(t, nil)
+		r.has(t, all, everything)
+		r.remove(t)
+		r.has(t, all, nothing)
+	})
+}

@@ -1,0 +1,214 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package chart
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v4/pkg/action"
+	"helm.sh/helm/v4/pkg/chart/common"
+	"helm.sh/helm/v4/pkg/chart/common/util"
+	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
+	"helm.sh/helm/v4/pkg/chart/v2/loader"
+	"helm.sh/helm/v4/pkg/engine"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	folder = "../../charts/lapse"
+	home   = "lapse-system"
+	stamp  = "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy"
+)
+
+// values are those that somebody sets.
+type values = map[string]any
+
+func load(t *testing.T) *chartv2.Chart {
+	t.Helper()
+	loaded, err := loader.LoadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loaded
+}
+
+// render has what Helm makes of the chart for a cluster that serves these kinds, by file.
+func render(t *testing.T, namespace string, set values, served ...string) (map[string]string, error) {
+	t.Helper()
+	loaded := load(t)
+	capabilities := common.DefaultCapabilities.Copy()
+	capabilities.APIVersions = append(common.VersionSet{"v1", "apps/v1"}, served...)
+	options := common.ReleaseOptions{Name: "lapse", Namespace: namespace, Revision: 1, IsInstall: true}
+	all, err := util.ToRenderValues(loaded, set, options, capabilities)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Render(loaded, all)
+}
+
+// objects are those of what was rendered, by kind, namespace and name.
+func objects(t *testing.T, files map[string]string) map[string]any {
+	t.Helper()
+	found := map[string]any{}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if path.Ext(name) == ".yaml" {
+			addObjects(t, found, files[name])
+		}
+	}
+	return found
+}
+
+func addObjects(t *testing.T, found map[string]any, text string) {
+	t.Helper()
+	for document := range strings.SplitSeq("\n"+text, "\n---\n") {
+		var o map[string]any
+		if err := yaml.UnmarshalStrict([]byte(document), &o); err != nil {
+			t.Fatalf("%v in\n%s", err, document)
+		}
+		if o == nil {
+			continue
+		}
+		meta, _ := o["metadata"].(map[string]any)
+		id := fmt.Sprint(o["kind"], " ", meta["name"])
+		if _, twice := found[id]; twice {
+			t.Errorf("%s is there twice", id)
+		}
+		found[id] = o
+	}
+}
+
+func kustomized(t *testing.T, folder string) map[string]any {
+	t.Helper()
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), "../../"+folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := built.AsYaml()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]any{}
+	addObjects(t, found, string(text))
+	return found
+}
+
+func TestTheChartHasTheObjectsOfKustomize(t *testing.T) {
+	for name, tc := range map[string]struct {
+		served []string
+		stamps string
+		folder string
+	}{
+		"a server with stamps":                 {[]string{stamp}, "auto", "config/default"},
+		"a server without":                     {nil, "auto", "config/overlays/without-mutating"},
+		"stamps that nobody wants":             {[]string{stamp}, "never", "config/overlays/without-mutating"},
+		"stamps, rendered without any cluster": {nil, "always", "config/default"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files, err := render(t, "default", values{"namespace": values{"create": true}, "stamps": tc.stamps}, tc.served...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, want := objects(t, files), kustomized(t, tc.folder)
+			if len(want) < 40 {
+				t.Errorf("%s has only %d objects; it is read wrongly", tc.folder, len(want))
+			}
+			for id := range want {
+				if !reflect.DeepEqual(got[id], want[id]) {
+					t.Errorf("%s differs.\nThe chart has:\n%s\n%s has:\n%s", id, text(t, got[id]), tc.folder, text(t, want[id]))
+				}
+			}
+			for id := range got {
+				if want[id] == nil {
+					t.Errorf("%s is in the chart, and not in %s", id, tc.folder)
+				}
+			}
+		})
+	}
+}
+
+func text(t *testing.T, o any) string {
+	t.Helper()
+	out, err := yaml.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func TestByDefaultOnlyTheNamespaceIsSomebodyElses(t *testing.T) {
+	files, err := render(t, home, nil, stamp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := objects(t, files)
+	for id := range kustomized(t, "config/default") {
+		if (got[id] == nil) != (id == "Namespace "+home) {
+			t.Errorf("%s: it is in the chart: %t", id, got[id] != nil)
+		}
+	}
+}
+
+func TestLintHasNothingToSay(t *testing.T) {
+	lint := action.NewLint()
+	lint.Strict, lint.Namespace = true, home
+	result := lint.Run([]string{folder}, nil)
+	for _, err := range result.Errors {
+		t.Error(err)
+	}
+	for _, m := range result.Messages {
+		// An icon is all that it recommends.
+		if !strings.Contains(m.Error(), "icon is recommended") {
+			t.Error(m)
+		}
+	}
+	if result.TotalChartsLinted != 1 {
+		t.Error("nothing was linted")
+	}
+}
+
+func TestNotesHaveAPolicyAndARequest(t *testing.T) {
+	for served, wanted := range map[string]string{stamp: "kind: AccessRequest", "v1": "#naming-yourself"} {
+		files, err := render(t, home, nil, served)
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes := files["lapse/templates/NOTES.txt"]
+		for _, part := range []string{"kind: AccessPolicy", "kubectl lapse request view", "pod-security.kubernetes.io/enforce=restricted", wanted} {
+			if !strings.Contains(notes, part) {
+				t.Errorf("on a server with %s, they do not say %q:\n%s", served, part, notes)
+			}
+		}
+	}
+}
+
+func TestArtifactHubHearsOfKindsAndImages(t *testing.T) {
+	meta := load(t).Metadata
+	var crds, examples []map[string]any
+	var images []struct{ Name, Image string }
+	for name, into := range map[string]any{"crds": &crds, "crdsExamples": &examples, "images": &images} {
+		if err := yaml.Unmarshal([]byte(meta.Annotations["artifacthub.io/"+name]), into); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(crds) != 3 || len(examples) != 2 || len(images) != 1 {
+		t.Fatalf("there are %d kinds, %d examples, %d images", len(crds), len(examples), len(images))
+	}
+	all := kustomized(t, "config/default")
+	for _, crd := range crds {
+		if all[fmt.Sprint("CustomResourceDefinition ", crd["name"])] == nil {
+			t.Errorf("there is no %s", crd["name"])
+		}
+	}
+	if image := images[0].Image; image != "ghcr.io/lapse-dev/lapse:"+meta.AppVersion {
+		t.Errorf("the image is %s, and the version %s", image, meta.AppVersion)
+	}
+}
