@@ -17,6 +17,9 @@ GOLANGCI_LINT := bin/golangci-lint
 CRD_REF_DOCS := bin/crd-ref-docs
 # The jq of the examples in docs/.
 GOJQ := bin/gojq
+# By these the alerts and the dashboard are tried.
+PROMETHEUS := bin/prometheus
+PROMTOOL := bin/promtool
 # Ginkgo colours also what goes into a file.
 export GINKGO_NO_COLOR := 1
 IMG ?= ghcr.io/lapse-dev/lapse:v0.1.0
@@ -69,13 +72,14 @@ image: ## Build the container image IMG
 ##### Change it
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate deep copies, CRDs and docs/api.md from api/, and docs/cli.md from the plugin
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate deep copies, CRDs and docs/api.md from api/, docs/cli.md from the plugin, and the dashboard
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 	$(CRD_REF_DOCS) --config hack/api-reference/config.yaml --templates-dir hack/api-reference/templates \
 		--source-path api/v1alpha1 --renderer markdown --output-path docs/api.md --log-level ERROR
 	go test ./cmd/kubectl-lapse -count=1 -run 'TestReferenceIsUpToDate|TestTable|TestWhy' -update
 	go test ./test/docs -count=1 -run TestTheTableOfTimes -update
+	cd hack/monitoring && go run . > ../../bin/dashboard.json && cp ../../bin/dashboard.json ../../config/monitoring/
 
 .PHONY: docs
 docs: controlplane ## Print anew into docs/ what the operator may do
@@ -94,6 +98,7 @@ verify: generate fmt lint ## Fail if anything generated, formatted or linted dif
 	go mod tidy -diff
 	cd hack/tools && go mod tidy -diff
 	cd hack/controlplane && go mod tidy -diff
+	cd hack/monitoring && go mod tidy -diff
 	@changed=$$(git status --porcelain); if [[ -n $$changed ]]; then \
 		printf 'these files differ from what is committed; commit them:\n%s\n' "$$changed"; git --no-pager diff; exit 1; fi
 
@@ -112,10 +117,10 @@ test-unit: ## Run all tests that need no control plane (half a minute; next time
 		grep -v 'no test files'
 
 # Two packages at a time: they wait for deadlines most of the time. test/upgrade takes
-# control planes of several versions.
+# control planes of several versions, and test/monitoring a Prometheus.
 .PHONY: test
 test: build controlplane $(GOJQ) ## Run all tests, on a real API server, and fuzz for a few seconds each
-	@KUBEBUILDER_ASSETS=$(ASSETS) go test $$(go list ./... | grep -v /test/upgrade) -v -count=1 -p 2 -timeout 20m | $(RESULTS) | tee bin/test.log || \
+	@KUBEBUILDER_ASSETS=$(ASSETS) go test $$(go list ./... | grep -vE '/test/(upgrade|monitoring)') -v -count=1 -p 2 -timeout 20m | $(RESULTS) | tee bin/test.log || \
 		{ printf '\nWhat failed (all of it: bin/test.log):\n'; grep -av '^ *{"' bin/test.log | grep -aE -B3 -A6 '$(FAILURES)' | cut -c1-300; exit 1; }
 	@$(MAKE) --no-print-directory fuzz-short
 
@@ -138,6 +143,16 @@ test-faults: build controlplane ## Break everything around the operator, and pri
 .PHONY: test-guards
 test-guards: controlplane ## Take each guard against what attackers found away, and see its test fail (an hour)
 	KUBEBUILDER_ASSETS=$(ASSETS) go run ./hack/guards
+
+.PHONY: test-rules
+test-rules: $(PROMTOOL) $(GOJQ) ## Have promtool try each alert (minutes, once)
+	$(GOJQ) --yaml-input .spec config/monitoring/rules.yaml > bin/rules.json
+	$(PROMTOOL) check rules bin/rules.json
+	$(PROMTOOL) test rules hack/monitoring/rules_test.yaml
+
+.PHONY: test-monitoring
+test-monitoring: build controlplane $(PROMETHEUS) ## Have a real Prometheus scrape a real manager, and look by each alert and query of the dashboard
+	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/monitoring -v -count=1 -timeout 10m | $(RESULTS)
 
 .PHONY: bench
 bench: ## Run the benchmarks of the evaluator
@@ -190,6 +205,10 @@ $(CRD_REF_DOCS): hack/tools/go.mod
 
 $(GOJQ): hack/tools/go.mod
 	cd hack/tools && go build -o ../../$@ github.com/itchyny/gojq/cmd/gojq
+
+# Without what finds targets in clouds, which is most of it.
+$(PROMETHEUS) $(PROMTOOL): hack/monitoring/go.mod
+	cd hack/monitoring && go build -tags remove_all_sd -o ../../$@ github.com/prometheus/prometheus/cmd/$(@F)
 
 # golangci-lint with kube-api-linter inside.
 $(GOLANGCI_LINT): hack/tools/go.mod
