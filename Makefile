@@ -17,6 +17,9 @@ GOLANGCI_LINT := bin/golangci-lint
 CRD_REF_DOCS := bin/crd-ref-docs
 # The jq of the examples in docs/.
 GOJQ := bin/gojq
+# By these the alerts and the dashboard are tried.
+PROMETHEUS := bin/prometheus
+PROMTOOL := bin/promtool
 # Ginkgo colours also what goes into a file.
 export GINKGO_NO_COLOR := 1
 VERSION ?= v0.1.0
@@ -103,7 +106,7 @@ reproduce: ## Build the manager twice, in different folders, and fail if the dig
 ##### Change it
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate deep copies, CRDs and docs/api.md from api/, docs/cli.md from the plugin, and charts/ from config/
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate CRDs, pages, the chart and the dashboard from what they are written from
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 	$(CRD_REF_DOCS) --config hack/api-reference/config.yaml --templates-dir hack/api-reference/templates \
@@ -111,6 +114,7 @@ generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate deep copies, CRDs and do
 	go test ./cmd/kubectl-lapse -count=1 -run 'TestReferenceIsUpToDate|TestTable|TestWhy' -update
 	go test ./test/docs -count=1 -run TestTheTableOfTimes -update
 	go run ./hack/chart
+	cd hack/monitoring && go run . > ../../bin/dashboard.json && cp ../../bin/dashboard.json ../../config/monitoring/
 
 .PHONY: docs
 docs: controlplane ## Print anew into docs/ what the operator may do
@@ -130,6 +134,7 @@ verify: generate fmt lint ## Fail if anything generated, formatted or linted dif
 	cd hack/tools && go mod tidy -diff
 	cd hack/controlplane && go mod tidy -diff
 	cd test/chart && go mod tidy -diff
+	cd hack/monitoring && go mod tidy -diff
 	@changed=$$(git status --porcelain); if [[ -n $$changed ]]; then \
 		printf 'these files differ from what is committed; commit them:\n%s\n' "$$changed"; git --no-pager diff; exit 1; fi
 
@@ -148,10 +153,10 @@ test-unit: ## Run all tests that need no control plane (half a minute; next time
 		grep -v 'no test files'
 
 # Two packages at a time: they wait for deadlines most of the time. test/upgrade takes
-# control planes of several versions.
+# control planes of several versions, and test/monitoring a Prometheus.
 .PHONY: test
 test: build controlplane $(GOJQ) ## Run all tests, on a real API server, and fuzz for a few seconds each
-	@KUBEBUILDER_ASSETS=$(ASSETS) go test $$(go list ./... | grep -v /test/upgrade) -v -count=1 -p 2 -timeout 20m | $(RESULTS) | tee bin/test.log || \
+	@KUBEBUILDER_ASSETS=$(ASSETS) go test $$(go list ./... | grep -vE '/test/(upgrade|monitoring)') -v -count=1 -p 2 -timeout 20m | $(RESULTS) | tee bin/test.log || \
 		{ printf '\nWhat failed (all of it: bin/test.log):\n'; grep -av '^ *{"' bin/test.log | grep -aE -B3 -A6 '$(FAILURES)' | cut -c1-300; exit 1; }
 	@$(MAKE) --no-print-directory fuzz-short
 
@@ -179,6 +184,16 @@ test-faults: build controlplane ## Break everything around the operator, and pri
 .PHONY: test-guards
 test-guards: controlplane ## Take each guard against what attackers found away, and see its test fail (an hour)
 	KUBEBUILDER_ASSETS=$(ASSETS) go run ./hack/guards
+
+.PHONY: test-rules
+test-rules: $(PROMTOOL) $(GOJQ) ## Have promtool try each alert (minutes, once)
+	$(GOJQ) --yaml-input .spec config/monitoring/rules.yaml > bin/rules.json
+	$(PROMTOOL) check rules bin/rules.json
+	$(PROMTOOL) test rules hack/monitoring/rules_test.yaml
+
+.PHONY: test-monitoring
+test-monitoring: build controlplane $(PROMETHEUS) ## Have a real Prometheus scrape a real manager, and look by each alert and query of the dashboard
+	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/monitoring -v -count=1 -timeout 10m | $(RESULTS)
 
 .PHONY: bench
 bench: ## Run the benchmarks of the evaluator
@@ -231,6 +246,10 @@ $(CRD_REF_DOCS): hack/tools/go.mod
 
 $(GOJQ): hack/tools/go.mod
 	cd hack/tools && go build -o ../../$@ github.com/itchyny/gojq/cmd/gojq
+
+# Without what finds targets in clouds, which is most of it.
+$(PROMETHEUS) $(PROMTOOL): hack/monitoring/go.mod
+	cd hack/monitoring && go build -tags remove_all_sd -o ../../$@ github.com/prometheus/prometheus/cmd/$(@F)
 
 # golangci-lint with kube-api-linter inside.
 $(GOLANGCI_LINT): hack/tools/go.mod

@@ -6,6 +6,7 @@ package granting
 import (
 	"context"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -54,6 +55,9 @@ func (r *RequestReconciler) announce(ctx context.Context, before, req *v1alpha1.
 	}
 	r.recorder.Eventf(req, bindingOf(req), kind, ready.Reason, action, "%s", text.Cut(ready.Message, maxNote))
 	metrics.Outcome(ready.Reason)
+	if last := lastApproval(req); before.Status.Grant == nil && req.Status.Grant != nil && !last.IsZero() {
+		metrics.ApprovalWait(max(last.Sub(req.CreationTimestamp.Time), 0))
+	}
 	log.FromContext(ctx).Info("request "+string(req.Status.State), "request", req.Name, "uid", req.UID,
 		"reason", ready.Reason, "message", ready.Message, "requester", requester(req), "reviewers", approvedBy(req), "subject", req.Spec.Subject, "role", req.Spec.RoleRef, "policy", req.Status.Policy, "grant", req.Status.Grant)
 }
@@ -84,6 +88,16 @@ func approvedBy(req *v1alpha1.AccessRequest) []string {
 		names = append(names, a.Reviewer)
 	}
 	return names
+}
+
+// lastApproval is when the last of the approvals that counted was given; zero if none did.
+func lastApproval(req *v1alpha1.AccessRequest) (last time.Time) {
+	for _, a := range req.Status.Approvals {
+		if a.Time.After(last) {
+			last = a.Time.Time
+		}
+	}
+	return last
 }
 
 // bindingOf is the RoleBinding that an Event is about besides its request; nil if there is none.

@@ -64,6 +64,25 @@ func (r *PolicyReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctr
 	return ctrl.Result{}, client.IgnoreNotFound(r.client.Status().Patch(ctx, p, client.MergeFrom(before)))
 }
 
+// notReady counts the policies that are not known to be in force as they are now, for
+// whoever watches the operator.
+func (r *PolicyReconciler) notReady() float64 {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	list := &v1alpha1.AccessPolicyList{}
+	if err := r.client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		return -1 // cannot be told; 0 would look healthy
+	}
+	n := 0.0
+	for i := range list.Items {
+		ready := meta.FindStatusCondition(list.Items[i].Status.Conditions, v1alpha1.ConditionReady)
+		if ready == nil || ready.Status != metav1.ConditionTrue || ready.ObservedGeneration != list.Items[i].Generation {
+			n++
+		}
+	}
+	return n
+}
+
 // offered are roles in one line.
 func offered(roles []v1alpha1.RoleRef) string {
 	names := make([]string, len(roles))

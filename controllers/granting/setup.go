@@ -28,6 +28,7 @@ import (
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/metrics"
 	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/internal/seats"
 	"github.com/lapse-dev/lapse/internal/servertime"
@@ -163,6 +164,9 @@ func setupRequests(mgr ctrl.Manager, r *RequestReconciler, inForce <-chan event.
 }
 
 func setupPolicies(mgr ctrl.Manager, r *PolicyReconciler) error {
+	if err := metrics.PoliciesNotReady(r.notReady); err != nil {
+		return err
+	}
 	return ctrl.NewControllerManagedBy(mgr).Named("accesspolicy").
 		For(&v1alpha1.AccessPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&rbacv1.ClusterRole{}, handler.EnqueueRequestsFromMapFunc(r.policiesOfRole)).

@@ -31,12 +31,12 @@ func init() {
 }
 
 // RecordSink has the series of a sink be there before anything happens to it: an increase is
-// seen of no other.
+// seen of no other. Whoever does not lead owes a sink nothing, also if he led before.
 func RecordSink(sink string) {
 	for _, c := range []*prometheus.CounterVec{recordsTold, recordsFailed, recordsDropped, recordsWithheld} {
 		c.WithLabelValues(sink)
 	}
-	recordsBehind.WithLabelValues(sink)
+	recordsBehind.WithLabelValues(sink).Set(0)
 }
 
 // RecordTold counts a record that a sink took.
