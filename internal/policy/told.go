@@ -24,13 +24,14 @@ const (
 // sharedUID is the risk of a policy that tells people apart by their names alone.
 const sharedUID = "uidIsShared: who has two names, such as in another case, counts as two people and may approve what he asked for"
 
-// Told are what is risky of the requesters of a policy, and the dangers and risks of the
-// ClusterRoles that it offers, for those who approve: the worst first, equal ones once, and at most 64, of which the last then says how
-// many more there are. What a Role allows differs by namespace, and is not known before it is
-// asked for.
-func Told(p *v1alpha1.AccessPolicy, roles RoleLookup) ([]string, error) {
+// Told are what is risky of the requesters of a policy, who gets past what by it and the
+// others, and the dangers and risks of the ClusterRoles that it offers, for those who approve:
+// the worst first, equal ones once, and at most 64, of which the last then says how many more
+// there are. What a Role allows differs by namespace, and is not known before it is asked for.
+func Told(p *v1alpha1.AccessPolicy, others []v1alpha1.AccessPolicy, roles RoleLookup) ([]string, error) {
 	var all []ranked
-	for _, risk := range RisksOfPeople(p) {
+	rivals := Rivals(p, others)
+	for _, risk := range slices.Concat(RisksOfPeople(p), passedBy(p, rivals), passing(p, rivals)) {
 		all = append(all, ranked{-2, risk})
 	}
 	for _, ref := range p.Spec.Roles {
