@@ -98,3 +98,36 @@ func TestBothPoliciesAreToldWhoGetsPastWhat(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatAHolderCouldDoIsToldBeforeWhoGetsPastWhat(t *testing.T) {
+	p := builders.Policy("p").From(builders.Group("oncall")).In("payments").Allowing("much").If("1 < 2", strings.Repeat("ä", 500))
+	all := policies(p)
+	for i := range 4 * maxRivals {
+		q := builders.Policy(fmt.Sprint("q", i)).From(builders.Group("devs")).In("payments").Allowing("much").If("2 < 3", "")
+		all = append(all, *q.Build())
+	}
+	rules := []string{"create core pods/exec"}
+	for i := range 2 * maxTold {
+		rules = append(rules, fmt.Sprintf("bind core thing%d", i))
+	}
+	got, err := Told(p.Build(), all, lookupOf(map[string][]string{"much": rules}))
+	if err != nil || len(got) != maxTold || !strings.HasPrefix(got[0], "much: it allows bind") {
+		t.Fatalf("%d told, the first is %q (%v)", len(got), got[0], err)
+	}
+	past, once := 0, map[string]bool{}
+	for _, line := range got {
+		if once[line] {
+			t.Errorf("told twice: %s", line)
+		}
+		once[line] = true
+		if len(line) > maxToldText {
+			t.Errorf("%d bytes: %s", len(line), line)
+		}
+		if strings.Contains(line, " past ") {
+			past++
+		}
+	}
+	if past != 2*(maxPassed+1) {
+		t.Errorf("%d lines tell who gets past what: %q", past, got)
+	}
+}
