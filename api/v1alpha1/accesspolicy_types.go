@@ -139,12 +139,13 @@ const (
 // NamespaceMatch selects namespaces by name, by label, or both; a namespace that
 // either of them selects is matched. Nothing set matches nothing.
 type NamespaceMatch struct {
-	// names of namespaces, exactly, at most 256.
+	// names of namespaces, exactly, at most 256. Nothing is a wildcard.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="a name must be that of one namespace: a-z, 0-9 and -; nothing is a wildcard"
 	Names []string `json:"names,omitempty"`
 
 	// selector over the labels of namespaces. Whoever may label a namespace
@@ -213,8 +214,9 @@ type AccessPolicyStatus struct {
 	// +kubebuilder:validation:MaxLength=512
 	Roles string `json:"roles,omitempty"`
 
-	// risks that come with the requesters and the roles of this policy, in words, for
-	// those who approve: the worst first, and a count of those that there is no room for.
+	// risks that come with the requesters and the roles of this policy, and with other
+	// policies by which somebody gets past it, in words, for those who approve: the worst
+	// first, and a count of those that there is no room for.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64

@@ -98,6 +98,10 @@ const (
 // RoleBinding.
 const ReasonBindingPinned = "BindingPinned"
 
+// ReasonDecisionNotCounted is that of an Event, on a decision and on its request: the decision
+// changes nothing, and why.
+const ReasonDecisionNotCounted = "DecisionNotCounted"
+
 // ReasonRequestDeleted is how records tell the end of access whose request was deleted while it
 // was held; no object is left to say so.
 const ReasonRequestDeleted = "RequestDeleted"

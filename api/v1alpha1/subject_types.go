@@ -40,6 +40,7 @@ type Subject struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[\p{L}\p{M}\p{N}\p{P}\p{S} ]*$') && !self.matches(r'[\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180d}\x{180f}\x{2800}\x{3164}\x{fe00}-\x{fe0e}\x{ffa0}\x{13441}\x{13442}\x{16fe4}\x{1d159}\x{e0100}-\x{e01ef}\x{fe0f}]')`,message="name must be printable: no control, formatting or invisible characters"
+	// +kubebuilder:validation:XValidation:rule="self.matches('[^ ]')",message="name must not be blank"
 	// +kubebuilder:validation:XValidation:rule="!self.contains('  ')",message="name must not have two spaces in a row: they look like the end of a column"
 	Name string `json:"name"`
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
@@ -137,11 +139,14 @@ func (p *plugin) decide(ctx context.Context, c *cluster, req *v1alpha1.AccessReq
 	if err != nil {
 		return err
 	}
+	if d.Spec.Reviewer == nil {
+		d.Spec.Reviewer = me
+	}
 	d.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AccessDecision"))
 	if err := p.print(out, d); err != nil {
 		return err
 	}
-	return p.outcome(ctx, c, req)
+	return p.outcome(ctx, c, req, d, me)
 }
 
 // cast creates a decision on exactly this request.
@@ -174,30 +179,72 @@ func store(ctx context.Context, c *cluster, d *v1alpha1.AccessDecision, me *v1al
 	return c.create(ctx, d)
 }
 
-// outcome says how the request stands once the operator has acted on a decision.
-func (p *plugin) outcome(ctx context.Context, c *cluster, before *v1alpha1.AccessRequest) error {
+// outcome says how the request stands once the operator has acted on a decision, and fails if
+// the decision changed nothing.
+func (p *plugin) outcome(ctx context.Context, c *cluster, before *v1alpha1.AccessRequest, d *v1alpha1.AccessDecision, me *v1alpha1.Identity) error {
 	waiting, cancel := context.WithTimeout(ctx, settledWithin)
 	defer cancel()
-	there := false
+	there, last := false, before
 	for seen := range p.only(waiting, c, before) {
 		same := seen.req != nil && seen.req.UID == before.UID
 		there = there || same
 		switch {
 		case seen.last:
 			return seen.err
-		case same && seen.kind == watch.Deleted, seen.kind == watch.Bookmark && !there:
+		case gone(seen, same, there):
 			p.say("%s is deleted", before.Name)
 			return nil
-		case same && seen.req.ResourceVersion != before.ResourceVersion:
+		case !same || seen.req.ResourceVersion == before.ResourceVersion:
+		case took(seen.req, d):
 			p.say("%s", p.resultText(seen.req))
 			return nil
+		default:
+			last = seen.req
 		}
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return &exitError{exitFailed, fmt.Sprintf("%s did not change within %s: your word does not count for its policy, or the operator is away; see kubectl lapse why %s -n %s",
-		before.Name, text.Duration(settledWithin), before.Name, before.Namespace)}
+	return &exitError{exitFailed, p.whyNot(ctx, c, last, d, me)}
+}
+
+// gone says whether what was seen shows that a request is deleted; same, that it is about it,
+// and there, that it was seen before.
+func gone(seen change, same, there bool) bool {
+	return same && seen.kind == watch.Deleted || seen.kind == watch.Bookmark && !there
+}
+
+// took says whether a decision shows in a request: as an approval that counted, or as the end.
+func took(req *v1alpha1.AccessRequest, d *v1alpha1.AccessDecision) bool {
+	if d.Spec.Verdict != v1alpha1.VerdictApprove {
+		return req.Status.State.Final()
+	}
+	return slices.ContainsFunc(req.Status.Approvals, func(a v1alpha1.Approval) bool { return a.Decision == d.Name })
+}
+
+// whyNot says why a decision that was made changes nothing, as far as who made it may know.
+func (p *plugin) whyNot(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest, d *v1alpha1.AccessDecision, me *v1alpha1.Identity) string {
+	see := fmt.Sprintf("; see kubectl lapse why %s -n %s", req.Name, req.Namespace)
+	b := &ballot{plugin: p, c: c, req: req, me: me}
+	under, _, err := b.policy(ctx)
+	if err != nil {
+		under = nil
+	}
+	decisions, err := decisionsOn(ctx, c, req)
+	if err != nil {
+		decisions = nil // whether it is a second one is not told then
+	}
+	counting := grant.Counting{Policy: under, Decisions: decisions, MayEnd: func(*v1alpha1.Identity) (bool, error) {
+		objection, _, err := b.end(ctx, under, d.Spec.Verdict)
+		return objection == "", err
+	}}
+	if why, err := counting.Uncounted(req, d); err == nil && why != "" {
+		return grant.UncountedNote(d, why) + "; " + req.Name + " is " + stateText(req) + see
+	}
+	if req.Status.State.Final() {
+		return fmt.Sprintf("%s is %s: your word came too late to count%s", req.Name, stateText(req), see)
+	}
+	return fmt.Sprintf("%s did not change within %s: your word does not count for its policy, or the operator is away%s", req.Name, text.Duration(settledWithin), see)
 }
 
 func (p *plugin) resultText(req *v1alpha1.AccessRequest) string {

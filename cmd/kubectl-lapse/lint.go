@@ -15,7 +15,6 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
-	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // finding is what lint has to say of a policy.
@@ -24,79 +23,100 @@ type finding struct {
 	text    string
 }
 
+// lintOptions are those of `kubectl lapse policy lint`.
+type lintOptions struct {
+	*plugin
+	files  []string
+	format string
+}
+
 func (p *plugin) policyLintCommand() *cobra.Command {
-	var files []string
+	o := &lintOptions{plugin: p}
 	cmd := &cobra.Command{
 		Use:   "lint [-f FILE...]",
 		Short: "List mistakes and risks of policies",
 		Long: `List what is wrong with policies (CEL that does not compile, approvals that nobody can
-give, …) and what is risky about them. Without -f it is about those of the cluster.
+give, what the API server would refuse, …) and what is risky about them, such as another
+policy by which somebody gets past one. Without -f it is about those of the cluster.
 
-Exit codes: 0 no mistakes, perhaps risks; 1 mistakes.`,
-		Example: "  kubectl lapse policy lint -f policies/",
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return p.lint(cmd.Context(), files) },
+Exit codes: 0 no mistakes, perhaps risks; 1 mistakes, or no policy in the files.`,
+		Example: `  kubectl lapse policy lint -f policies/
+  kubectl lapse policy lint -f policies/ -o sarif > lint.sarif`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
-	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil, "File or folder with manifests, or - for stdin; may be given again.")
+	cmd.Flags().StringArrayVarP(&o.files, "filename", "f", nil, "File or folder with manifests, or - for stdin; may be given again.")
+	addReportFormat(cmd, &o.format, outputJSON, outputSARIF)
 	return cmd
 }
 
-func (p *plugin) lint(ctx context.Context, files []string) error {
-	var policies []v1alpha1.AccessPolicy
-	var unaccepted []refusedPolicy
-	var roles policy.RoleLookup
-	if len(files) > 0 {
-		m, err := readManifests(p.In, files)
+func (o *lintOptions) run(ctx context.Context) error {
+	if err := knownFormat(o.format, outputJSON, outputSARIF); err != nil {
+		return err
+	}
+	l, err := o.look(ctx)
+	if err != nil {
+		return err
+	}
+	if err := l.write(o); err != nil {
+		return err
+	}
+	switch {
+	case l.Mistakes > 0:
+		return &exitError{exitFailed, fmt.Sprintf("mistakes found: %d", l.Mistakes)}
+	case l.Policies == 0 && len(o.files) > 0:
+		return fmt.Errorf("there is no AccessPolicy in %s", strings.Join(o.files, ", "))
+	case l.Policies == 0:
+		o.say("there are no policies")
+	case o.format == "":
+		o.say("no mistakes in %d policies", l.Policies)
+	}
+	return nil
+}
+
+// look at the policies of the files or, if there are none, of the cluster.
+func (o *lintOptions) look(ctx context.Context) (*linted, error) {
+	if len(o.files) > 0 {
+		m, err := readManifests(o.In, o.files)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		policies, unaccepted = m.policies, m.refused
-		roles = func(ref v1alpha1.RoleRef) (policy.Role, bool, error) {
-			return m.role("", ref), true, nil
+		l := &linted{}
+		for _, r := range m.refused {
+			l.add(r.name, r.at, finding{true, r.reason})
 		}
-	} else {
-		c, err := p.connect()
-		if err != nil {
-			return err
-		}
-		list := &v1alpha1.AccessPolicyList{}
-		if err := c.list(ctx, "", list); err != nil {
-			return err
-		}
-		w := &world{}
-		policies, roles = list.Items, w.lookup(ctx, c, "")
-		defer w.sayUnknown(p)
+		roles := func(ref v1alpha1.RoleRef) (policy.Role, bool, error) { return m.role("", ref), true, nil }
+		return l, l.addAll(m.policies, m.places, roles)
 	}
-	if len(policies) == 0 {
-		p.say("there are no policies")
-		return nil
+	c, err := o.connect()
+	if err != nil {
+		return nil, err
 	}
-	mistakes := len(unaccepted)
-	for _, r := range unaccepted {
-		fmt.Fprintf(p.Out, "mistake  %s: %s\n", text.Line(r.name), text.Line(r.reason))
+	list := &v1alpha1.AccessPolicyList{}
+	if err := c.list(ctx, "", list); err != nil {
+		return nil, err
 	}
+	w, l := &world{}, &linted{}
+	defer w.sayUnknown(o.plugin)
+	return l, l.addAll(list.Items, make([]place, len(list.Items)), w.lookup(ctx, c, ""))
+}
+
+func (l *linted) addAll(policies []v1alpha1.AccessPolicy, at []place, roles policy.RoleLookup) error {
+	l.Policies = len(policies)
 	for i := range policies {
-		findings, err := lintPolicy(&policies[i], roles)
+		findings, err := lintPolicy(&policies[i], policies, roles)
 		if err != nil {
 			return err
 		}
 		for _, f := range findings {
-			kind := "risk   "
-			if f.mistake {
-				kind, mistakes = "mistake", mistakes+1
-			}
-			fmt.Fprintf(p.Out, "%s  %s: %s\n", kind, text.Line(policies[i].Name), text.Line(f.text))
+			l.add(policies[i].Name, at[i], f)
 		}
 	}
-	if mistakes > 0 {
-		return &exitError{exitFailed, fmt.Sprintf("mistakes found: %d", mistakes)}
-	}
-	p.say("no mistakes in %d policies", len(policies))
 	return nil
 }
 
-// lintPolicy is what there is to say of one policy, mistakes first.
-func lintPolicy(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]finding, error) {
+// lintPolicy is what there is to say of one of all policies, mistakes first.
+func lintPolicy(p *v1alpha1.AccessPolicy, all []v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]finding, error) {
 	problems, err := policy.Compile(p).Problems(roles)
 	if err != nil {
 		return nil, err
@@ -112,6 +132,9 @@ func lintPolicy(p *v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]finding, e
 	out = append(out, approvals(p)...)
 	out = append(out, conditions(p)...)
 	out = append(out, powers(p)...)
+	for _, passed := range policy.Passed(p, all) {
+		out = append(out, finding{false, passed})
+	}
 	offered, err := offeredRoles(p, roles)
 	if err != nil {
 		return nil, err

@@ -82,7 +82,7 @@ func TestLintFindsMistakesAndRisks(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			found, err := lintPolicy(tc.policy.Build(), func(ref v1alpha1.RoleRef) (policy.Role, bool, error) {
+			found, err := lintPolicy(tc.policy.Build(), nil, func(ref v1alpha1.RoleRef) (policy.Role, bool, error) {
 				if ref.Name == "secrets" {
 					return policy.Role{Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get"}}}},
 						true, nil
@@ -132,10 +132,13 @@ items:
 			"1h",
 			"spec.requesters[0].name: Invalid value:",
 		},
-		"all who log in":                 {`{kind: Group, name: "system:authenticated"}`, "1h", ""},
-		"all who log in, by a provider":  {`{kind: Group, name: "system:cattle:authenticated"}`, "1h", ""},
-		"a User of Kubernetes":           {`{kind: User, name: "system:admin"}`, "1h", "spec.requesters[0].name: Invalid value:"},
-		"who did not log in":             {`{kind: Group, name: "system:unauthenticated"}`, "1h", "spec.requesters[0].name: Invalid value:"},
+		"all who log in":                {`{kind: Group, name: "system:authenticated"}`, "1h", ""},
+		"all who log in, by a provider": {`{kind: Group, name: "system:cattle:authenticated"}`, "1h", ""},
+		"a User of Kubernetes":          {`{kind: User, name: "system:admin"}`, "1h", "spec.requesters[0].name: Invalid value:"},
+		"who did not log in":            {`{kind: Group, name: "system:unauthenticated"}`, "1h", "spec.requesters[0].name: Invalid value:"},
+		"a blank name": {
+			`{kind: Group, name: " "}`, "1h", `spec.requesters[0].name: Invalid value: " ": name must not be blank`,
+		},
 		"too long":                       {"{kind: Group, name: oncall}", "25h", "spec.maxDuration: Invalid value:"},
 		"a duration of another spelling": {"{kind: Group, name: oncall}", "1.5h", "spec.maxDuration: Invalid value:"},
 	} {
@@ -175,7 +178,7 @@ rules: []
 		t.Fatal(err)
 	}
 	p := builders.Policy("p").In("payments").Allowing("aggregated", "elsewhere", "empty").Build()
-	got, err := lintPolicy(p, func(ref v1alpha1.RoleRef) (policy.Role, bool, error) { return m.role("payments", ref), true, nil })
+	got, err := lintPolicy(p, nil, func(ref v1alpha1.RoleRef) (policy.Role, bool, error) { return m.role("payments", ref), true, nil })
 	want := finding{true, `roles[2] ClusterRole "empty" has no rules, so that it gives nothing`}
 	if err != nil || len(got) != 1 || got[0] != want {
 		t.Errorf("got %v, %v, want %v", got, err, want)

@@ -29,6 +29,7 @@ import (
 // manifests is what files say, without a cluster.
 type manifests struct {
 	policies     []v1alpha1.AccessPolicy
+	places       []place // of the policies
 	refused      []refusedPolicy
 	requests     []located
 	namespaces   map[string]*corev1.Namespace
@@ -37,7 +38,16 @@ type manifests struct {
 }
 
 // refusedPolicy is one that the API server would not take, and why.
-type refusedPolicy struct{ name, reason string }
+type refusedPolicy struct {
+	name, reason string
+	at           place
+}
+
+// place is where a document begins. A line of 0 is not known.
+type place struct {
+	file string
+	line int
+}
 
 // located is a request and the file that it is from.
 type located struct {
@@ -52,7 +62,11 @@ func readManifests(in io.Reader, paths []string) (*manifests, error) {
 	}
 	for _, path := range paths {
 		if path == "-" {
-			if err := m.read("stdin", in); err != nil {
+			data, err := io.ReadAll(in)
+			if err == nil {
+				err = m.read("stdin", data)
+			}
+			if err != nil {
 				return nil, err
 			}
 			continue
@@ -66,7 +80,7 @@ func readManifests(in io.Reader, paths []string) (*manifests, error) {
 			if err != nil {
 				return nil, err
 			}
-			if err := m.read(file, bytes.NewReader(data)); err != nil {
+			if err := m.read(file, data); err != nil {
 				return nil, err
 			}
 		}
@@ -91,15 +105,21 @@ func filesIn(path string) (files []string, err error) {
 
 // read takes the documents of one file. Kinds that say nothing here are passed over:
 // a GitOps repository is full of them.
-func (m *manifests) read(file string, in io.Reader) error {
-	reader := utilyaml.NewYAMLReader(bufio.NewReader(in))
-	for n := 1; ; n++ {
+func (m *manifests) read(file string, data []byte) error {
+	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(data)))
+	for n, read := 1, 0; ; n++ {
 		document, err := reader.Read()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
+		at := place{file: file}
+		// What the reader normalized, such as ends of lines of Windows, is not found.
+		if i := bytes.Index(data[read:], document); i >= 0 {
+			begin := read + i
+			at.line, read = 1+bytes.Count(data[:begin], []byte("\n")), begin+len(document)
+		}
 		if err == nil {
-			err = m.add(file, document)
+			err = m.add(at, document)
 		}
 		if err != nil {
 			return fmt.Errorf("%s, document %d: %w", file, n, err)
@@ -107,21 +127,21 @@ func (m *manifests) read(file string, in io.Reader) error {
 	}
 }
 
-func (m *manifests) add(file string, document []byte) error {
+func (m *manifests) add(at place, document []byte) error {
 	var kind metav1.TypeMeta
 	if err := yaml.Unmarshal(document, &kind); err != nil {
 		return err
 	}
 	if strings.HasSuffix(kind.Kind, "List") {
-		return m.addAll(file, document)
+		return m.addAll(at, kind, document)
 	}
 	version := v1alpha1.GroupVersion.String()
 	switch kind {
 	case metav1.TypeMeta{APIVersion: version, Kind: "AccessPolicy"}:
-		return m.addPolicy(document)
+		return m.addPolicy(at, document)
 	case metav1.TypeMeta{APIVersion: version, Kind: "AccessRequest"}:
 		r, err := parse[v1alpha1.AccessRequest](document)
-		m.requests = append(m.requests, located{r, file})
+		m.requests = append(m.requests, located{r, at.file})
 		return err
 	case metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}:
 		ns, err := parse[corev1.Namespace](document)
@@ -137,14 +157,30 @@ func (m *manifests) add(file string, document []byte) error {
 		m.roles[role.Namespace+"/"+role.Name] = policy.Role{Rules: role.Rules}
 		return err
 	}
-	if strings.HasPrefix(kind.APIVersion, v1alpha1.GroupVersion.Group+"/") && kind.APIVersion != version {
-		return fmt.Errorf("apiVersion %s is not known, only %s is", kind.APIVersion, version)
+	return misnamed(kind)
+}
+
+// ownKinds are those that the API server has of Lapse.
+var ownKinds = []string{"AccessPolicy", "AccessRequest", "AccessDecision"}
+
+// misnamed says what is wrong with a kind that is meant to be one of Lapse. What is passed over
+// would pass for a policy without mistakes.
+func misnamed(kind metav1.TypeMeta) error {
+	group, _, grouped := strings.Cut(kind.APIVersion, "/")
+	version := v1alpha1.GroupVersion.String()
+	ours := group == v1alpha1.GroupVersion.Group
+	switch {
+	case ours && kind.APIVersion != version, !ours && !grouped && slices.Contains(ownKinds, kind.Kind):
+		return fmt.Errorf("apiVersion %q of kind %q is not known, only %s is", kind.APIVersion, kind.Kind, version)
+	case ours && !slices.Contains(ownKinds, kind.Kind):
+		return fmt.Errorf("kind %q is not known; %s has %s", kind.Kind, version, strings.Join(ownKinds, ", "))
 	}
 	return nil
 }
 
-// addAll takes the objects of a list, such as kubectl get -o yaml prints.
-func (m *manifests) addAll(file string, document []byte) error {
+// addAll takes the objects of a list, such as kubectl get -o yaml prints. Those of a list of
+// one kind, as the API server sends it, may not name it.
+func (m *manifests) addAll(at place, kind metav1.TypeMeta, document []byte) error {
 	var list struct {
 		Items []map[string]any `json:"items"`
 	}
@@ -152,9 +188,12 @@ func (m *manifests) addAll(file string, document []byte) error {
 		return err
 	}
 	for i, item := range list.Items {
+		if one := strings.TrimSuffix(kind.Kind, "List"); one != "" && item != nil && item["kind"] == nil {
+			item["apiVersion"], item["kind"] = kind.APIVersion, one
+		}
 		one, err := yaml.Marshal(item)
 		if err == nil {
-			err = m.add(file, one)
+			err = m.add(at, one)
 		}
 		if err != nil {
 			return fmt.Errorf("items[%d]: %w", i, err)
@@ -163,8 +202,8 @@ func (m *manifests) addAll(file string, document []byte) error {
 	return nil
 }
 
-// addPolicy also holds it against the schema.
-func (m *manifests) addPolicy(document []byte) error {
+// addPolicy also holds it against what the API server holds it against.
+func (m *manifests) addPolicy(at place, document []byte) error {
 	p, err := parse[v1alpha1.AccessPolicy](document)
 	if err != nil {
 		return err
@@ -177,10 +216,10 @@ func (m *manifests) addPolicy(document []byte) error {
 	if err := yaml.Unmarshal(document, &object); err != nil {
 		return err
 	}
-	for _, reason := range s.refuses(context.Background(), object) {
-		m.refused = append(m.refused, refusedPolicy{p.Name, reason})
+	for _, reason := range append(metadataRefuses(p.ObjectMeta), s.refuses(context.Background(), object)...) {
+		m.refused = append(m.refused, refusedPolicy{p.Name, reason, at})
 	}
-	m.policies = append(m.policies, p)
+	m.policies, m.places = append(m.policies, p), append(m.places, at)
 	return nil
 }
 

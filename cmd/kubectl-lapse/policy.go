@@ -15,7 +15,6 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
-	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // expectAnnotation on a request manifest is the verdict that `policy test` expects.
@@ -48,6 +47,7 @@ type testOptions struct {
 	requester string
 	groups    []string
 	now       string
+	format    string
 }
 
 func (p *plugin) policyTestCommand() *cobra.Command {
@@ -70,23 +70,31 @@ may be in the files as well; a namespace that is not has no labels, and of a rol
 is not the dangers are not checked. What the schema or admission refuses is not looked
 at: kubectl apply --dry-run=server does that.
 
+What is allowed may get past another policy that is for the same request: that is said,
+with what the other one would want.
+
 Exit codes: 0 all as expected, 1 a difference. A request that expects nothing is only
 printed.`,
-		Example: "  kubectl lapse policy test -f policies/ -f requests/ --requester alice --requester-group oncall",
-		Args:    cobra.NoArgs,
-		RunE:    func(*cobra.Command, []string) error { return o.run() },
+		Example: `  kubectl lapse policy test -f policies/ -f requests/ --requester alice --requester-group oncall
+  kubectl lapse policy test -f policies/ -f requests/ -o junit > policies.xml`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return o.run() },
 	}
 	f := cmd.Flags()
 	f.StringArrayVarP(&o.files, "filename", "f", nil, "File or folder with manifests, or - for stdin; may be given again.")
 	f.StringVar(&o.requester, "requester", "", "Who asks, in requests that do not say.")
 	f.StringArrayVar(&o.groups, "requester-group", nil, "Group of the user of --requester; may be given again.")
 	f.StringVar(&o.now, "now", "", "The time as of which requests are judged, such as 2026-12-01T18:00:00Z. Default: now.")
+	addReportFormat(cmd, &o.format, outputJSON, outputJUnit)
 	return cmd
 }
 
 func (o *testOptions) run() error {
 	if len(o.files) == 0 {
 		return errors.New("which files? kubectl lapse policy test -f policies/ -f requests/")
+	}
+	if err := knownFormat(o.format, outputJSON, outputJUnit); err != nil {
+		return err
 	}
 	now, err := parseTime("--now", o.now)
 	if err != nil {
@@ -95,35 +103,42 @@ func (o *testOptions) run() error {
 	if o.now == "" {
 		now = time.Now()
 	}
-	m, err := readManifests(o.In, o.files)
+	m, err := o.read()
 	if err != nil {
 		return err
-	}
-	switch {
-	case len(m.requests) == 0:
-		return fmt.Errorf("there is no AccessRequest in %s", strings.Join(o.files, ", "))
-	case len(m.refused) > 0:
-		return &exitError{exitFailed, fmt.Sprintf("policy %s: %s", m.refused[0].name, m.refused[0].reason)}
-	case len(m.policies) == 0:
-		return fmt.Errorf("there is no AccessPolicy in %s", strings.Join(o.files, ", "))
 	}
 	compiled := make([]*policy.Compiled, 0, len(m.policies))
 	for i := range m.policies {
 		compiled = append(compiled, policy.Compile(&m.policies[i]))
 	}
-	different := 0
+	all := &tested{}
 	t := &tester{m: m, policies: compiled, now: now, o: o, notes: map[string]bool{}}
 	for i := range m.requests {
-		line, ok := t.test(m.requests[i])
-		if !ok {
-			different++
-		}
-		fmt.Fprintln(o.Out, text.Printable(line, "\n\t"))
+		all.add(t.test(m.requests[i]))
 	}
-	if different > 0 {
-		return fmt.Errorf("%d of %d requests are not judged as expected", different, len(m.requests))
+	if err := all.write(o); err != nil {
+		return err
+	}
+	if all.Different > 0 {
+		return fmt.Errorf("%d of %d requests are not judged as expected", all.Different, len(m.requests))
 	}
 	return nil
+}
+
+// read takes what there is to judge, and to judge by.
+func (o *testOptions) read() (*manifests, error) {
+	m, err := readManifests(o.In, o.files)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(m.requests) == 0:
+		return nil, fmt.Errorf("there is no AccessRequest in %s", strings.Join(o.files, ", "))
+	case len(m.refused) > 0:
+		return nil, &exitError{exitFailed, fmt.Sprintf("policy %s: %s", m.refused[0].name, m.refused[0].reason)}
+	case len(m.policies) == 0:
+		return nil, fmt.Errorf("there is no AccessPolicy in %s", strings.Join(o.files, ", "))
+	}
+	return m, nil
 }
 
 // tester judges the requests of files.
@@ -136,34 +151,80 @@ type tester struct {
 }
 
 // test is the verdict on one request, and whether it is the expected one.
-func (t *tester) test(r located) (line string, ok bool) {
+func (t *tester) test(r located) verdict {
 	req := r.request.DeepCopy()
 	if req.Spec.Requester == nil && t.o.requester != "" {
 		req.Spec.Requester = &v1alpha1.Identity{Username: t.o.requester, Groups: t.o.groups}
 	}
-	name := fmt.Sprintf("%s: %s/%s", r.file, req.Namespace, cmp.Or(req.Name, req.GenerateName+"*"))
-	d, err := t.judge(req)
-	if err != nil {
-		return "ERROR " + name + ": " + err.Error(), false
+	v := verdict{File: r.file, Request: req.Namespace + "/" + cmp.Or(req.Name, req.GenerateName+"*"), Expected: req.Annotations[expectAnnotation]}
+	d, err := t.judge(req, t.policies)
+	if err == nil {
+		v.Past, err = t.past(req, d)
 	}
-	verdict, by := verdictOf(d)
-	annotation := req.Annotations[expectAnnotation]
-	expected, problem := parseExpectation(annotation)
+	if err != nil {
+		v.Result, v.Message = resultError, err.Error()
+		return v
+	}
+	v.Verdict, v.Policy = verdictOf(d)
+	v.Message = d.Message()
+	expected, problem := parseExpectation(v.Expected)
 	switch {
 	case problem != "":
-		return "ERROR " + name + ": " + problem, false
+		v.Result, v.Message = resultError, problem
 	case expected.verdict == "":
-		return "-     " + name + ": " + verdict + ": " + d.Message(), true
-	case expected.verdict != verdict || expected.policy != "" && expected.policy != by:
-		return fmt.Sprintf("FAIL  %s: expected %s, got %s: %s", name, annotation, verdict, d.Message()), false
+		v.Result = resultUnchecked
+	case expected.verdict != v.Verdict || expected.policy != "" && expected.policy != v.Policy:
+		v.Result = resultFailed
 	default:
-		return "ok    " + name + ": " + verdict + ": " + d.Message(), true
+		v.Result = resultOK
+	}
+	return v
+}
+
+// past are the policies that are for a request, too, and would not have allowed it so.
+func (t *tester) past(req *v1alpha1.AccessRequest, d policy.Decision) (out []string, err error) {
+	if d.Verdict != policy.Allowed {
+		return nil, nil
+	}
+	unnamed := req.DeepCopy()
+	unnamed.Spec.PolicyName = ""
+	roles := func(ref v1alpha1.RoleRef) (policy.Role, bool, error) { return t.m.role(req.Namespace, ref), true, nil }
+	for i, c := range t.policies {
+		name := t.m.policies[i].Name
+		problems, err := c.Problems(roles)
+		if err != nil {
+			return nil, err
+		}
+		if name == d.Policy.Name || len(problems) > 0 {
+			continue
+		}
+		other, err := t.judge(unnamed, []*policy.Compiled{c})
+		if err != nil {
+			return nil, err
+		}
+		if wanted := wantedBy(other, d); wanted != "" {
+			out = append(out, "policy "+name+wanted)
+		}
+	}
+	return out, nil
+}
+
+// wantedBy is what one decision wants that another one does not; empty if it is on other
+// requests, or wants nothing more.
+func wantedBy(other, d policy.Decision) string {
+	switch {
+	case other.Verdict == policy.Denied && len(other.Denials) > 0:
+		return ": " + strings.Join(other.Denials[0].Objections, ", and ")
+	case other.Verdict == policy.Allowed && len(other.Approvals) > 0 && len(d.Approvals) == 0:
+		return ", which asks for approval by " + rulesText(other.Approvals)
+	default:
+		return ""
 	}
 }
 
 // judge answers a request by what the files say.
-func (t *tester) judge(req *v1alpha1.AccessRequest) (policy.Decision, error) {
-	w := &world{policies: t.policies, namespace: t.m.namespaces[req.Namespace], roles: t.lookup(req.Namespace)}
+func (t *tester) judge(req *v1alpha1.AccessRequest, policies []*policy.Compiled) (policy.Decision, error) {
+	w := &world{policies: policies, namespace: t.m.namespaces[req.Namespace], roles: t.lookup(req.Namespace)}
 	if w.namespace == nil {
 		w.namespace = &corev1.Namespace{}
 		w.namespace.Name = req.Namespace

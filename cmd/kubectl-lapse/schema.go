@@ -13,6 +13,9 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/listtype"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
 	"sigs.k8s.io/yaml"
 
@@ -61,6 +64,17 @@ func (s *crdSchema) refuses(ctx context.Context, object map[string]any) (reasons
 	if len(problems) == 0 {
 		problems, _ = s.rules.Validate(ctx, nil, s.structural, object, nil, celconfig.RuntimeCELCostBudget)
 	}
+	return serverSays(problems)
+}
+
+// metadataRefuses says why the API server would not take a policy of that name, labels and so
+// on, which no schema holds. It drops the namespace of what has none.
+func metadataRefuses(meta metav1.ObjectMeta) []string {
+	meta.Namespace = metav1.NamespaceNone
+	return serverSays(apivalidation.ValidateObjectMeta(&meta, false, apivalidation.NameIsDNSSubdomain, field.NewPath("metadata")))
+}
+
+func serverSays(problems field.ErrorList) (reasons []string) {
 	for _, p := range problems {
 		reasons = append(reasons, "the API server would refuse it: "+p.Error())
 	}

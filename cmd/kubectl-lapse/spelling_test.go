@@ -101,6 +101,9 @@ func (s *strict) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		req := waitingRequest()
 		req.ResourceVersion = fmt.Sprint(len(s.decided))
+		if len(s.decided) > 0 {
+			req.Status.State = v1alpha1.StateRevoked
+		}
 		_ = json.NewEncoder(w).Encode(v1alpha1.AccessRequestList{TypeMeta: kindOf("AccessRequestList"), Items: []v1alpha1.AccessRequest{*req}})
 		return
 	}

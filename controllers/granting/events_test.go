@@ -37,6 +37,8 @@ func (r *recorded) Eventf(regarding, related runtime.Object, _, reason, _, note 
 			return "RoleBinding " + o.Name
 		case *v1alpha1.AccessRequest:
 			return o.Name
+		case *v1alpha1.AccessDecision:
+			return "AccessDecision " + o.Name
 		}
 		return "nothing"
 	}

@@ -48,8 +48,13 @@ func (r *PolicyReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ctr
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("looking at the roles of policy %s: %w", p.Name, err)
 	}
+	// Nothing here changes a policy, and there may be many.
+	all := &v1alpha1.AccessPolicyList{}
+	if err := r.client.List(ctx, all, client.UnsafeDisableDeepCopy); err != nil {
+		return ctrl.Result{}, fmt.Errorf("listing policies: %w", err)
+	}
 	before := p.DeepCopy()
-	if p.Status.Risks, err = policy.Told(p, roles); err != nil {
+	if p.Status.Risks, err = policy.Told(p, all.Items, roles); err != nil {
 		return ctrl.Result{}, fmt.Errorf("looking at the risks of policy %s: %w", p.Name, err)
 	}
 	useless, err := policy.Useless(p, roles)

@@ -43,7 +43,8 @@ type RequestReconciler struct {
 	settings grant.Settings
 	turns    *turns
 	// pinned are the bindings of which it was told that finalizers keep them.
-	pinned *binding.UIDs
+	pinned    *binding.UIDs
+	uncounted *uncounted
 	// forgotten are requests that this replica deleted: the cache has them for a while yet.
 	forgotten *binding.UIDs
 }
@@ -57,6 +58,7 @@ func NewRequestReconciler(o Options) *RequestReconciler {
 		settings:  grant.Settings{MaxDuration: o.Limits.MaxDuration, Retention: o.Retention},
 		turns:     newTurns(),
 		pinned:    binding.NewUIDs(),
+		uncounted: newUncounted(),
 		forgotten: binding.NewUIDs(),
 	}
 }
@@ -94,6 +96,9 @@ func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ct
 		return soon, errors.Join(actErr, err)
 	}
 	r.announce(ctx, before, req)
+	if actErr == nil { // else an end may have to be tried again
+		r.announceUncounted(ctx, now, req, seen)
+	}
 	if grant.NeverHeld(req) && !before.Status.State.Final() {
 		actErr = errors.Join(actErr, r.forgetSurplus(ctx, req))
 	}

@@ -169,6 +169,7 @@ func setupPolicies(mgr ctrl.Manager, r *PolicyReconciler) error {
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("accesspolicy").
 		For(&v1alpha1.AccessPolicy{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.AccessPolicy{}, r.rivalsLater(), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&rbacv1.ClusterRole{}, handler.EnqueueRequestsFromMapFunc(r.policiesOfRole)).
 		Complete(r)
 }

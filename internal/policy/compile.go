@@ -15,8 +15,8 @@ import (
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
-// defaultApprovalTimeout is how long a request may wait for approval if its policy does not say.
-const defaultApprovalTimeout = time.Hour
+// DefaultApprovalTimeout is how long a request may wait for approval if its policy does not say.
+const DefaultApprovalTimeout = time.Hour
 
 // Compiled is one generation of one AccessPolicy, ready to be asked. It is
 // immutable and safe for concurrent use. The zero value allows nothing.
@@ -76,7 +76,7 @@ func compile(p *v1alpha1.AccessPolicy, compileOne func(string) *program) *Compil
 		roles:           rolesOf(spec.Roles),
 		maxDuration:     spec.MaxDuration.Duration,
 		defaultDuration: spec.MaxDuration.Duration,
-		approvalTimeout: defaultApprovalTimeout,
+		approvalTimeout: DefaultApprovalTimeout,
 		allowDangerous:  spec.AllowDangerousRoles,
 
 		allowSelfApproval: spec.AllowSelfApproval,

@@ -25,10 +25,11 @@ const (
 const sharedUID = "uidIsShared: who has two names, such as in another case, counts as two people and may approve what he asked for"
 
 // Told are what is risky of the requesters of a policy, and the dangers and risks of the
-// ClusterRoles that it offers, for those who approve: the worst first, equal ones once, and at most 64, of which the last then says how
-// many more there are. What a Role allows differs by namespace, and is not known before it is
-// asked for.
-func Told(p *v1alpha1.AccessPolicy, roles RoleLookup) ([]string, error) {
+// ClusterRoles that it offers, for those who approve: the worst first, equal ones once. Who gets
+// past what by it and the others follows: however much that is, what a holder could do is read
+// first. There are at most 64, among which it is said how many more there are. What a Role
+// allows differs by namespace, and is not known before it is asked for.
+func Told(p *v1alpha1.AccessPolicy, others []v1alpha1.AccessPolicy, roles RoleLookup) ([]string, error) {
 	var all []ranked
 	for _, risk := range RisksOfPeople(p) {
 		all = append(all, ranked{-2, risk})
@@ -52,16 +53,22 @@ func Told(p *v1alpha1.AccessPolicy, roles RoleLookup) ([]string, error) {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
-	var out []string
+	out, rivals := onceEach(textsOf(all, func(r ranked) string { return r.text })), Rivals(p, others)
+	past := onceEach(slices.Concat(passedBy(p, rivals), passing(p, rivals)))
+	if room := maxTold - len(past); len(out) > room {
+		out = append(out[:room-1:room-1], fmt.Sprintf("and %d more", len(out)-room+1))
+	}
+	return append(out, past...), nil
+}
+
+// onceEach are lines that fit the status, equal ones once.
+func onceEach(lines []string) (out []string) {
 	once := sets.New[string]()
-	for _, told := range all {
-		if line := text.Cut(told.text, maxToldText); !once.Has(line) {
+	for _, line := range lines {
+		if line = text.Cut(line, maxToldText); !once.Has(line) {
 			once.Insert(line)
 			out = append(out, line)
 		}
 	}
-	if len(out) <= maxTold {
-		return out, nil
-	}
-	return append(out[:maxTold-1:maxTold-1], fmt.Sprintf("and %d more", len(out)-maxTold+1)), nil
+	return out
 }

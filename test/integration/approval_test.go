@@ -5,6 +5,7 @@ package integration
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,6 +56,21 @@ var _ = Describe("A request that needs two people", func() {
 		writes, err := plane.Writes(mark, operator.Username)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(writes).To(HaveLen(2 + 2))
+	})
+
+	It("tells once, on it and on the request, of a decision that does not count", func(ctx SpecContext) {
+		c.approve(ctx, c.aliceInSecurity, "a")
+		c.h.settle(ctx, c.req)
+		c.h.settle(ctx, c.req)
+		var told []string
+		for len(c.h.events.Events) > 0 {
+			if e := <-c.h.events.Events; strings.Contains(e, v1alpha1.ReasonDecisionNotCounted) {
+				told = append(told, e)
+			}
+		}
+		Expect(told).To(HaveLen(2))
+		Expect(told).To(HaveEach(HavePrefix(`Warning DecisionNotCounted approve by "alice" does not count: ` +
+			`"alice" asked for the access or gets it`)))
 	})
 
 	It("finds a seat for everybody who approves", func(ctx SpecContext) {

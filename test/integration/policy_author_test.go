@@ -86,7 +86,25 @@ var _ = Describe("The author of a policy", Ordered, func() {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(admin.Get(ctx, client.ObjectKeyFromObject(p), p)).To(Succeed())
 		Expect(p).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonValid))
-		Expect(p.Status.Risks).To(ConsistOf(`requesters: whoever logs in may ask, ServiceAccounts included (Group "system:authenticated")`))
+		Expect(p.Status.Risks).To(ContainElement(`requesters: whoever logs in may ask, ServiceAccounts included (Group "system:authenticated")`))
+	})
+
+	It("is told who gets past what by another policy, on both", func(ctx SpecContext) {
+		h := newHarness()
+		offer := builders.Policy("past").Allowing("reader").In("default")
+		strict := newPolicy(ctx, offer.From(builders.Group("past-oncall")).If("request.spec.reason.startsWith('INC-')", "no incident"))
+		lax := newPolicy(ctx, offer.From(builders.Group("past-devs")))
+		past := fmt.Sprintf(`policy %q lets whoever is in both (as a requester) past this one for ClusterRole "reader": `+
+			`without conditions[0] ("no incident")`, lax.Name)
+		passing := fmt.Sprintf(`this policy lets whoever is in both (as a requester) past policy %q for ClusterRole "reader": `+
+			`without conditions[0] ("no incident")`, strict.Name)
+		for p, want := range map[*v1alpha1.AccessPolicy]string{strict: past, lax: passing} {
+			_, err := h.policies.Reconcile(ctx, requestFor(p))
+			Expect(err).NotTo(HaveOccurred())
+			Expect(admin.Get(ctx, client.ObjectKeyFromObject(p), p)).To(Succeed())
+			Expect(p).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonValid))
+			Expect(p.Status.Risks).To(ContainElement(want))
+		}
 	})
 
 	DescribeTable("is told when the policy allows nothing",

@@ -72,6 +72,8 @@ var _ = Describe("The schema", func() {
 		oneLine      = "reason must be one line of printable characters and not blank"
 		systemNames  = "a User or Group must not begin with system:; name a ServiceAccount by kind, name and namespace"
 
+		namespaceName = "a name must be that of one namespace: a-z, 0-9 and -; nothing is a wildcard"
+
 		wideRequesters = "a User must not begin with system:, nor must a Group be system:unauthenticated; " +
 			"name a ServiceAccount by kind, name and namespace"
 	)
@@ -119,6 +121,7 @@ var _ = Describe("The schema", func() {
 		Entry("subject with another form of a letter", "subject", subject("User", "alice\ufe00"), printable),
 		Entry("subject of a blank of Egyptian", "subject", subject("User", "\U00013441"), printable),
 		Entry("subject that forges a column", "subject", subject("User", "alice   Active"), "name must not have two spaces in a row"),
+		Entry("subject blank", "subject", subject("User", " "), "name must not be blank"),
 		Entry("subject of another kind", "subject", subject("Robot", "r2"),
 			`Unsupported value: "Robot": supported values: "User", "Group", "ServiceAccount"`),
 		Entry("ServiceAccount without a namespace", "subject", subject("ServiceAccount", "ci"), "a ServiceAccount needs a namespace"),
@@ -205,6 +208,14 @@ var _ = Describe("The schema", func() {
 		Entry("defaultDuration longer than maxDuration", "defaultDuration", "1h1s",
 			"spec.defaultDuration: Invalid value: defaultDuration must not be longer than maxDuration"),
 		Entry("approvalTimeout too long", "approvalTimeout", "168h1s", "approvalTimeout must be between 10s and 168h, "+durationRule),
+		Entry("a pattern of namespaces", "namespaces.names", []any{"payments", "pr-*"},
+			`spec.namespaces.names[1]: Invalid value: "pr-*": `+namespaceName),
+		Entry("a namespace in capitals", "namespaces.names", []any{"Payments"}, namespaceName),
+		Entry("a space before a namespace", "namespaces.names", []any{" payments"}, namespaceName),
+		Entry("two namespaces in one", "namespaces.names", []any{"payments,billing"}, namespaceName),
+		Entry("a namespace that begins with a hyphen", "namespaces.names", []any{"-x"}, namespaceName),
+		Entry("a blank requester", "requesters", []any{subject("Group", " ")}, "name must not be blank"),
+		Entry("a blank revoker", "revokers", []any{subject("User", " ")}, "name must not be blank"),
 		Entry("empty selector", "namespaces.selector", map[string]any{}, "selector must not be empty; leave it out, or name the labels"),
 		Entry("name of a letter that looks like nothing", "requesters", []any{subject("User", "\u3164")}, printable),
 		Entry("message of a letter that looks like nothing", "conditions",
