@@ -9,6 +9,7 @@ import (
 	"encoding/xml"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,30 +111,42 @@ func TestLintTellsByWhichPolicySomebodyGetsPastAnother(t *testing.T) {
 	}
 }
 
-func TestLintWritesJSONAndSARIF(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "my policies.yaml")
+// twoPolicies writes a file with a policy that is fine and one that is broken, and gives the
+// line at which that begins.
+func twoPolicies(t *testing.T) (file string, line int) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "my policies.yaml")
 	in := policyOf("fine", ticket) + policyOf("broken", `conditions: [{expression: "request.nothing \u202e"}]`)
 	if err := os.WriteFile(file, []byte(in), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	line := 1 + strings.Count(in[:strings.LastIndex(in, "apiVersion")], "\n")
+	return file, 1 + strings.Count(in[:strings.LastIndex(in, "apiVersion")], "\n")
+}
 
+func TestLintWritesJSON(t *testing.T) {
+	file, line := twoPolicies(t)
 	code, out, said := offline(t, "", "policy", "lint", "-f", file, "-o", "json")
 	var l linted
 	if err := json.Unmarshal([]byte(out), &l); err != nil || code != exitFailed || !strings.Contains(said, "mistakes found: 1") {
 		t.Fatalf("exit code %d, %v, %q %q", code, err, out, said)
 	}
-	var mistake foundAt
-	for _, f := range l.Findings {
-		if f.Level == levelMistake {
-			mistake = f
-		}
+	at := slices.IndexFunc(l.Findings, func(f foundAt) bool { return f.Level == levelMistake })
+	if l.Policies != 2 || l.Mistakes != 1 || at < 0 {
+		t.Fatalf("got %+v", l)
 	}
-	if l.Policies != 2 || l.Mistakes != 1 || mistake.Policy != "broken" || mistake.File != file || mistake.Line != line {
-		t.Errorf("got %+v, want line %d", l, line)
+	if mistake := l.Findings[at]; mistake.Policy != "broken" || mistake.File != file || mistake.Line != line {
+		t.Errorf("got %+v, want line %d", mistake, line)
 	}
 
-	code, out, _ = offline(t, "", "policy", "lint", "-f", file, "-o", "sarif")
+	code, out, _ = offline(t, policyOf("p", ticket), "policy", "lint", "-f", "-", "-o", "json")
+	if code != exitOK || !strings.Contains(out, `"mistakes": 0`) {
+		t.Errorf("exit code %d, %s", code, out)
+	}
+}
+
+func TestLintWritesSARIF(t *testing.T) {
+	file, line := twoPolicies(t)
+	code, out, _ := offline(t, "", "policy", "lint", "-f", file, "-o", "sarif")
 	var log sarifLog
 	if err := json.Unmarshal([]byte(out), &log); err != nil || code != exitFailed || log.Version != "2.1.0" || len(log.Runs) != 1 {
 		t.Fatalf("exit code %d, %v, %s", code, err, out)
@@ -141,28 +154,24 @@ func TestLintWritesJSONAndSARIF(t *testing.T) {
 	if strings.Contains(out, "\u202e") {
 		t.Errorf("what a terminal acts upon is in %q", out)
 	}
-	found := false
-	for _, r := range log.Runs[0].Results {
-		if r.Level != "error" {
-			continue
-		}
-		found = true
-		at := r.Locations[0]
-		if r.RuleID != levelMistake || !strings.HasPrefix(r.Message.Text, "broken: conditions[0]") ||
-			at.Logical[0].FullyQualifiedName != "accesspolicy/broken" ||
-			at.Physical == nil || !strings.HasSuffix(at.Physical.Artifact.URI, "/my%20policies.yaml") || at.Physical.Region.StartLine != line {
-			t.Errorf("got %+v", r)
-		}
+	results := log.Runs[0].Results
+	i := slices.IndexFunc(results, func(r sarifResult) bool { return r.Level == "error" })
+	if i < 0 {
+		t.Fatalf("no error in %s", out)
 	}
-	if !found {
-		t.Errorf("no error in %s", out)
+	r := results[i]
+	if r.RuleID != levelMistake || !strings.HasPrefix(r.Message.Text, "broken: conditions[0]") {
+		t.Errorf("got %+v", r)
 	}
+	at := r.Locations[0]
+	if at.Logical[0].FullyQualifiedName != "accesspolicy/broken" || at.Physical == nil ||
+		!strings.HasSuffix(at.Physical.Artifact.URI, "/my%20policies.yaml") || at.Physical.Region.StartLine != line {
+		t.Errorf("got %+v", at)
+	}
+}
 
-	code, out, _ = offline(t, policyOf("p", ticket), "policy", "lint", "-f", "-", "-o", "json")
-	if code != exitOK || !strings.Contains(out, `"mistakes": 0`) {
-		t.Errorf("exit code %d, %s", code, out)
-	}
-	code, _, said = offline(t, "", "policy", "lint", "-o", "yaml")
+func TestLintRefusesAnotherFormat(t *testing.T) {
+	code, _, said := offline(t, "", "policy", "lint", "-o", "yaml")
 	if code != exitFailed || !strings.Contains(said, "-o yaml is not known; use one of json, sarif") {
 		t.Errorf("exit code %d, %q", code, said)
 	}
@@ -175,30 +184,41 @@ func asking(name, reason, expected string) string {
 		"spec: {roleRef: {kind: ClusterRole, name: edit}, duration: 1h, reason: '" + reason + "'}\n"
 }
 
-func TestPolicyTestTellsWhatIsGotPastAndWritesJSONAndJUnit(t *testing.T) {
+// pastATicket has policy test judge four requests: one gets past the ticket of a policy, one
+// is judged otherwise than expected, one is expected to be nothing, and one something unknown.
+func pastATicket(t *testing.T, format ...string) (code int, out, said string) {
+	t.Helper()
 	here := strings.Replace(otherTeam, "selector: {matchLabels: {team: payments}}", "names: [payments]", 1)
 	in := policyOf("oncall-edit", ticket) + policyOf("team-edit", here) +
 		asking("both", "no <ticket>", "allowed") + asking("wrong", "INC-1: x", "denied") +
 		asking("any", "INC-1: x", "") + asking("typo", "INC-1: x", "perhaps")
 	args := []string{"policy", "test", "-f", "-", "--requester", "alice", "--requester-group", "oncall", "--requester-group", "payments-devs"}
-	const past = "policy oncall-edit: the reason must begin with an incident number"
+	return offline(t, in, append(args, format...)...)
+}
 
-	code, out, said := offline(t, in, args...)
+const pastTheTicket = "policy oncall-edit: the reason must begin with an incident number"
+
+func TestPolicyTestTellsWhatIsGotPast(t *testing.T) {
+	code, out, said := pastATicket(t)
 	if code != exitFailed || !strings.Contains(said, "2 of 4 requests are not judged as expected") ||
-		!strings.Contains(out, "ok    stdin: payments/both: allowed: policy team-edit allows this for 1h\n      gets past "+past+"\n") {
+		!strings.Contains(out, "ok    stdin: payments/both: allowed: policy team-edit allows this for 1h\n      gets past "+pastTheTicket+"\n") {
 		t.Errorf("exit code %d, %q %q", code, out, said)
 	}
 	if strings.Count(out, "gets past") != 1 {
 		t.Errorf("with a ticket nothing is got past: %q", out)
 	}
+}
 
-	_, out, _ = offline(t, in, append(args, "-o", "json")...)
+func TestPolicyTestWritesJSON(t *testing.T) {
+	_, out, _ := pastATicket(t, "-o", "json")
 	var all tested
 	if err := json.Unmarshal([]byte(out), &all); err != nil || all.Different != 2 || len(all.Requests) != 4 || len(all.Requests[0].Past) != 1 {
 		t.Errorf("%v: %s", err, out)
 	}
+}
 
-	_, out, _ = offline(t, in, append(args, "-o", "junit")...)
+func TestPolicyTestWritesJUnit(t *testing.T) {
+	_, out, _ := pastATicket(t, "-o", "junit")
 	var suites junitSuites
 	if err := xml.Unmarshal([]byte(out), &suites); err != nil || len(suites.Suites) != 1 {
 		t.Fatalf("%v: %s", err, out)
@@ -212,7 +232,7 @@ func TestPolicyTestTellsWhatIsGotPastAndWritesJSONAndJUnit(t *testing.T) {
 			(c.Skipped != nil) != (c.Name == "payments/any") {
 			t.Errorf("got %+v", c)
 		}
-		if c.Name == "payments/both" && !strings.Contains(c.Out, past) {
+		if c.Name == "payments/both" && !strings.Contains(c.Out, pastTheTicket) {
 			t.Errorf("it says %q", c.Out)
 		}
 	}

@@ -57,7 +57,8 @@ func (v verdict) text() string {
 	case resultFailed:
 		said = fmt.Sprintf("expected %s, got %s", v.Expected, said)
 	}
-	lines := []string{fmt.Sprintf("%-5s %s: %s: %s", v.Result, v.File, v.Request, said)}
+	lines := make([]string, 0, 1+len(v.Past))
+	lines = append(lines, fmt.Sprintf("%-5s %s: %s: %s", v.Result, v.File, v.Request, said))
 	for _, other := range v.Past {
 		lines = append(lines, "      gets past "+text.Line(other))
 	}

@@ -48,7 +48,7 @@ func (s *deaf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func TestADecisionThatDoesNotCountIsAFailureAndSaysWhy(t *testing.T) {
 	const see = "; slow is Pending; see kubectl lapse why slow -n payments"
-	for verdict, want := range map[v1alpha1.Verdict]string{
+	for verdict, want := range map[v1alpha1.Verdict]string{ //nolint:exhaustive // a revocation is judged as a denial
 		v1alpha1.VerdictApprove: `approve by "bob" does not count: "bob" is not among the approvers of policy p` + see,
 		v1alpha1.VerdictDeny:    `deny by "bob" does not count: "bob" is neither an approver nor a revoker of policy p` + see,
 	} {

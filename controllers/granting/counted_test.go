@@ -45,13 +45,19 @@ func TestTheTimeToTheLastApprovalIsCountedOnceOfEachRequestThatWasGranted(t *tes
 		count   uint64
 		seconds float64
 	}{
-		"granted by two: to the last of them": {grant.Outcome{State: v1alpha1.StateActive, Reason: v1alpha1.ReasonGranted, Grant: held,
-			Approvals: []v1alpha1.Approval{ago(3 * time.Minute), ago(8 * time.Minute)}}, 1, 7 * 60},
-		"granted by one in the second of asking": {grant.Outcome{State: v1alpha1.StateActive, Reason: v1alpha1.ReasonGranted, Grant: held,
-			Approvals: []v1alpha1.Approval{ago(10 * time.Minute)}}, 1, 0},
+		"granted by two: to the last of them": {grant.Outcome{
+			State: v1alpha1.StateActive, Reason: v1alpha1.ReasonGranted, Grant: held,
+			Approvals: []v1alpha1.Approval{ago(3 * time.Minute), ago(8 * time.Minute)},
+		}, 1, 7 * 60},
+		"granted by one in the second of asking": {grant.Outcome{
+			State: v1alpha1.StateActive, Reason: v1alpha1.ReasonGranted, Grant: held,
+			Approvals: []v1alpha1.Approval{ago(10 * time.Minute)},
+		}, 1, 0},
 		"granted by nobody's word": {grant.Outcome{State: v1alpha1.StateActive, Reason: v1alpha1.ReasonGranted, Grant: held}, 0, 0},
-		"one approval of two": {grant.Outcome{State: v1alpha1.StatePending, Reason: v1alpha1.ReasonPendingApproval,
-			Approvals: []v1alpha1.Approval{ago(time.Minute)}}, 0, 0},
+		"one approval of two": {grant.Outcome{
+			State: v1alpha1.StatePending, Reason: v1alpha1.ReasonPendingApproval,
+			Approvals: []v1alpha1.Approval{ago(time.Minute)},
+		}, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &RequestReconciler{recorder: &recorded{}}

@@ -34,7 +34,7 @@ func (s *shelf) List(_ context.Context, list client.ObjectList, _ ...client.List
 func taken(q priorityqueue.PriorityQueue[reconcile.Request], within time.Duration) (names []string) {
 	end := time.Now().Add(within)
 	for time.Now().Before(end) {
-		time.Sleep(100 * time.Millisecond)
+		<-time.After(100 * time.Millisecond) // of the clock of the bubble
 		synctest.Wait()
 		for q.Len() > 0 {
 			key, _ := q.Get()
@@ -61,7 +61,7 @@ func TestRivalsOfAPolicyThatIsEditedAreLookedAtLaterAndSeldom(t *testing.T) {
 		if names := taken(q, time.Hour); len(names) > 0 {
 			t.Fatalf("at the start %q are queued, which are looked at anyway", names)
 		}
-		var names []string
+		names := make([]string, 0, 200)
 		for range 600 { // a minute
 			later.Update(t.Context(), event.UpdateEvent{ObjectOld: edited, ObjectNew: edited}, q)
 			names = append(names, taken(q, 100*time.Millisecond)...)

@@ -42,7 +42,7 @@ func undecided(now time.Time, verdict v1alpha1.Verdict, reviewers ...string) (
 
 func TestADecisionThatDoesNotCountIsToldOnceOnItAndOnItsRequest(t *testing.T) {
 	now := time.Date(2026, 11, 29, 6, 0, 0, 0, time.UTC)
-	for verdict, why := range map[v1alpha1.Verdict]string{
+	for verdict, why := range map[v1alpha1.Verdict]string{ //nolint:exhaustive // a revocation is judged as a denial
 		v1alpha1.VerdictApprove: `approve by "eve" does not count: "eve" is not among the approvers of policy p`,
 		v1alpha1.VerdictDeny:    `deny by "eve" does not count: "eve" is neither an approver nor a revoker of policy p`,
 	} {

@@ -68,7 +68,7 @@ func TestAReleaseHasItsVersionAndImage(t *testing.T) {
 }
 
 func TestTheArchiveHasTheSameBitsEachTime(t *testing.T) {
-	var archives [][]byte
+	archives := make([][]byte, 0, 2)
 	for range 2 {
 		path, err := pack(filepath.Join(root, folder), generated(t, "v9.1.0", ""), t.TempDir())
 		if err != nil {

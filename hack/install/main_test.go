@@ -36,7 +36,7 @@ func TestEachWayHasAManifest(t *testing.T) {
 }
 
 func TestTheManifestsAreAlwaysTheSame(t *testing.T) {
-	var seen []string
+	seen := make([]string, 0, 2)
 	for range 2 {
 		out := t.TempDir()
 		if err := write("../..", "", out); err != nil {

@@ -26,8 +26,9 @@ func TestEveryContainerHasTheImageThatIsNamed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var images []string
-		for _, found := range imageLine.FindAllSubmatch(text, -1) {
+		lines := imageLine.FindAllSubmatch(text, -1)
+		images := make([]string, 0, len(lines))
+		for _, found := range lines {
 			images = append(images, string(found[1]))
 		}
 		if !slices.Equal(images, []string{want, want}) { // the operator, and the reaper

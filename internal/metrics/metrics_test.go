@@ -21,8 +21,9 @@ func TestWhatIsAlertedOnIsThereBeforeItHappens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var alerted []string
-	for _, found := range alert.FindAllStringSubmatch(string(rules), -1) {
+	matches := alert.FindAllStringSubmatch(string(rules), -1)
+	alerted := make([]string, 0, 2*len(matches))
+	for _, found := range matches {
 		alerted = append(alerted, strings.Split(found[1], "|")...)
 	}
 	if len(alerted) < 6 {

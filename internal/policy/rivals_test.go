@@ -55,11 +55,15 @@ func TestWhichPolicyLetsWhomPastAnother(t *testing.T) {
 		"no namespace":                  {asks, team, ""},
 		"itself":                        {asks, oncall, ""},
 		"a user in a group":             {asks, here.From(builders.User("bob")), start + noTicket},
-		"two users": {asks.From(builders.User("ann"), builders.User("eve")), here.From(builders.User("bob"), builders.User("eve")),
-			`policy "team-edit" lets User "eve" past this one for ClusterRole "edit": ` + noTicket},
+		"two users": {
+			asks.From(builders.User("ann"), builders.User("eve")), here.From(builders.User("bob"), builders.User("eve")),
+			`policy "team-edit" lets User "eve" past this one for ClusterRole "edit": ` + noTicket,
+		},
 		"nobody in common": {asks.From(builders.User("ann")), here.From(builders.User("bob"), builders.ServiceAccount("x", "ann")), ""},
-		"the same group": {asks, here.From(builders.Group("oncall")),
-			`policy "team-edit" lets Group "oncall" and whoever else is in both (as a requester) past this one for ClusterRole "edit": ` + noTicket},
+		"the same group": {
+			asks, here.From(builders.Group("oncall")),
+			`policy "team-edit" lets Group "oncall" and whoever else is in both (as a requester) past this one for ClusterRole "edit": ` + noTicket,
+		},
 		"no approval": {oncall.ApprovedBy(lead), here, start + "without an approval"},
 		"less approval": {
 			oncall.ApprovedBy(lead).ApprovedBy(lead), here.ApprovedBy(lead),

@@ -106,7 +106,8 @@ func TestWhatAHolderCouldDoIsToldBeforeWhoGetsPastWhat(t *testing.T) {
 		q := builders.Policy(fmt.Sprint("q", i)).From(builders.Group("devs")).In("payments").Allowing("much").If("2 < 3", "")
 		all = append(all, *q.Build())
 	}
-	rules := []string{"create core pods/exec"}
+	rules := make([]string, 0, 1+2*maxTold)
+	rules = append(rules, "create core pods/exec")
 	for i := range 2 * maxTold {
 		rules = append(rules, fmt.Sprintf("bind core thing%d", i))
 	}

@@ -69,7 +69,7 @@ func (p *prometheus) ask(ctx context.Context, path string, query url.Values, int
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	var answer struct {
 		Status, Error string
 		Data          json.RawMessage
