@@ -156,7 +156,7 @@ var _ = Describe("What config/monitoring ships", Ordered, func() {
 		const all = `count({__name__=~"lapse_.+"})`
 		before, err := watcher.number(ctx, all)
 		Expect(err).NotTo(HaveOccurred())
-		const refused = `sum(lapse_request_outcomes_total{reason="Denied"})`
+		const refused = `sum(lapse_request_outcomes_total{reason="NoMatchingPolicy"})`
 		becomes(ctx, refused, 0.0)
 		for i := range 100 {
 			name := fmt.Sprintf("user-%d", i)

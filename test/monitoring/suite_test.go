@@ -22,6 +22,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/controlplane"
@@ -51,6 +53,7 @@ func TestMonitoring(t *testing.T) {
 }
 
 var _ = BeforeSuite(func(ctx SpecContext) {
+	log.SetLogger(zap.New(zap.WriteTo(GinkgoWriter)))
 	plane = operator.NewPlane(ctx, GinkgoTB(), controlplane.Options{ControllerManager: true})
 	admin = operator.NewClient(GinkgoTB(), plane.AdminConfig())
 	operator.Create(ctx, GinkgoTB(), admin,
