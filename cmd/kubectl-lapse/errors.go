@@ -23,11 +23,12 @@ import (
 
 // Exit codes, which scripts rely on.
 const (
-	exitOK          = 0
-	exitFailed      = 1
-	exitRefused     = 2
-	exitUnknown     = 3 // still waiting, or something could not be checked
-	exitInterrupted = 130
+	exitOK           = 0
+	exitFailed       = 1
+	exitRefused      = 2
+	exitUnknown      = 3 // still waiting, or something could not be checked
+	exitNoSuggestion = 4 // report --unused cannot tell what of some role was not needed
+	exitInterrupted  = 130
 )
 
 // exitError ends the program with a code of its own.

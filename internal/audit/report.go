@@ -47,6 +47,8 @@ type Reporter struct {
 	// which not all records are there.
 	Withheld, Missed int64
 	unread           int
+	// log is nil unless all of it is of interest.
+	log *surveyed
 }
 
 // NewReporter answers one question.
@@ -181,7 +183,15 @@ func (q Question) relations(s *History) (out []Relation) {
 
 // ReadCalls takes an audit log of kube-apiserver, or of a cloud. It comes after Choose.
 func (r *Reporter) ReadCalls(file string, in io.Reader) error {
-	others, err := eachEvent(file, in, r.mayConcern, r.take)
+	concerns, take := r.mayConcern, r.take
+	if r.log != nil {
+		concerns = func([]byte) bool { return true }
+		take = func(e *event) {
+			r.log.see(e)
+			r.take(e)
+		}
+	}
+	others, err := eachEvent(file, in, concerns, take)
 	r.unread += others
 	return err
 }

@@ -78,6 +78,7 @@ var _ = Describe("A night in which five people work, one tampers and the operato
 
 		n.checkRecords(ctx)
 		n.checkReport(ctx)
+		n.checkUnused(ctx)
 	}, SpecTimeout(5*time.Minute))
 })
 
@@ -374,6 +375,25 @@ func (n *night) checkReport(ctx context.Context) {
 	Expect(others).To(ContainElement(HaveField("AllowedByGrant", payments+"/"+debugging)))
 	_, others, _ = n.expected(grantOf(n.requests[looking]), named)
 	Expect(others).To(ContainElement(And(HaveField("Resource", "services"), HaveField("AllowedByGrant", elsewhere))))
+}
+
+// checkUnused has what carol did not need of her role: all but two verbs.
+func (n *night) checkUnused(ctx context.Context) {
+	GinkgoHelper()
+	command := "kubectl-lapse report --records records.jsonl --unused -o json --audit-log " + n.plane.AuditLog()
+	typed := n.typed(ctx, command+" --request "+fixing)
+	Expect(typed.Code).To(Equal(0), typed.Stdout+typed.Stderr)
+	var told []struct {
+		Calls      int
+		Suggestion rbacv1.ClusterRole
+	}
+	Expect(json.Unmarshal([]byte(typed.Stdout), &told)).To(Succeed())
+	Expect(told).To(HaveLen(1))
+	Expect(told[0].Calls).To(Equal(2))
+	Expect(told[0].Suggestion.Rules).To(Equal([]rbacv1.PolicyRule{builders.Rule("", "configmaps", "create", "delete")}))
+
+	typed = n.typed(ctx, "kubectl-lapse report --records records.jsonl --unused --request "+fixing)
+	Expect(typed.Code).To(Equal(4), "without a log: "+typed.Stdout+typed.Stderr)
 }
 
 // checkHistory holds what is told of a request against what it was in the cluster.
