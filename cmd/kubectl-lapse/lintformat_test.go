@@ -148,8 +148,11 @@ func TestLintWritesSARIF(t *testing.T) {
 	file, line := twoPolicies(t)
 	code, out, _ := offline(t, "", "policy", "lint", "-f", file, "-o", "sarif")
 	var log sarifLog
-	if err := json.Unmarshal([]byte(out), &log); err != nil || code != exitFailed || log.Version != "2.1.0" || len(log.Runs) != 1 {
-		t.Fatalf("exit code %d, %v, %s", code, err, out)
+	if err := json.Unmarshal([]byte(out), &log); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if code != exitFailed || log.Version != "2.1.0" || len(log.Runs) != 1 {
+		t.Fatalf("exit code %d, %s", code, out)
 	}
 	if strings.Contains(out, "\u202e") {
 		t.Errorf("what a terminal acts upon is in %q", out)
@@ -159,7 +162,12 @@ func TestLintWritesSARIF(t *testing.T) {
 	if i < 0 {
 		t.Fatalf("no error in %s", out)
 	}
-	r := results[i]
+	checkMistake(t, &results[i], line)
+}
+
+// checkMistake fails if what is found is not the condition of the policy "broken".
+func checkMistake(t *testing.T, r *sarifResult, line int) {
+	t.Helper()
 	if r.RuleID != levelMistake || !strings.HasPrefix(r.Message.Text, "broken: conditions[0]") {
 		t.Errorf("got %+v", r)
 	}
@@ -193,7 +201,7 @@ func pastATicket(t *testing.T, format ...string) (code int, out, said string) {
 		asking("both", "no <ticket>", "allowed") + asking("wrong", "INC-1: x", "denied") +
 		asking("any", "INC-1: x", "") + asking("typo", "INC-1: x", "perhaps")
 	args := []string{"policy", "test", "-f", "-", "--requester", "alice", "--requester-group", "oncall", "--requester-group", "payments-devs"}
-	return offline(t, in, append(args, format...)...)
+	return offline(t, in, slices.Concat(args, format)...)
 }
 
 const pastTheTicket = "policy oncall-edit: the reason must begin with an incident number"
@@ -228,12 +236,12 @@ func TestPolicyTestWritesJUnit(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 	for _, c := range s.Cases {
-		if (c.Failure != nil) != (c.Name == "payments/wrong") || (c.Error != nil) != (c.Name == "payments/typo") ||
-			(c.Skipped != nil) != (c.Name == "payments/any") {
+		got := [3]bool{c.Failure != nil, c.Error != nil, c.Skipped != nil}
+		if want := [3]bool{c.Name == "payments/wrong", c.Name == "payments/typo", c.Name == "payments/any"}; got != want {
 			t.Errorf("got %+v", c)
 		}
-		if c.Name == "payments/both" && !strings.Contains(c.Out, pastTheTicket) {
-			t.Errorf("it says %q", c.Out)
+		if past := strings.Contains(c.Out, pastTheTicket); past != (c.Name == "payments/both") {
+			t.Errorf("%s says %q", c.Name, c.Out)
 		}
 	}
 }

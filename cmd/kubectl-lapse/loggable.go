@@ -70,15 +70,15 @@ func callOf(call authorizer.AttributesRecord) string {
 	return out
 }
 
-// place is where somebody held a role.
-type place struct {
+// holding is where somebody held a role.
+type holding struct {
 	user      *user.DefaultInfo
 	namespace string
 }
 
 // holdersOf are each once, with the groups that are known of them.
-func holdersOf(n *lapse.Needs) []place {
-	var out []place
+func holdersOf(n *lapse.Needs) []holding {
+	var out []holding
 	known := map[string]bool{}
 	for _, s := range n.Histories {
 		subject, who := s.Request.Subject, &user.DefaultInfo{Groups: []string{user.AllAuthenticated}}
@@ -98,7 +98,7 @@ func holdersOf(n *lapse.Needs) []place {
 		}
 		key := fmt.Sprintf("%q %q %q", who.Name, who.Groups, s.Request.Namespace)
 		if !known[key] {
-			known[key], out = true, append(out, place{who, s.Request.Namespace})
+			known[key], out = true, append(out, holding{who, s.Request.Namespace})
 		}
 	}
 	return out

@@ -16,8 +16,8 @@ import (
 	"github.com/lapse-dev/lapse/internal/audit"
 )
 
-// reportFiles writes records of one grant of alice, with a reason, and a log of what she did.
-func reportFiles(t *testing.T, reason string) {
+// reportFiles writes records of one grant of alice, and a log of what she did.
+func reportFiles(t *testing.T) {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	at := time.Date(2026, 11, 29, 6, 0, 0, 0, time.UTC)
@@ -26,13 +26,13 @@ func reportFiles(t *testing.T, reason string) {
 	line, err := chain.Append(audit.Record{
 		SpecVersion: "1.0", ID: "4602efc0/ended", Type: audit.Ended, Time: end, Data: audit.Data{
 			Request: &audit.Request{
-				Kind: "AccessRequest", Namespace: "payments", Name: "debug", UID: "4602efc0", AskedAt: at, Reason: reason,
+				Kind: "AccessRequest", Namespace: "payments", Name: "debug", UID: "4602efc0", AskedAt: at, Reason: "INC-4211",
 				Requester: &v1alpha1.Identity{Username: "alice"}, Subject: &v1alpha1.Subject{Kind: v1alpha1.UserKind, Name: "alice"},
 				RoleRef: v1alpha1.RoleRef{Kind: v1alpha1.ClusterRoleKind, Name: "edit"},
 				Policy:  &v1alpha1.PolicyReference{Name: "oncall", Generation: 3},
 			},
 			Decision: &audit.Decision{
-				Name: "d", UID: "1", Verdict: v1alpha1.VerdictRevoke, Reviewer: &v1alpha1.Identity{Username: "carol"}, Comment: reason,
+				Name: "d", UID: "1", Verdict: v1alpha1.VerdictRevoke, Reviewer: &v1alpha1.Identity{Username: "carol"}, Comment: "INC-4211",
 			},
 			Grant: &audit.Grant{
 				Binding: "lapse-debug-4602efc0", GrantedAt: at, ExpiresAt: at.Add(time.Hour), EndedAt: &end, EndReason: "Revoked", EndedBy: "carol",
@@ -43,7 +43,7 @@ func reportFiles(t *testing.T, reason string) {
 		t.Fatal(err)
 	}
 	log := `{"auditID":"a","stage":"ResponseComplete","verb":"delete","user":{"username":"alice"},"sourceIPs":["10.0.0.1"],` +
-		`"userAgent":` + quote(t, reason) + `,"objectRef":{"resource":"pods","namespace":"payments","name":"checkout"},` +
+		`"userAgent":` + quote(t, "INC-4211") + `,"objectRef":{"resource":"pods","namespace":"payments","name":"checkout"},` +
 		`"responseStatus":{"code":200},"requestReceivedTimestamp":"2026-11-29T06:00:10Z","annotations":{"authorization.k8s.io/reason":` +
 		`"RBAC: allowed by RoleBinding \"lapse-debug-4602efc0/payments\" of ClusterRole \"edit\" to User \"alice\""}}`
 	for name, data := range map[string]string{"records.jsonl": string(line) + "\n", "audit.log": log + "\n"} {
@@ -70,7 +70,7 @@ func report(t *testing.T, args ...string) (out, errOut string, code int) {
 }
 
 func TestReport(t *testing.T) {
-	reportFiles(t, "INC-4211")
+	reportFiles(t)
 	records, log := []string{"--records", "records.jsonl"}, []string{"--records", "records.jsonl", "--audit-log", "audit.log"}
 	for name, tc := range map[string]struct {
 		args []string
@@ -113,7 +113,7 @@ func TestReport(t *testing.T) {
 }
 
 func TestReportSaysHowAPersonIsConcerned(t *testing.T) {
-	reportFiles(t, "INC-4211")
+	reportFiles(t)
 	log := []string{"--records", "records.jsonl", "--audit-log", "audit.log", "--person"}
 	for who, says := range map[string]string{"alice": "concerns  alice: grantee, requester\n", "carol": "concerns  carol: reviewer\n"} {
 		if out, _, _ := report(t, append(log, who)...); !strings.Contains(out, says) {
@@ -151,7 +151,7 @@ func TestReportSaysHowAPersonIsConcerned(t *testing.T) {
 }
 
 func TestAReportSaysWhatItsRecordsDoNotSay(t *testing.T) {
-	reportFiles(t, "INC-4211")
+	reportFiles(t)
 	records, err := os.OpenFile("records.jsonl", os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)

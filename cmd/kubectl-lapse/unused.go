@@ -5,6 +5,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -133,7 +134,7 @@ func some(names []string) string {
 
 // ruleText is such as "get, list pods, services of apps, named a".
 func ruleText(rule *rbacv1.PolicyRule) string {
-	out := strings.Join(rule.Verbs, ", ") + " " + strings.Join(append(rule.Resources[:len(rule.Resources):len(rule.Resources)], rule.NonResourceURLs...), ", ")
+	out := strings.Join(rule.Verbs, ", ") + " " + strings.Join(slices.Concat(rule.Resources, rule.NonResourceURLs), ", ")
 	if groups := groupsText(rule); len(rule.Resources) > 0 && groups != "core" {
 		out += " of " + groups
 	}

@@ -29,9 +29,9 @@ var (
 )
 
 func pick(random *rand.Rand, words []string, atMost int) []string {
-	var out []string
-	for range 1 + random.IntN(atMost) {
-		out = append(out, words[random.IntN(len(words))])
+	out := make([]string, 1+random.IntN(atMost))
+	for i := range out {
+		out[i] = words[random.IntN(len(words))]
 	}
 	return out
 }
@@ -95,12 +95,7 @@ func TestASmallerRoleAllowsEachCallAndNothingNew(t *testing.T) {
 	smaller, tried := 0, 0
 	for range 6000 {
 		old := randomRules(random)
-		var uses []use
-		for range random.IntN(12) {
-			if u := randomUse(random); rbacAllows(old, u) {
-				uses = append(uses, u)
-			}
-		}
+		uses := randomUses(random, old)
 		suggested := narrowed(old, uses)
 		for _, u := range uses {
 			tried++
@@ -111,11 +106,7 @@ func TestASmallerRoleAllowsEachCallAndNothingNew(t *testing.T) {
 		if within, beyond := validation.Covers(old, suggested); !within {
 			t.Fatalf("of %+v, used by %+v, is suggested %+v, which allows more: %+v", old, uses, suggested, beyond)
 		}
-		for range 50 {
-			if u := randomUse(random); rbacAllows(suggested, u) && !rbacAllows(old, u) {
-				t.Fatalf("of %+v is suggested %+v, which alone allows %+v", old, suggested, u)
-			}
-		}
+		mustAddNothing(t, random, old, suggested)
 		mustBeNeeded(t, old, suggested, uses)
 		if within, _ := validation.Covers(suggested, old); !within {
 			smaller++
@@ -123,6 +114,26 @@ func TestASmallerRoleAllowsEachCallAndNothingNew(t *testing.T) {
 	}
 	if tried < 2000 || smaller < 2000 {
 		t.Errorf("of %d calls and %d smaller roles there is too little to learn", tried, smaller)
+	}
+}
+
+// randomUses are calls that rules allow.
+func randomUses(random *rand.Rand, rules []rbacv1.PolicyRule) (uses []use) {
+	for range random.IntN(12) {
+		if u := randomUse(random); rbacAllows(rules, u) {
+			uses = append(uses, u)
+		}
+	}
+	return uses
+}
+
+// mustAddNothing fails if a call is found that is allowed by what is suggested alone.
+func mustAddNothing(t *testing.T, random *rand.Rand, old, suggested []rbacv1.PolicyRule) {
+	t.Helper()
+	for range 50 {
+		if u := randomUse(random); rbacAllows(suggested, u) && !rbacAllows(old, u) {
+			t.Fatalf("of %+v is suggested %+v, which alone allows %+v", old, suggested, u)
+		}
 	}
 }
 
@@ -192,7 +203,8 @@ func TestASmallerRoleReadsLikeOneOfAPerson(t *testing.T) {
 			"get,list core pods; get apps deployments; patch apps deployments/scale",
 		},
 		"a subresource of anything": {
-			rules("get,update * */scale"), []Call{get("deployments.apps/scale", "a"), get("statefulsets.apps/scale", "a")},
+			rules("get,update * */scale"),
+			[]Call{get("deployments.apps/scale", "a"), get("statefulsets.apps/scale", "a")},
 			"get apps deployments/scale,statefulsets/scale",
 		},
 		"pods are not their logs": {
@@ -220,11 +232,13 @@ func TestASmallerRoleReadsLikeOneOfAPerson(t *testing.T) {
 			rules("create core pods/exec checkout"), []Call{do("create", "pods/exec", "checkout")}, "create core pods/exec checkout",
 		},
 		"to apply what is not there takes create": {
-			rules("create,patch,delete core configmaps"), []Call{{Verb: "patch", Resource: "configmaps", Name: "a", Code: 201}},
+			rules("create,patch,delete core configmaps"),
+			[]Call{{Verb: "patch", Resource: "configmaps", Name: "a", Code: 201}},
 			"create,patch core configmaps",
 		},
 		"to apply what is there does not": {
-			rules("create,patch,delete core configmaps"), []Call{{Verb: "patch", Resource: "configmaps", Name: "a", Code: 200}},
+			rules("create,patch,delete core configmaps"),
+			[]Call{{Verb: "patch", Resource: "configmaps", Name: "a", Code: 200}},
 			"patch core configmaps",
 		},
 		"paths": {

@@ -139,7 +139,8 @@ func TestWhereTheLogMayNotTellAllNoRoleIsSuggested(t *testing.T) {
 				req.Status.Grant.EndedAt = nil
 				req.Status.State = v1alpha1.StateActive
 			},
-			[]event{before, deleted}, "ClusterRole edit-as-used: delete core pods",
+			[]event{before, deleted},
+			"ClusterRole edit-as-used: delete core pods",
 		},
 	} {
 		all := needs(t, []*v1alpha1.AccessRequest{another("debug", tc.change)}, tc.events...)

@@ -116,11 +116,11 @@ func (r *release) get(ctx context.Context, t *testing.T, like any) *unstructured
 }
 
 // has fails if an object of the chart is there and should not be, or the other way round.
-// What is deleted takes a moment.
+// What is deleted takes a moment; a kind that was just there, half a minute.
 func (r *release) has(t *testing.T, all map[string]any, expect func(id string) bool) {
 	t.Helper()
 	for id, o := range all {
-		err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+		err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 2*time.Minute, true, func(ctx context.Context) (bool, error) {
 			return (r.get(ctx, t, o) != nil) == expect(id), nil
 		})
 		if err != nil {
