@@ -174,7 +174,7 @@ test-oldest: build ## Run the suites of the API and the plugin on the oldest sup
 	go run ./hack/versions -versions $(OLDEST) -suites 'integration cli story'
 
 .PHONY: test-versions
-test-versions: build ## Run all suites on each supported version of Kubernetes, and an upgrade through them (75 minutes, once they are compiled)
+test-versions: build ## Run all suites on each supported version of Kubernetes, and an upgrade through them (an hour and a half, once they are compiled)
 	go run ./hack/versions
 
 .PHONY: test-faults
