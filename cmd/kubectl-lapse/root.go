@@ -59,8 +59,9 @@ func (p *plugin) rootCommand() *cobra.Command {
 for, see who holds what until when, and give it back.
 
 Data goes to stdout and talk to stderr. Exit codes: 0 done, or granted; 1 error;
-2 refused; 3 not known yet: still waiting, or something could not be
-checked; 130 interrupted.`,
+2 refused, taken away or withdrawn; 3 not known yet: still waiting, or something
+could not be checked; 4 no smaller role can be suggested (report --unused); 130
+interrupted.`,
 		Example: `  # ask for ClusterRole edit for an hour, and wait until it is there
   kubectl lapse request edit -n payments --for 1h --reason "INC-4211: checkout returns 500" --wait
 
