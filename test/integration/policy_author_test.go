@@ -91,9 +91,12 @@ var _ = Describe("The author of a policy", Ordered, func() {
 
 	It("is told who gets past what by another policy, on both", func(ctx SpecContext) {
 		h := newHarness()
-		offer := builders.Policy("past").Allowing("reader").In("default")
-		strict := newPolicy(ctx, offer.From(builders.Group("past-oncall")).If("request.spec.reason.startsWith('INC-')", "no incident"))
-		lax := newPolicy(ctx, offer.From(builders.Group("past-devs")))
+		offer := func(name string) builders.PolicyBuilder {
+			return builders.Policy(name).Allowing("reader").In("default")
+		}
+		strict := newPolicy(ctx, offer("past-strict").From(builders.Group("past-oncall")).
+			If("request.spec.reason.startsWith('INC-')", "no incident"))
+		lax := newPolicy(ctx, offer("past-lax").From(builders.Group("past-devs")))
 		past := fmt.Sprintf(`policy %q lets whoever is in both (as a requester) past this one for ClusterRole "reader": `+
 			`without conditions[0] ("no incident")`, lax.Name)
 		passing := fmt.Sprintf(`this policy lets whoever is in both (as a requester) past policy %q for ClusterRole "reader": `+

@@ -22,6 +22,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/kubernetes"
+	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/controlplane"
 )
 
@@ -78,7 +79,25 @@ func Install(ctx context.Context, plane *controlplane.ControlPlane) error {
 	if err := Apply(ctx, plane, plane.AdminConfig(), "-k", kubernetes.Overlay(version)); err != nil {
 		return err
 	}
-	return awaitAdmission(ctx, plane)
+	return errors.Join(awaitAdmission(ctx, plane), awaitKinds(ctx, plane))
+}
+
+// awaitKinds waits until the API server takes requests: what stamps them learns of a kind
+// some moments after it is installed, and refuses it until then.
+func awaitKinds(ctx context.Context, plane *controlplane.ControlPlane) error {
+	admin, err := Client(plane.AdminConfig())
+	if err != nil {
+		return err
+	}
+	var answer error
+	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, installTimeout, true, func(ctx context.Context) (bool, error) {
+		answer = admin.Create(ctx, builders.Request("probe").In("default").Build(), client.DryRunAll)
+		return answer == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting until requests are taken: %w", errors.Join(err, answer))
+	}
+	return nil
 }
 
 // Apply runs kubectl apply at the root of the module, and again while kinds that
