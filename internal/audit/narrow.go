@@ -66,12 +66,18 @@ func (c *Call) uses() []use {
 		u.name = "" // kube-apiserver takes it from the body, once the call is allowed
 	}
 	out := []use{u}
-	if c.Code == http.StatusCreated && (c.Verb == "patch" || c.Verb == "update") {
-		u.verb = createVerb // who applies what is not there has to be allowed that, too
+	// Who applies what is not there has to be allowed that, too.
+	made := c.Code == http.StatusCreated && (c.Verb == "patch" || c.Verb == "update")
+	if made || c.Verb == "get" && u.group == "" && slices.Contains(intoPods, u.resource) {
+		u.verb = createVerb
 		out = append(out, u)
 	}
 	return out
 }
+
+// intoPods are the calls that open a session. Over WebSocket they are logged as get, and from
+// Kubernetes 1.35 on kube-apiserver asks for create besides.
+var intoPods = []string{"pods/exec", "pods/attach", "pods/portforward"}
 
 // impersonated is the use by which the holder of a grant took the name of an account in its
 // namespace. The Event of a call that he made so has another reason.

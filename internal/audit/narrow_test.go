@@ -231,6 +231,11 @@ func TestASmallerRoleReadsLikeOneOfAPerson(t *testing.T) {
 		"a call into a pod has its name": {
 			rules("create core pods/exec checkout"), []Call{do("create", "pods/exec", "checkout")}, "create core pods/exec checkout",
 		},
+		"a session over WebSocket is logged as get, and takes create besides": {
+			rules("get,create,delete core pods/exec"),
+			[]Call{{Verb: "get", Resource: "pods/exec", Name: "checkout", Code: 101}},
+			"create,get core pods/exec",
+		},
 		"to apply what is not there takes create": {
 			rules("create,patch,delete core configmaps"),
 			[]Call{{Verb: "patch", Resource: "configmaps", Name: "a", Code: 201}},
