@@ -164,7 +164,15 @@ func setupRequests(mgr ctrl.Manager, r *RequestReconciler, inForce <-chan event.
 }
 
 func setupPolicies(mgr ctrl.Manager, r *PolicyReconciler) error {
-	if err := metrics.PoliciesNotReady(r.notReady); err != nil {
+	err := metrics.PoliciesNotReady(func() float64 {
+		select {
+		case <-mgr.Elected():
+			return r.notReady()
+		default: // who does not lead has no policies in its cache, and a scrape is no reason to
+			return 0
+		}
+	})
+	if err != nil {
 		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).Named("accesspolicy").

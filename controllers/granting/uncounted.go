@@ -86,12 +86,15 @@ func (r *RequestReconciler) announceUncounted(ctx context.Context, now time.Time
 		return
 	}
 	for _, d := range fresh {
+		if u.of(req) >= maxUncounted {
+			return
+		}
 		why, err := counting.Uncounted(req, d)
 		if err != nil {
 			log.FromContext(ctx).Error(err, "whether a decision counts is not told", "decision", d.Name)
 			return
 		}
-		if why != "" && u.of(req) < maxUncounted {
+		if why != "" {
 			r.tellUncounted(ctx, req, d, why)
 		}
 	}

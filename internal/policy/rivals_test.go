@@ -74,7 +74,10 @@ func TestWhichPolicyLetsWhomPastAnother(t *testing.T) {
 		},
 		"fewer people to choose from": {oncall.ApprovedBy(lead, boss), here.ApprovedBy(boss), ""},
 		"his own approval":            {oncall.ApprovedBy(lead), ownApproval(here.ApprovedBy(lead)), start + "with an approval of his own"},
-		"a second longer":             {oncall, here.AtMost(4*time.Hour + time.Second), start + "for 4h0m1s instead of 4h"},
+		"his own, by another name": {
+			oncall.ApprovedBy(lead), namesApart(here.ApprovedBy(lead)), start + "with an approval by a name that has the same UID as his",
+		},
+		"a second longer": {oncall, here.AtMost(4*time.Hour + time.Second), start + "for 4h0m1s instead of 4h"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := strings.Join(Passed(tc.p.Build(), policies(tc.p, tc.other)), "\n")
@@ -89,6 +92,23 @@ func ownApproval(b builders.PolicyBuilder) buildable {
 	p := b.Build()
 	p.Spec.AllowSelfApproval = true
 	return ready{p}
+}
+
+func namesApart(b builders.PolicyBuilder) buildable {
+	p := b.Build()
+	p.Spec.UIDIsShared = true
+	return ready{p}
+}
+
+// An author may write as many labels as fit into an object, and each pair of policies is compared.
+func TestSelectorsOfVeryManyLabelsAreNotCompared(t *testing.T) {
+	a, b := &metav1.LabelSelector{MatchLabels: map[string]string{}}, &metav1.LabelSelector{MatchLabels: map[string]string{}}
+	for i := range maxValues + 1 {
+		a.MatchLabels[fmt.Sprint("l", i)], b.MatchLabels[fmt.Sprint("l", i)] = "x", "y"
+	}
+	if !mayMatch(a, b) {
+		t.Error("they were compared")
+	}
 }
 
 func TestWhichNamespacesMayBeTheSame(t *testing.T) {

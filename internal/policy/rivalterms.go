@@ -38,8 +38,11 @@ func approvalsUnasked(p, rival *v1alpha1.AccessPolicySpec) string {
 		}
 		return "with other approvals than " + strings.Join(fields, " and ")
 	}
-	if rival.AllowSelfApproval && !p.AllowSelfApproval {
+	switch {
+	case rival.AllowSelfApproval && !p.AllowSelfApproval:
 		return "with an approval of his own"
+	case rival.UIDIsShared && !p.UIDIsShared:
+		return "with an approval by a name that has the same UID as his"
 	}
 	return ""
 }
@@ -121,10 +124,12 @@ func mayMatch(all ...*metav1.LabelSelector) bool {
 		if s == nil || len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
 			return false
 		}
+		if values += len(s.MatchLabels); values > 2*maxValues {
+			return true
+		}
 		for key, value := range s.MatchLabels {
 			of(key).want(metav1.LabelSelectorOpIn, value)
 		}
-		values += len(s.MatchLabels)
 		for _, r := range s.MatchExpressions {
 			if values += 1 + len(r.Values); values > 2*maxValues {
 				return true
