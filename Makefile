@@ -79,8 +79,8 @@ endif
 # no emulation. docker build . does all of it inside, see the Dockerfile.
 .PHONY: image
 image: ## Build the container image IMG by ENGINE (docker, podman, buildah) for PLATFORM
-	rm -rf dist/image && mkdir -p dist/image/etc/ssl/certs
-	GOOS=$(word 1,$(subst /, ,$(PLATFORM))) GOARCH=$(word 2,$(subst /, ,$(PLATFORM))) $(GO_BUILD) -o dist/image/manager .
+	umask 022 && rm -rf dist/image && mkdir -p dist/image/etc/ssl/certs # for user 65532
+	umask 022 && GOOS=$(word 1,$(subst /, ,$(PLATFORM))) GOARCH=$(word 2,$(subst /, ,$(PLATFORM))) $(GO_BUILD) -o dist/image/manager .
 	install -m 644 '$(CA_CERTIFICATES)' dist/image/etc/ssl/certs/ca-certificates.crt
 	$(ENGINE) build --platform $(PLATFORM) --build-arg FILES=prebuilt \
 		--label org.opencontainers.image.version=$(VERSION) --label org.opencontainers.image.revision=$(COMMIT) -t $(IMG) .

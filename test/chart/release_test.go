@@ -189,6 +189,12 @@ func TestARelease(t *testing.T) {
 		r.has(t, all, isKind)
 		r.install(t, nil)
 		r.has(t, all, everything)
+	})
+	t.Run("hands the kinds over", func(t *testing.T) {
+		r.upgrade(t, values{"crds": values{"keep": true}})
+		r.upgrade(t, values{"crds": values{"enabled": false}})
+		r.has(t, all, everything)
+		r.upgrade(t, nil)
 		r.remove(t)
 		r.has(t, all, nothing)
 	})
