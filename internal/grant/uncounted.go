@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/admission"
@@ -102,7 +101,7 @@ func (c Counting) barred(req v1alpha1.Request, who *v1alpha1.Identity) string {
 
 // untimely is why an approval of that time does not count.
 func (c Counting) untimely(req v1alpha1.Request, d *v1alpha1.AccessDecision) string {
-	until := approvalUntil(req, &c.Policy.Spec)
+	until := approveBy(req, policy.CountedAs(&c.Policy.Spec))
 	switch {
 	case d.CreationTimestamp.Time.Before(req.GetCreationTimestamp().Time):
 		return "it was made before the request"
@@ -132,15 +131,6 @@ func (c Counting) sameVoter(req v1alpha1.Request, d *v1alpha1.AccessDecision) st
 		}
 	}
 	return ""
-}
-
-// approvalUntil is the moment from which an approval under a policy comes too late.
-func approvalUntil(req v1alpha1.Request, spec *v1alpha1.AccessPolicySpec) time.Time {
-	timeout := policy.DefaultApprovalTimeout
-	if d := spec.ApprovalTimeout; d != nil && d.Duration > 0 {
-		timeout = d.Duration
-	}
-	return req.GetCreationTimestamp().Add(timeout)
 }
 
 // UncountedNote is one line that tells of a decision and why it changes nothing.

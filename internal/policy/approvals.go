@@ -123,7 +123,16 @@ func (d Decision) Asked(req v1alpha1.Request, who *v1alpha1.Identity) bool {
 
 // CountedAs is a decision that counts by what a policy says, as far as approvals go.
 func CountedAs(spec *v1alpha1.AccessPolicySpec) Decision {
-	return Decision{Approvals: spec.Approvals, AllowSelfApproval: spec.AllowSelfApproval, UIDIsShared: spec.UIDIsShared}
+	return Decision{
+		Approvals: spec.Approvals, ApprovalTimeout: approvalTimeoutOf(spec), AllowSelfApproval: spec.AllowSelfApproval, UIDIsShared: spec.UIDIsShared,
+	}
+}
+
+func approvalTimeoutOf(spec *v1alpha1.AccessPolicySpec) time.Duration {
+	if d := spec.ApprovalTimeout; d != nil && d.Duration > 0 {
+		return d.Duration
+	}
+	return DefaultApprovalTimeout
 }
 
 // Concerns says whether a decision is on this request, and not on another one of the

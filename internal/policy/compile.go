@@ -76,7 +76,7 @@ func compile(p *v1alpha1.AccessPolicy, compileOne func(string) *program) *Compil
 		roles:           rolesOf(spec.Roles),
 		maxDuration:     spec.MaxDuration.Duration,
 		defaultDuration: spec.MaxDuration.Duration,
-		approvalTimeout: DefaultApprovalTimeout,
+		approvalTimeout: approvalTimeoutOf(spec),
 		allowDangerous:  spec.AllowDangerousRoles,
 
 		allowSelfApproval: spec.AllowSelfApproval,
@@ -86,9 +86,6 @@ func compile(p *v1alpha1.AccessPolicy, compileOne func(string) *program) *Compil
 	}
 	if d := spec.DefaultDuration; d != nil {
 		c.defaultDuration = d.Duration
-	}
-	if d := spec.ApprovalTimeout; d != nil && d.Duration > 0 {
-		c.approvalTimeout = d.Duration
 	}
 	c.compileApprovals(spec.Approvals)
 	c.compileConditions(spec.Conditions, compileOne)

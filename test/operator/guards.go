@@ -16,8 +16,6 @@ import (
 const (
 	// ManagedBindingGuard is the policy, and its binding, that guards RoleBindings.
 	ManagedBindingGuard = "lapse-managed-binding"
-	// PersistenceGuard is the one that lets no holder of a grant make access last.
-	PersistenceGuard = "lapse-persistence"
 	// ReservedGuard is the one that keeps grants out of kube-*.
 	ReservedGuard = "lapse-reserved-namespaces"
 )
