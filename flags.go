@@ -26,6 +26,8 @@ type flags struct {
 	reserved    string
 	records     telling.Targets
 	redact      bool
+	labels      []string
+	annotations []string
 	logging     zap.Options
 }
 
@@ -46,6 +48,10 @@ func parse() *flags {
 	flag.StringVar(&f.records.TokenFile, "record-token-file", "", "File with the bearer token for URLs of --record-to. It is read for each record.")
 	flag.StringVar(&f.records.KeyFile, "record-key-file", "", "File with the key by which the last record is signed once a minute, as kubectl lapse audit key makes it.")
 	flag.BoolVar(&f.redact, "redact-reasons", false, "Leave out of records what people wrote: reasons, comments and messages that may repeat them.")
+	flag.Func("binding-label", "A label, KEY=VALUE, that each new RoleBinding gets besides Lapse's own, as where another policy of the cluster demands one. May be given again.",
+		func(pair string) error { f.labels = append(f.labels, pair); return nil })
+	flag.Func("binding-annotation", "The same for an annotation.",
+		func(pair string) error { f.annotations = append(f.annotations, pair); return nil })
 	f.logging.BindFlags(flag.CommandLine)
 	flag.Parse()
 	if f.records.To == nil {

@@ -119,11 +119,15 @@ func run(f *flags) error {
 	if err != nil {
 		return fmt.Errorf("--record-to: %w", err)
 	}
+	metadata, err := binding.NewMetadata(f.labels, f.annotations)
+	if err != nil {
+		return err
+	}
 	signer, err := f.records.Signer()
 	if err != nil {
 		return fmt.Errorf("--record-key-file: %w", err)
 	}
-	o := &operator{flags: f, sinks: sinks, signer: signer, config: config, scheme: scheme, clock: now, limits: limits, guard: guard, memory: binding.NewMemory(limits.MaxDuration)}
+	o := &operator{flags: f, sinks: sinks, signer: signer, config: config, scheme: scheme, clock: now, limits: limits, guard: guard, memory: binding.NewMemory(limits.MaxDuration), metadata: metadata}
 	return o.run(ctrl.SetupSignalHandler())
 }
 
@@ -137,7 +141,9 @@ type operator struct {
 	limits policy.Limits
 	guard  *guarding.Guard
 	memory binding.Memory
-	ending *ending.Ending
+	// metadata of others that each binding gets.
+	metadata binding.Metadata
+	ending   *ending.Ending
 	// sinks of records.
 	sinks []telling.Sink
 	// signer of the last record; nil signs none.
@@ -245,6 +251,7 @@ func (o *operator) grant(ctx context.Context) error {
 	if err := granting.Setup(mgr, granting.Options{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.clock, Recorder: mgr.GetEventRecorder("lapse"),
 		Admission: o.guard.Admission, Busy: o.ending.Busy, Memory: o.memory, Limits: o.limits, Retention: o.flags.retention,
+		Metadata: o.metadata,
 	}, o.guard.InForce()); err != nil {
 		return err
 	}

@@ -41,6 +41,7 @@ type RequestReconciler struct {
 	judges   judges
 	unbinder unbind.Unbinder
 	settings grant.Settings
+	metadata binding.Metadata
 	turns    *turns
 	// pinned are the bindings of which it was told that finalizers keep them.
 	pinned    *binding.UIDs
@@ -56,6 +57,7 @@ func NewRequestReconciler(o Options) *RequestReconciler {
 		judges:    newJudges(o.Client, o.Live, o.Limits),
 		unbinder:  unbind.Unbinder{Writer: o.Client, Live: o.Live, Clock: o.Clock.Here},
 		settings:  grant.Settings{MaxDuration: o.Limits.MaxDuration, Retention: o.Retention},
+		metadata:  o.Metadata,
 		turns:     newTurns(),
 		pinned:    binding.NewUIDs(),
 		uncounted: newUncounted(),
@@ -148,6 +150,7 @@ func (r *RequestReconciler) create(ctx context.Context, req *v1alpha1.AccessRequ
 	}
 	ctx, cancel := context.WithTimeout(ctx, binding.CreateWindow/2)
 	defer cancel()
+	r.metadata.Put(step.Binding)
 	err := r.client.Create(ctx, step.Binding)
 	switch {
 	case err == nil:

@@ -78,6 +78,8 @@ type Options struct {
 	Limits policy.Limits
 	// Retention of requests that are over; zero keeps them.
 	Retention time.Duration
+	// Metadata of others that each binding gets.
+	Metadata binding.Metadata
 }
 
 // CacheOptions keep what nobody reads out of a cache.

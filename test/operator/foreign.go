@@ -48,9 +48,14 @@ func (f Foreign) matches() *admissionregistrationv1.MatchResources {
 // Refuse installs a policy that refuses all of it with a message. That takes a second or
 // two to be in force; the caller sees when.
 func (f Foreign) Refuse(ctx context.Context, c client.Client, message string) (remove func(context.Context) error, err error) {
+	return f.Demand(ctx, c, "false", message)
+}
+
+// Demand is Refuse for all of which a CEL expression is not true.
+func (f Foreign) Demand(ctx context.Context, c client.Client, expression, message string) (remove func(context.Context) error, err error) {
 	p := &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{GenerateName: "foreign-"}}
 	p.Spec.MatchConstraints = f.matches()
-	p.Spec.Validations = []admissionregistrationv1.Validation{{Expression: "false", Message: message}}
+	p.Spec.Validations = []admissionregistrationv1.Validation{{Expression: expression, Message: message}}
 	if err := c.Create(ctx, p); err != nil {
 		return nil, err
 	}
