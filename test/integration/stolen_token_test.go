@@ -87,7 +87,7 @@ var _ = Describe("A stolen token of the operator", func() {
 		noSystem     = "subjects may hold no User or Group whose name begins with system:, which are Kubernetes' own"
 		noOperator   = "subjects may hold no ServiceAccount of lapse-system, the namespace of the operator"
 		subjectForm  = "a ServiceAccount in subjects must have the name of a namespace, and a User or Group none"
-		ownRoles     = "the roles of the operator and the reaper, lapse-manager, lapse-bindable and lapse-reaper, are granted to nobody"
+		ownRoles     = "the roles of the operator and the reaper, lapse-manager, lapse-granting, lapse-bindable and lapse-reaper, are granted to nobody"
 		oneSubject   = "subjects must hold exactly one subject"
 		ownName      = "the operator of Lapse may write only RoleBindings whose name begins with lapse-"
 		uidInName    = "the name must end with - and the first eight characters of label lapse.dev/request-uid"
@@ -147,6 +147,7 @@ var _ = Describe("A stolen token of the operator", func() {
 		Entry("in its own namespace", func(b *rbacv1.RoleBinding) { b.Namespace = operator.Namespace },
 			"nothing is granted in lapse-system, the namespace of the operator"),
 		Entry("of its own role", func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "lapse-manager" }, ownRoles),
+		Entry("of its own right to grant", func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "lapse-granting" }, ownRoles),
 		Entry("of its own right to bind", func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "lapse-bindable" }, ownRoles),
 		Entry("of the role of the reaper", func(b *rbacv1.RoleBinding) { b.RoleRef.Name = "lapse-reaper" }, ownRoles),
 	)
