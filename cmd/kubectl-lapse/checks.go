@@ -181,19 +181,44 @@ func whereBound(ref v1alpha1.RoleRef, names []string) []string {
 	return names
 }
 
+// operatorMay asks the API server what the operator may do.
+func (c *cluster) operatorMay(ctx context.Context, what authorizationv1.ResourceAttributes) (bool, error) {
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User:               operatorUser,
+		Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + operatorNamespace, "system:authenticated"},
+		ResourceAttributes: &what,
+	}}
+	err := c.create(ctx, review)
+	return review.Status.Allowed, err
+}
+
+// operatorMayGrant asks whether it may make RoleBindings, in all namespaces.
+func (c *cluster) operatorMayGrant(ctx context.Context) (bool, error) {
+	return c.operatorMay(ctx, authorizationv1.ResourceAttributes{Verb: "create", Group: rbacv1.GroupName, Version: "v1", Resource: "rolebindings"})
+}
+
+// grants tells of a drain that nobody undid.
+func (d *doctor) grants(ctx context.Context) []diagnosis {
+	may, err := d.c.operatorMayGrant(ctx)
+	switch {
+	case err != nil:
+		return d.cannotTell(err)
+	case !may:
+		return bad("kubectl apply -k config/rbac, or helm upgrade",
+			"the operator may not make RoleBindings, so nothing is granted: ClusterRoleBinding %s is missing, as after kubectl lapse drain", grantingBinding)
+	}
+	return ok("the operator may make RoleBindings")
+}
+
 func (d *doctor) mayBind(ctx context.Context, ref v1alpha1.RoleRef, namespace string) []diagnosis {
 	resource := strings.ToLower(ref.Kind) + "s"
-	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User:   operatorUser,
-		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + operatorNamespace, "system:authenticated"},
-		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Namespace: namespace, Verb: "bind", Group: rbacv1.GroupName, Version: "v1", Resource: resource, Name: ref.Name,
-		},
-	}}
-	if err := d.c.create(ctx, review); err != nil {
+	may, err := d.c.operatorMay(ctx, authorizationv1.ResourceAttributes{
+		Namespace: namespace, Verb: "bind", Group: rbacv1.GroupName, Version: "v1", Resource: resource, Name: ref.Name,
+	})
+	switch {
+	case err != nil:
 		return d.cannotTell(err)
-	}
-	if review.Status.Allowed {
+	case may:
 		return ok("%s %s", ref.Kind, ref.Name)
 	}
 	name := "lapse-bindable-" + strings.TrimSuffix(generateName(ref.Name), "-")

@@ -25,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 
@@ -38,6 +39,8 @@ const (
 	// admission policies know it by these names, so they are the same everywhere.
 	operatorNamespace = "lapse-system"
 	operatorAccount   = "lapse-manager"
+	// grantingBinding is the ClusterRoleBinding by which the operator may make RoleBindings.
+	grantingBinding = "lapse-granting"
 )
 
 // cluster is the API server. It knows the kinds that the plugin uses by itself: no
@@ -175,6 +178,17 @@ func (c *cluster) delete(ctx context.Context, obj object) error {
 	uid, namespace, background := obj.GetUID(), obj.GetNamespace(), metav1.DeletePropagationBackground
 	return client.Delete().NamespaceIfScoped(namespace, namespace != "").Resource(resource).Name(obj.GetName()).
 		Body(&metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &background}).Do(ctx).Error()
+}
+
+// patch merges into an object of this name, and reads into it what was stored.
+func (c *cluster) patch(ctx context.Context, obj object, merge []byte) error {
+	client, resource, err := c.of(obj)
+	if err != nil {
+		return err
+	}
+	namespace := obj.GetNamespace()
+	return client.Patch(types.MergePatchType).NamespaceIfScoped(namespace, namespace != "").Resource(resource).Name(obj.GetName()).
+		VersionedParams(&metav1.PatchOptions{FieldManager: "kubectl-lapse"}, c.parameters).Body(merge).Do(ctx).Into(obj)
 }
 
 // namespace is that of -n, else of the kubeconfig, else default.

@@ -43,8 +43,8 @@ func (p *plugin) doctorCommand() *cobra.Command {
 		Short: "Check that Lapse is installed, enforced and at work",
 		Long: `Check what Lapse needs: its kinds, the admission policies (also that they are enforced,
 by a request and a decision in a false name that are not stored), the stamps, the operator,
-its right to bind what policies offer, that it answers requests, clocks, and that no access
-is past its time. Each failure comes with the command that mends it.
+its rights to grant and to bind what policies offer, that it answers requests, clocks, and
+that no access is past its time. Each failure comes with the command that mends it.
 
 A cluster admin can check all of it; what you may not read is marked "?". Of the audit log of
 kube-apiserver, what can be seen in the cluster is marked "-", and counts for nothing. Exit
@@ -92,6 +92,7 @@ func (d *doctor) examine(ctx context.Context) (failed, unknown int) {
 		{"canary", d.canary},
 		{"operator", d.operator},
 		{"policies", d.policies},
+		{"grants", d.grants},
 		{"bind", d.bind},
 		{"requests", d.unanswered},
 		{"clocks", d.clocks},

@@ -112,13 +112,19 @@ func (o *returnOptions) choose(ctx context.Context, c *cluster, me *v1alpha1.Ide
 	}
 }
 
+// asksAPerson says whether there is somebody who can answer.
+func (p *plugin) asksAPerson() bool {
+	f, ok := p.In.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 // askWhich lets a person choose; a script has to name it.
 func (o *returnOptions) askWhich(held []*v1alpha1.AccessRequest) (*v1alpha1.AccessRequest, error) {
 	names := make([]string, 0, len(held))
 	for _, req := range held {
 		names = append(names, req.Name)
 	}
-	if f, ok := o.In.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+	if !o.asksAPerson() {
 		return nil, fmt.Errorf("you hold several accesses in namespace %s; name one of: %s", o.namespace(), strings.Join(names, ", "))
 	}
 	t := table{now: o.clock.now()}

@@ -85,7 +85,7 @@ interrupted.`,
 	root.AddCommand(
 		p.requestCommand(), p.getCommand(), p.whyCommand(), p.canCommand(),
 		p.decideCommand(v1alpha1.VerdictApprove), p.decideCommand(v1alpha1.VerdictDeny), p.decideCommand(v1alpha1.VerdictRevoke),
-		p.returnCommand(), p.policyCommand(), p.auditCommand(), p.reportCommand(), p.doctorCommand(), p.reapCommand(), p.versionCommand(),
+		p.returnCommand(), p.policyCommand(), p.auditCommand(), p.reportCommand(), p.doctorCommand(), p.reapCommand(), p.drainCommand(), p.versionCommand(),
 	)
 	for _, cmd := range root.Commands() {
 		cmd.SuggestFor = otherNames[cmd.Name()]

@@ -36,19 +36,15 @@ func Reap(ctx context.Context, args []string, out io.Writer) error {
 	flags.SetOutput(out)
 	ceiling := flags.Duration("max-duration", 24*time.Hour, "The operator's --max-duration: a RoleBinding without a readable end goes that long after its creation; 10s to 24h.")
 	dryRun := flags.Bool("dry-run", false, "Delete nothing, and print what would be.")
-	config.RegisterFlags(flags)
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil
-		}
+	if helped, err := parse(flags, args); helped || err != nil {
 		return err
 	}
 	if *ceiling < 10*time.Second || *ceiling > 24*time.Hour {
 		return fmt.Errorf("--max-duration is %s, and must be between 10s and 24h", *ceiling)
 	}
-	c, err := config.GetConfig()
+	c, err := reach()
 	if err != nil {
-		return fmt.Errorf("no way to reach the API server: %w; run in a cluster, or with --kubeconfig", err)
+		return err
 	}
 	reaper, err := NewReaper(c, clock.RealClock{}, *ceiling)
 	if err != nil {
@@ -61,19 +57,43 @@ func Reap(ctx context.Context, args []string, out io.Writer) error {
 	return errors.Join(sumUp(out, due), err)
 }
 
+// parse reads the flags of a command, and says whether it was asked for no more than them.
+func parse(flags *flag.FlagSet, args []string) (helped bool, err error) {
+	config.RegisterFlags(flags)
+	if err = flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return true, nil
+	}
+	return false, err
+}
+
+// reach is where the API server is.
+func reach() (*rest.Config, error) {
+	c, err := config.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("no way to reach the API server: %w; run in a cluster, or with --kubeconfig", err)
+	}
+	return c, nil
+}
+
 // NewReaper goes by the API server's clock, measured with the given one.
 func NewReaper(c *rest.Config, here clock.WithTickerAndDelayedExecution, ceiling time.Duration) (reap.Reaper, error) {
+	live, now, err := timed(c, here)
+	return reap.Reaper{RoleBindings: roleBindings{live}, Ceiling: ceiling, Now: now}, err
+}
+
+// timed is a client that knows only RBAC, and the API server's clock as its answers show it.
+func timed(c *rest.Config, here clock.WithTickerAndDelayedExecution) (client.Client, func() time.Time, error) {
 	now, c := servertime.New(here), rest.CopyConfig(c)
 	c.Wrap(now.Wrap)
 	scheme := runtime.NewScheme()
 	if err := rbacv1.AddToScheme(scheme); err != nil {
-		return reap.Reaper{}, err
+		return nil, nil, err
 	}
 	live, err := client.New(c, client.Options{Scheme: scheme})
 	if err != nil {
-		return reap.Reaper{}, fmt.Errorf("setting up a client: %w", err)
+		return nil, nil, fmt.Errorf("setting up a client: %w", err)
 	}
-	return reap.Reaper{RoleBindings: roleBindings{live}, Ceiling: ceiling, Now: now.Now}, nil
+	return live, now.Now, nil
 }
 
 // roleBindings are for a reaper.

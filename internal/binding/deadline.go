@@ -36,16 +36,21 @@ func Deadline(b metav1.Object, ceiling time.Duration) time.Time {
 	return expiresAt
 }
 
+// Gives says whether a binding is one of Lapse's by which somebody holds a role. It goes by
+// the name, which nobody can change, and by any mark of Lapse that is left: the others may
+// have been taken off, and a stranger's binding may have such a name.
+func Gives(b *rbacv1.RoleBinding) bool {
+	return len(b.Subjects) > 0 && (Managed(b) || namePattern.MatchString(b.Name) && marked(b))
+}
+
 // ReapAt is when a reaper deletes a binding that the operator has not ended; false if it
-// never does, because the binding is not one of Lapse's or nobody holds a role by it. It
-// goes by the name, which nobody can change, and by any mark of Lapse that is left: the
-// others may have been taken off, and a stranger's binding may have such a name. One
-// without a readable expiry, or with one beyond the ceiling, goes at the ceiling.
+// never does, because the binding gives nothing by Lapse. One without a readable expiry, or
+// with one beyond the ceiling, goes at the ceiling.
 //
 // A binding without subjects stays: it gives nothing, and may be all that tells the
 // operator that its request was granted once and must not be again.
 func ReapAt(b *rbacv1.RoleBinding, ceiling time.Duration) (time.Time, bool) {
-	if len(b.Subjects) == 0 || !Managed(b) && (!namePattern.MatchString(b.Name) || !marked(b)) {
+	if !Gives(b) {
 		return time.Time{}, false
 	}
 	return Deadline(b, ceiling).Add(ReapSlack), true

@@ -49,6 +49,8 @@ type Reaper struct {
 	Now func() time.Time
 	// Ceiling is the longest grant there can be; the operator's --max-duration.
 	Ceiling time.Duration
+	// All takes what is not past its end yet for due, too.
+	All bool
 	// DryRun deletes nothing, and says what would be.
 	DryRun bool
 	// Done is told what became of each as soon as that is known, one at a time; nil is nobody.
@@ -63,9 +65,11 @@ type Binding struct {
 	// Err says why access may go on; nil when it ended, or would in a dry run.
 	Err error
 
-	uid        types.UID
-	finalizers []string
+	seen *rbacv1.RoleBinding
 }
+
+// Seen is the RoleBinding as it was listed.
+func (b Binding) Seen() *rbacv1.RoleBinding { return b.seen }
 
 // Run looks at all RoleBindings once and deletes what is past its end, with a little
 // slack for the operator. It returns what was due, each with what became of it, and
@@ -127,11 +131,8 @@ func (r Reaper) due(ctx context.Context) ([]Binding, error) {
 		now := r.Now()
 		for i := range page.Items {
 			b := &page.Items[i]
-			if at, ok := binding.ReapAt(b, r.Ceiling); ok && !now.Before(at) {
-				due = append(due, Binding{
-					Namespace: b.Namespace, Name: b.Name, Deadline: binding.Deadline(b, r.Ceiling),
-					uid: b.UID, finalizers: b.Finalizers,
-				})
+			if at, ok := binding.ReapAt(b, r.Ceiling); ok && (r.All || !now.Before(at)) {
+				due = append(due, Binding{Namespace: b.Namespace, Name: b.Name, Deadline: binding.Deadline(b, r.Ceiling), seen: b.DeepCopy()})
 			}
 		}
 		if from = page.Continue; from == "" {
@@ -143,17 +144,22 @@ func (r Reaper) due(ctx context.Context) ([]Binding, error) {
 // end deletes one. RBAC honours a RoleBinding until the object is gone, so one that a
 // finalizer keeps is a failure.
 func (r Reaper) end(ctx context.Context, b Binding) error {
-	err := r.RoleBindings.Delete(ctx, b.Namespace, b.Name, b.uid)
+	err := r.RoleBindings.Delete(ctx, b.Namespace, b.Name, b.seen.UID)
 	switch {
-	case apierrors.IsNotFound(err), apierrors.IsConflict(err) && strings.Contains(err.Error(), "UID in precondition"):
+	case gone(err):
 		return nil // it went by itself; another one may have its name
 	case err != nil:
 		return fmt.Errorf("access goes on, the deletion failed: %w", err)
-	case pinned(b.finalizers):
+	case pinned(b.seen.Finalizers):
 		return stays(b)
 	default:
 		return nil
 	}
+}
+
+// gone says whether an answer shows that the object is not there any more.
+func gone(err error) bool {
+	return apierrors.IsNotFound(err) || apierrors.IsConflict(err) && strings.Contains(err.Error(), "UID in precondition")
 }
 
 // pinned says whether something keeps an object that is deleted in the background.
@@ -164,6 +170,6 @@ func pinned(finalizers []string) bool {
 }
 
 func stays(b Binding) error {
-	return errors.New("access goes on, finalizers keep the object: " + strings.Join(b.finalizers, ", ") +
+	return errors.New("access goes on, finalizers keep the object: " + strings.Join(b.seen.Finalizers, ", ") +
 		fmt.Sprintf("; take the subjects off with: kubectl patch rolebinding -n %s %s --type=merge -p '{\"subjects\":null}'", b.Namespace, b.Name))
 }

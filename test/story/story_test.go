@@ -235,11 +235,12 @@ var _ = Describe("Lapse", Ordered, func() {
 		Expect(whatIsThere(ctx)).To(And(ContainSubstring("namespace/lapse-system"), ContainSubstring("/lapse-persistence"),
 			ContainSubstring("accessrequests.lapse.dev")))
 
-		root.does(ctx, "kubectl delete accessrequests --all -A")
+		Expect(root.does(ctx, "kubectl lapse drain --yes")).To(HavePrefix("rolebinding.rbac.authorization.k8s.io/lapse-last-"))
+		Expect(alice.may(ctx, edits)).To(Equal("no"))
+		Expect(root.does(ctx, "kubectl get accessrequest last -n payments -o jsonpath='{.status.state}'")).To(Equal("Revoked"))
 		Eventually(func() string { return root.does(ctx, managedBindings) }).
 			WithContext(ctx).WithTimeout(collecting).WithPolling(soonPolling).Should(BeEmpty())
-		Expect(alice.may(ctx, edits)).To(Equal("no"))
-		root.does(ctx, "kubectl delete -k "+install)
+		root.does(ctx, "kubectl delete --ignore-not-found -k "+install)
 
 		Expect(root.does(ctx, managedBindings)).To(BeEmpty())
 		Expect(alice.may(ctx, edits)).To(Equal("no"))
