@@ -72,6 +72,8 @@ func main() {
 		switch os.Args[1] {
 		case "reap":
 			exit(ending.Reap(ctrl.SetupSignalHandler(), os.Args[2:], os.Stdout))
+		case "drain":
+			exit(ending.Drain(ctrl.SetupSignalHandler(), os.Args[2:], os.Stdout))
 		case "version":
 			fmt.Println(build.Version(), "commit", build.Commit())
 			return

@@ -16,12 +16,35 @@ type edit struct {
 const (
 	operator = "Deployment/lapse-manager"
 	reaper   = "CronJob/lapse-reaper"
+	drain    = "Job/lapse-drain"
 
 	operatorPod       = "spec.template.spec."
 	operatorContainer = operatorPod + "containers.0."
 	reaperPod         = "spec.jobTemplate.spec.template.spec."
 	reaperContainer   = reaperPod + "containers.0."
+	drainContainer    = operatorPod + "containers.0."
 )
+
+// hooks are folders that are part of no installation: Helm makes what they have before it
+// removes a release, and deletes it when that went well. What failed stays, with its log.
+var hooks = []string{"drain"}
+
+// hook annotates what Helm makes before it removes a release. The Job comes after what it
+// needs.
+func hook(objects []object) {
+	for _, o := range objects {
+		weight := "-1"
+		if o["kind"] == "Job" {
+			weight = "0"
+		}
+		if meta, ok := o["metadata"].(map[string]any); ok {
+			meta["annotations"] = map[string]any{
+				"helm.sh/hook": "pre-delete", "helm.sh/hook-weight": weight,
+				"helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
+			}
+		}
+	}
+}
 
 // tree is a value that is more than a scalar.
 func tree(value string) string { return "{{- toYaml .Values." + value + " | nindent INDENT }}" }
@@ -81,6 +104,14 @@ var edits = []edit{
 }
 
 // conditions say when a folder, or an object (Kind/name), is in the chart. All others are
+
+	{object: drain, path: operatorPod + "priorityClassName", text: priority},
+	{object: drain, path: operatorPod, text: optional("nodeSelector", "nodeSelector")},
+	{object: drain, path: operatorPod, text: optional("tolerations", "tolerations")},
+	{object: drain, path: operatorPod, text: optional("imagePullSecrets", "imagePullSecrets")},
+	{object: drain, path: drainContainer + "image", text: image},
+	{object: drain, path: drainContainer + "resources", text: tree("reaper.resources")},
+	{object: drain, path: drainContainer, text: pullPolicy},
 // always.
 var conditions = map[string]string{
 	"crd":                         ".Values.crds.enabled",
@@ -89,5 +120,6 @@ var conditions = map[string]string{
 	"Namespace/lapse-system":      ".Values.namespace.create",
 	"NetworkPolicy/lapse-manager": ".Values.networkPolicy.enabled",
 	"ValidatingAdmissionPolicy/lapse-reserved-namespaces":        "not .Values.openKubeNamespaces",
+	"drain":                       ".Values.drainOnUninstall",
 	"ValidatingAdmissionPolicyBinding/lapse-reserved-namespaces": "not .Values.openKubeNamespaces",
 }

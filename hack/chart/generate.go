@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -29,20 +30,24 @@ var (
 type object = map[string]any
 
 // generate makes the files that follow from config/: a template for each folder that
-// config/default is made of, the values with what config/ has, and Chart.yaml.
+// config/default is made of and for each of hooks, the values with what config/ has, and
+// Chart.yaml.
 func generate(root, version, image string) (map[string][]byte, error) {
 	folders, err := foldersOf(filepath.Join(root, "config/default/kustomization.yaml"))
 	if err != nil {
 		return nil, err
 	}
 	files, values, kinds := map[string][]byte{}, map[string]any{}, []object(nil)
-	for _, name := range folders {
+	for _, name := range slices.Concat(folders, hooks) {
 		objects, err := read(filepath.Join(root, "config", name), image)
 		if err != nil {
 			return nil, err
 		}
-		if name == "crd" {
+		switch {
+		case name == "crd":
 			kinds = objects
+		case slices.Contains(hooks, name):
+			hook(objects)
 		}
 		if files[templateName(name)], err = templateOf(name, objects, values); err != nil {
 			return nil, err

@@ -26,6 +26,7 @@ const name = "lapse"
 
 // release is that of the chart on a cluster. Nothing waits for Pods: there are no nodes.
 type release struct {
+	plane      *controlplane.ControlPlane
 	client     client.Client
 	kubeconfig string
 }
@@ -41,13 +42,14 @@ func newRelease(t *testing.T) *release {
 			t.Error(err)
 		}
 	})
-	r := &release{kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
+	r := &release{plane: plane, kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
 	if err := controlplane.WriteKubeconfig(r.kubeconfig, plane.AdminConfig()); err != nil {
 		t.Fatal(err)
 	}
 	if r.client, err = client.New(plane.AdminConfig(), client.Options{}); err != nil {
 		t.Fatal(err)
 	}
+	r.playNode(t)
 	return r
 }
 
@@ -94,9 +96,7 @@ func (r *release) rollback(t *testing.T) {
 
 func (r *release) remove(t *testing.T) {
 	t.Helper()
-	uninstall := action.NewUninstall(r.helm(t))
-	uninstall.WaitStrategy, uninstall.Timeout = kube.HookOnlyStrategy, time.Minute
-	if _, err := uninstall.Run(name); err != nil {
+	if err := r.uninstall(t); err != nil {
 		t.Fatal("uninstalling: ", err)
 	}
 }
@@ -171,7 +171,7 @@ func isKind(id string) bool { return strings.HasPrefix(id, "CustomResourceDefini
 // A cluster is started once for all of it: a test would be a minute each.
 func TestARelease(t *testing.T) {
 	r := newRelease(t)
-	all := r.shipped(t)
+	all, _ := apart(r.shipped(t))
 	everything, nothing := func(string) bool { return true }, func(string) bool { return false }
 
 	t.Run("installs all that config/ has", func(t *testing.T) {

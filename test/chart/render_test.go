@@ -117,21 +117,67 @@ func TestTheChartHasTheObjectsOfKustomize(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, want := objects(t, files), kustomized(t, tc.folder)
+			got, hooks := apart(objects(t, files))
+			want := kustomized(t, tc.folder)
 			if len(want) < 40 {
 				t.Errorf("%s has only %d objects; it is read wrongly", tc.folder, len(want))
 			}
-			for id := range want {
-				if !reflect.DeepEqual(got[id], want[id]) {
-					t.Errorf("%s differs.\nThe chart has:\n%s\n%s has:\n%s", id, text(t, got[id]), tc.folder, text(t, want[id]))
-				}
-			}
-			for id := range got {
-				if want[id] == nil {
-					t.Errorf("%s is in the chart, and not in %s", id, tc.folder)
-				}
-			}
+			same(t, got, want, tc.folder)
+			same(t, hooks, kustomized(t, "config/drain"), "config/drain")
 		})
+	}
+}
+
+func same(t *testing.T, got, want map[string]any, folder string) {
+	t.Helper()
+	for id := range want {
+		if !reflect.DeepEqual(got[id], want[id]) {
+			t.Errorf("%s differs.\nThe chart has:\n%s\n%s has:\n%s", id, text(t, got[id]), folder, text(t, want[id]))
+		}
+	}
+	for id := range got {
+		if want[id] == nil {
+			t.Errorf("%s is in the chart, and not in %s", id, folder)
+		}
+	}
+}
+
+// apart are what is installed, and what is made before a release is removed, without the
+// annotations that say so.
+func apart(all map[string]any) (installed, hooks map[string]any) {
+	installed, hooks = map[string]any{}, map[string]any{}
+	for id, o := range all {
+		object, _ := o.(map[string]any)
+		meta, _ := object["metadata"].(map[string]any)
+		annotations, _ := meta["annotations"].(map[string]any)
+		if annotations["helm.sh/hook"] != "pre-delete" {
+			installed[id] = o
+			continue
+		}
+		meta = maps.Clone(meta)
+		delete(meta, "annotations")
+		object = maps.Clone(object)
+		object["metadata"] = meta
+		hooks[id] = object
+	}
+	return installed, hooks
+}
+
+func TestWhatAHookNeedsIsThereBeforeIt(t *testing.T) {
+	files, err := render(t, home, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := objects(t, files)
+	for id, weight := range map[string]string{
+		"ServiceAccount lapse-drain": "-1", "ClusterRole lapse-drain": "-1", "ClusterRoleBinding lapse-drain": "-1", "Job lapse-drain": "0",
+	} {
+		got := text(t, all[id])
+		for _, part := range []string{": pre-delete\n", "-weight: \"" + weight + "\"\n", "-delete-policy: before-hook-creation,hook-succeeded\n"} {
+			if !strings.Contains(got, "helm.sh/hook"+part) {
+				t.Errorf("%s has no helm.sh/hook%s:\n%s", id, part, got)
+			}
+		}
 	}
 }
 
@@ -186,6 +232,18 @@ func TestNotesHaveAPolicyAndARequest(t *testing.T) {
 			if !strings.Contains(notes, part) {
 				t.Errorf("on a server with %s, they do not say %q:\n%s", served, part, notes)
 			}
+		}
+	}
+}
+
+func TestNotesSayWhatEndsAccess(t *testing.T) {
+	for drains, wanted := range map[bool]string{true: "helm uninstall ends all access first", false: "end all access: kubectl lapse drain\n"} {
+		files, err := render(t, home, values{"drainOnUninstall": drains})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if notes := files["lapse/templates/NOTES.txt"]; !strings.Contains(notes, wanted) {
+			t.Errorf("they do not say %q:\n%s", wanted, notes)
 		}
 	}
 }

@@ -170,3 +170,7 @@ func TestWhatIsSwitchedOffIsNotThere(t *testing.T) {
 		})
 	}
 }
+		"the drain": {
+			values{"drainOnUninstall": false},
+			[]string{"Job lapse-drain", "ServiceAccount lapse-drain", "ClusterRole lapse-drain", "ClusterRoleBinding lapse-drain"},
+		},

@@ -1,0 +1,99 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ending
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/internal/reap"
+)
+
+const (
+	// drainTimeout bounds "manager drain". Helm gives its hooks 5 minutes by default.
+	drainTimeout = 4 * time.Minute
+	// recordedIn is how long the operator is left to record what ended, before it goes.
+	recordedIn = 5 * time.Second
+	// granting is the ClusterRoleBinding by which the operator may make RoleBindings.
+	granting = "lapse-granting"
+)
+
+// Drain is the command "manager drain": it takes from the operator the right to make
+// RoleBindings, ends all access, and prints a line for each. The error says what is left.
+func Drain(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("manager drain", flag.ContinueOnError)
+	flags.SetOutput(out)
+	timeout := flags.Duration("timeout", drainTimeout, "How long it may take to end all access.")
+	if helped, err := parse(flags, args); helped || err != nil {
+		return err
+	}
+	if *timeout <= 0 {
+		return fmt.Errorf("--timeout is %s, and must be more than 0s", *timeout)
+	}
+	c, err := reach()
+	if err != nil {
+		return err
+	}
+	return drain(ctx, c, *timeout, out)
+}
+
+func drain(ctx context.Context, c *rest.Config, timeout time.Duration, out io.Writer) error {
+	live, now, err := timed(c, clock.RealClock{})
+	if err != nil {
+		return err
+	}
+	ending, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	drained := reap.Drain{
+		Reaper: reap.Reaper{RoleBindings: roleBindings{live}, Now: now}, Pause: pause,
+		Stop: func(ctx context.Context) error { return stopGranting(ctx, live) },
+		Told: func(b reap.Binding) { fmt.Fprintf(out, "ended RoleBinding %s/%s\n", b.Namespace, b.Name) },
+	}.Run(ending)
+	if drained.Ended > 0 {
+		pause(ctx, recordedIn)
+	}
+	return left(out, drained)
+}
+
+// stopGranting has the API server refuse each RoleBinding that the operator would make.
+func stopGranting(ctx context.Context, live client.Writer) error {
+	may := &rbacv1.ClusterRoleBinding{}
+	may.Name = granting
+	return client.IgnoreNotFound(live.Delete(ctx, may))
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-clock.RealClock{}.After(d):
+	}
+}
+
+// left tells what there is still to do.
+func left(out io.Writer, drained reap.Drained) error {
+	for _, b := range drained.Left {
+		fmt.Fprintf(out, "LEFT RoleBinding %s/%s: %v\n", b.Namespace, b.Name, b.Err)
+	}
+	fmt.Fprintf(out, "%d ended, %d left\n", drained.Ended, len(drained.Left))
+	var errs []error
+	if drained.Stopped != nil {
+		errs = append(errs, fmt.Errorf("new grants may be made: %w", drained.Stopped))
+	}
+	if drained.Unread != nil {
+		errs = append(errs, fmt.Errorf("what is left could not be told: %w", drained.Unread))
+	}
+	if n := len(drained.Left); n > 0 {
+		errs = append(errs, fmt.Errorf("%d RoleBindings still give access; see the lines above", n))
+	}
+	return errors.Join(errs...)
+}
