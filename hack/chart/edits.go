@@ -67,6 +67,7 @@ const (
 	openKube    = "{{- if .Values.openKubeNamespaces }}\n- --reserved-namespaces=\n{{- end }}"
 	extraArgs   = "{{- range .Values.extraArgs }}\n- {{ . | quote }}\n{{- end }}"
 	keep        = "{{- if .Values.crds.keep }}\nhelm.sh/resource-policy: keep\n{{- end }}"
+	fsGroup     = "{{- with .Values.podSecurityContext.fsGroup }}\nfsGroup: {{ . | int64 }}\n{{- end }}"
 	priority    = "{{ .Values.priorityClassName | quote }}"
 )
 
@@ -86,6 +87,8 @@ var edits = []edit{
 	{operator, operatorContainer + "image", "image", image},
 	{operator, operatorContainer + "env.0.value", "goMemLimit", "{{ .Values.goMemLimit | quote }}"},
 	{operator, operatorContainer + "resources", "resources", tree("resources")},
+	{object: operator, path: operatorPod + "securityContext.", text: fsGroup},
+	{object: operator, path: operatorContainer + "env.+", text: merged("extraEnv")},
 	{object: operator, path: operatorContainer, text: pullPolicy},
 	{object: operator, path: operatorContainer, text: optional("volumeMounts", "extraVolumeMounts")},
 	{object: operator, path: operatorContainer + "args.+", text: maxDuration},
@@ -101,9 +104,6 @@ var edits = []edit{
 	{reaper, reaperContainer + "args.1", "maxDuration", `{{ printf "--max-duration=%s" .Values.maxDuration | quote }}`},
 	{reaper, reaperContainer + "resources", "reaper.resources", tree("reaper.resources")},
 	{object: reaper, path: reaperContainer, text: pullPolicy},
-}
-
-// conditions say when a folder, or an object (Kind/name), is in the chart. All others are
 
 	{object: drain, path: operatorPod + "priorityClassName", text: priority},
 	{object: drain, path: operatorPod, text: optional("nodeSelector", "nodeSelector")},
@@ -112,14 +112,17 @@ var edits = []edit{
 	{object: drain, path: drainContainer + "image", text: image},
 	{object: drain, path: drainContainer + "resources", text: tree("reaper.resources")},
 	{object: drain, path: drainContainer, text: pullPolicy},
+}
+
+// conditions say when a folder, or an object (Kind/name), is in the chart. All others are
 // always.
 var conditions = map[string]string{
 	"crd":                         ".Values.crds.enabled",
 	"admission/stamps":            `eq (include "lapse.stamps" .) "true"`,
 	"reaper":                      ".Values.reaper.enabled",
+	"drain":                       ".Values.drainOnUninstall",
 	"Namespace/lapse-system":      ".Values.namespace.create",
 	"NetworkPolicy/lapse-manager": ".Values.networkPolicy.enabled",
 	"ValidatingAdmissionPolicy/lapse-reserved-namespaces":        "not .Values.openKubeNamespaces",
-	"drain":                       ".Values.drainOnUninstall",
 	"ValidatingAdmissionPolicyBinding/lapse-reserved-namespaces": "not .Values.openKubeNamespaces",
 }

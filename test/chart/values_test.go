@@ -29,6 +29,13 @@ func TestValuesThatMeanNothingAreRefused(t *testing.T) {
 		"resources with a wrong name": {values{"resources": values{"limit": values{"memory": "1Gi"}}}, "limit"},
 		"keep as a string":            {values{"crds": values{"keep": "yes"}}, "keep"},
 		"an empty schedule":           {values{"reaper": values{"schedule": ""}}, "schedule"},
+		"a variable without a name":   {values{"extraEnv": []any{values{"value": "x"}}}, "name"},
+		"a variable with a number":    {values{"extraEnv": []any{values{"name": "X", "value": 1}}}, "value"},
+		"a second limit of Go":        {values{"extraEnv": []any{values{"name": "GOMEMLIMIT", "value": "1GiB"}}}, "extraEnv"},
+		"root's group":                {values{"podSecurityContext": values{"fsGroup": 0}}, "fsGroup"},
+		"a group by its name":         {values{"podSecurityContext": values{"fsGroup": "lapse"}}, "fsGroup"},
+		"another user":                {values{"podSecurityContext": values{"runAsUser": 0}}, "runAsUser"},
+		"a drain as a string":         {values{"drainOnUninstall": "no"}, "drainOnUninstall"},
 		"an affinity that is none":    {values{"affinity": values{"antiAffinity": values{}}}, "antiAffinity"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -106,6 +113,28 @@ func TestEachValueIsSeen(t *testing.T) {
 		"the reaper's longest grant": {
 			set: values{"maxDuration": "8h"}, in: "CronJob lapse-reaper", has: []string{"- --max-duration=8h\n"}, gone: "24h",
 		},
+		"a place for records": {
+			set: values{
+				"extraArgs": []any{"--record-to=file:/var/lib/lapse/$(POD_NAME).jsonl"},
+				"extraEnv": []any{
+					values{"name": "POD_NAME", "valueFrom": values{"fieldRef": values{"fieldPath": "metadata.name"}}}, values{"name": "X", "value": "1"},
+				},
+				"podSecurityContext": values{"fsGroup": 65532},
+			},
+			in: "Deployment lapse-manager",
+			has: []string{
+				"- name: GOMEMLIMIT\n          value: 450MiB\n", "- name: POD_NAME\n          valueFrom:\n            fieldRef:\n",
+				"- name: X\n          value: \"1\"\n", "fsGroup: 65532\n        runAsNonRoot: true\n", "- --record-to=file:/var/lib/lapse/$(POD_NAME).jsonl\n",
+			},
+		},
+		"where the drain runs": {
+			set: values{
+				"imagePullSecrets": []any{values{"name": "secret"}}, "nodeSelector": values{"disk": "ssd"}, "tolerations": []any{values{"key": "infra"}},
+				"image": values{"tag": "v9", "pullPolicy": "Always"}, "priorityClassName": "mine",
+			},
+			in:  "Job lapse-drain",
+			has: []string{"name: secret\n", "disk: ssd\n", "key: infra\n", "lapse:v9\n", "imagePullPolicy: Always\n", "priorityClassName: mine\n"},
+		},
 		"open kube-*": {set: values{"openKubeNamespaces": true}, in: "Deployment lapse-manager", has: []string{"- --reserved-namespaces=\n"}},
 		"CRDs that stay": {
 			set: values{"crds": values{"keep": true}}, in: "CustomResourceDefinition accessrequests.lapse.dev",
@@ -143,6 +172,10 @@ func TestWhatIsSwitchedOffIsNotThere(t *testing.T) {
 			values{"reaper": values{"enabled": false}},
 			[]string{"CronJob lapse-reaper", "ServiceAccount lapse-reaper", "ClusterRole lapse-reaper", "ClusterRoleBinding lapse-reaper"},
 		},
+		"the drain": {
+			values{"drainOnUninstall": false},
+			[]string{"Job lapse-drain", "ServiceAccount lapse-drain", "ClusterRole lapse-drain", "ClusterRoleBinding lapse-drain"},
+		},
 		"the network policy": {values{"networkPolicy": values{"enabled": false}}, []string{"NetworkPolicy lapse-manager"}},
 		"what closes kube-*": {
 			values{"openKubeNamespaces": true},
@@ -170,7 +203,3 @@ func TestWhatIsSwitchedOffIsNotThere(t *testing.T) {
 		})
 	}
 }
-		"the drain": {
-			values{"drainOnUninstall": false},
-			[]string{"Job lapse-drain", "ServiceAccount lapse-drain", "ClusterRole lapse-drain", "ClusterRoleBinding lapse-drain"},
-		},
