@@ -94,8 +94,8 @@ func (e *estate) change(do func()) {
 	do()
 }
 
-func (e *estate) fails(w http.ResponseWriter, code int) {
-	e.answer(w, code, &metav1.Status{Status: metav1.StatusFailure, Message: "webhook \x1b[2J", Code: int32(code)}, "v1", "Status") //nolint:gosec // it is small
+func (e *estate) fails(w http.ResponseWriter, code int32) {
+	e.answer(w, int(code), &metav1.Status{Status: metav1.StatusFailure, Message: "webhook \x1b[2J", Code: code}, "v1", "Status")
 }
 
 // remove deletes a binding that nothing keeps.

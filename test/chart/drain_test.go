@@ -58,16 +58,14 @@ func (r *release) runJob(ctx context.Context, job *batchv1.Job, kubeconfig strin
 	if err := controlplane.WriteKubeconfig(kubeconfig, config); err != nil {
 		return err
 	}
-	began := metav1.Now() //nolint:forbidigo // as the API server's
 	var log bytes.Buffer
 	args := append(pod.Containers[0].Args[1:], "--timeout=5s", "--kubeconfig="+kubeconfig)
 	outcome := []batchv1.JobConditionType{batchv1.JobSuccessCriteriaMet, batchv1.JobComplete}
 	if err := ending.Drain(ctx, args, &log); err != nil {
 		outcome = []batchv1.JobConditionType{batchv1.JobFailureTarget, batchv1.JobFailed}
 	}
-	ended := metav1.Now() //nolint:forbidigo // as the API server's
-	before := job.DeepCopy()
-	job.Status.StartTime = &began
+	before, ended := job.DeepCopy(), job.CreationTimestamp // about then
+	job.Status.StartTime = &ended
 	if outcome[1] == batchv1.JobComplete {
 		job.Status.CompletionTime, job.Status.Succeeded = &ended, 1
 	}
