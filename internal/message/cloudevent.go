@@ -4,6 +4,7 @@
 package message
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"time"
@@ -37,9 +38,11 @@ func (m Message) CloudEvent() ([]byte, error) {
 
 // written is JSON in which what cannot be seen is escaped.
 func written(v any) ([]byte, error) {
-	body, err := json.Marshal(v)
-	if err != nil {
+	var body bytes.Buffer
+	encoder := json.NewEncoder(&body)
+	encoder.SetEscapeHTML(false) // it is in no page, and three times as long
+	if err := encoder.Encode(v); err != nil {
 		return nil, err
 	}
-	return []byte(words.JSON(string(body))), nil
+	return []byte(words.JSON(strings.TrimSuffix(body.String(), "\n"))), nil
 }

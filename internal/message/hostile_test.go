@@ -5,7 +5,6 @@ package message
 
 import (
 	"encoding/json"
-	"html"
 	"net/url"
 	"slices"
 	"strings"
@@ -23,7 +22,7 @@ const base = "https://lapse.example.com/look"
 // moreHostile is what chats and mail act upon.
 var moreHostile = []string{
 	"<!channel> <!here> <@U024BE7LH> <#C1> <https://evil.example|approve>", "&lt;!channel&gt;", "@channel @here", "[approve](https://evil.example)",
-	"<at>everyone</at>", "**bold** _x_ ~y~ `z`", "# title", "{{ .CommonLabels }}", "x\r\nBcc: all@example.com", "x\r\n.\r\nMAIL FROM:<a@b>", "${jndi:ldap://evil}",
+	"<at>everyone</at>", strings.Repeat("<", 1024), "**bold** _x_ ~y~ `z`", "# title", "{{ .CommonLabels }}", "x\r\nBcc: all@example.com", "x\r\n.\r\nMAIL FROM:<a@b>", "${jndi:ldap://evil}",
 	"approve fix-1; rm -rf /", ":rotating_light:", "|||", "- [ ] task",
 }
 
@@ -148,11 +147,11 @@ func TestHostileStringsAreInertInSlack(t *testing.T) {
 		facts := 0
 		for _, block := range got.Blocks {
 			for _, field := range block.Fields {
-				said := html.UnescapeString(field.Text)
-				if want := m.Facts[facts].Label + "\n" + m.Facts[facts].Value; said != want && html.UnescapeString(want) != said {
-					t.Errorf("%.60q is told as %.200q, want %.200q", s, said, want)
+				want := slackEscapes.Replace(m.Facts[facts].Label + "\n" + m.Facts[facts].Value)
+				if field.Text != want && len(want) <= slackFieldSize || len(field.Text) > slackFieldSize {
+					t.Errorf("%.60q is told as %.200q, want %.200q", s, field.Text, want)
 				}
-				if field.Type != "plain_text" || *field.Emoji || strings.ContainsAny(field.Text, "<>") || slackEscapes.Replace(m.Facts[facts].Value) != field.Text[len(m.Facts[facts].Label)+1:] {
+				if field.Type != "plain_text" || *field.Emoji || strings.ContainsAny(field.Text, "<>") {
 					t.Errorf("%.60q: Slack would act on %.200q", s, field.Text)
 				}
 				facts++

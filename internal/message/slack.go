@@ -6,12 +6,16 @@ package message
 import (
 	"slices"
 	"strings"
+
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // What Slack takes: see docs.slack.dev/reference/block-kit.
 const (
 	slackFields = 10
 	slackHeader = 150
+	// slackFieldSize is in characters. Escaped, they are up to five times as many.
+	slackFieldSize = 2000
 )
 
 type slackMessage struct {
@@ -43,7 +47,12 @@ var slackEscapes = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 // plainSlack is text of which Slack makes nothing.
 func plainSlack(s string) slackText {
 	no := false
-	return slackText{Type: "plain_text", Text: slackEscapes.Replace(s), Emoji: &no}
+	out := slackText{Type: "plain_text", Text: slackEscapes.Replace(s), Emoji: &no}
+	for len(out.Text) > slackFieldSize {
+		s = text.Cut(s, len(s)*3/4)
+		out.Text = slackEscapes.Replace(s)
+	}
+	return out
 }
 
 // Slack is the message for an incoming webhook of Slack, in Block Kit. All that people wrote is
