@@ -28,6 +28,7 @@ type flags struct {
 	redact      bool
 	labels      []string
 	annotations []string
+	messages    string
 	logging     zap.Options
 }
 
@@ -47,11 +48,12 @@ func parse() *flags {
 	flag.StringVar(&f.records.CAFile, "record-ca-file", "", "Certificates by which https URLs of --record-to are trusted, in place of those of the system.")
 	flag.StringVar(&f.records.TokenFile, "record-token-file", "", "File with the bearer token for URLs of --record-to. It is read for each record.")
 	flag.StringVar(&f.records.KeyFile, "record-key-file", "", "File with the key by which the last record is signed once a minute, as kubectl lapse audit key makes it.")
-	flag.BoolVar(&f.redact, "redact-reasons", false, "Leave out of records what people wrote: reasons, comments and messages that may repeat them.")
 	flag.Func("binding-label", "A label, KEY=VALUE, that each new RoleBinding gets besides Lapse's own, as where another policy of the cluster demands one. May be given again.",
 		func(pair string) error { f.labels = append(f.labels, pair); return nil })
 	flag.Func("binding-annotation", "The same for an annotation.",
 		func(pair string) error { f.annotations = append(f.annotations, pair); return nil })
+	flag.BoolVar(&f.redact, "redact-reasons", false, "Leave out of records and messages what people wrote: reasons, comments and texts that may repeat them.")
+	flag.StringVar(&f.messages, "messages", "", "File that says who is told of what, by a webhook, Slack, Teams, Alertmanager or mail. It is read anew when it changes. Empty tells nobody.")
 	f.logging.BindFlags(flag.CommandLine)
 	flag.Parse()
 	if f.records.To == nil {

@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/uuid"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -266,21 +265,6 @@ func (o *operator) grant(ctx context.Context) error {
 	}
 	o.ending.Follow(ending.Others{RequestOf: known, Elected: mgr.Elected(), Ready: cacheReady(mgr)})
 	return mgr.Start(ctx)
-}
-
-// tell adds what writes records.
-func (o *operator) tell(mgr ctrl.Manager) error {
-	if len(o.sinks) == 0 {
-		return nil
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		return err
-	}
-	return telling.Setup(mgr, telling.Options{
-		Cached: mgr.GetClient(), Live: mgr.GetAPIReader(), Writer: mgr.GetClient(), Clock: o.clock, Namespace: o.flags.namespace,
-		Name: host + "/" + string(uuid.NewUUID()), Version: build.Version(), Admission: func() string { return o.guard.Admission().Problem }, Sinks: o.sinks, Signer: o.signer, Redact: o.flags.redact,
-	})
 }
 
 // cacheReady says whether the informers of a manager know what there is, so that nothing is

@@ -6,28 +6,25 @@ package telling
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
-	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/lapse-dev/lapse/internal/audit"
 	"github.com/lapse-dev/lapse/internal/metrics"
+	"github.com/lapse-dev/lapse/internal/receiver"
 )
 
 // book is the chain of one writer, which one sink takes record by record. What is not taken is
 // tried again, and what comes after it waits.
 type book struct {
 	sink   Sink
-	clock  clock.Clock
 	redact bool
 
-	// delivering is held by whoever gives records to the sink. withheld is when it last took
-	// one without what it says.
+	// delivering is held by whoever gives records to the sink.
 	delivering sync.Mutex
-	withheld   time.Time
+	insistence
 
 	mu sync.Mutex
 	// chain of what was taken, and pending, which comes next.
@@ -36,28 +33,14 @@ type book struct {
 	closed  bool
 }
 
-const (
-	// writeTimeout bounds one attempt to deliver a record.
-	writeTimeout = 10 * time.Second
-	// firstRetry is the pause before a record is tried again; the next is twice as long.
-	firstRetry = 100 * time.Millisecond
-	// lastRetry is the longest such pause.
-	lastRetry = 30 * time.Second
-	// refusals is how often in a row a sink has to refuse a record, which takes 13 seconds,
-	// until it is offered without what may be the reason.
-	refusals = 8
-	// choosyFor is how long a sink counts as choosy that took a record only so.
-	choosyFor = time.Hour
-	// choosyRefusals is how often such a sink has to refuse a record: else whoever asks could
-	// keep it 13 seconds behind with each request.
-	choosyRefusals = 2
-)
+// writeTimeout bounds one attempt to deliver a record.
+const writeTimeout = 10 * time.Second
 
 // errClosed says that the writer has ended.
 var errClosed = errors.New("the book of records is closed")
 
 // errRefused says that a sink understood a record and does not want it.
-var errRefused = errors.New("refused")
+var errRefused = receiver.ErrRefused
 
 // add what is to be delivered next.
 func (b *book) add(records ...audit.Record) error {
@@ -74,39 +57,17 @@ func (b *book) add(records ...audit.Record) error {
 func (b *book) flush(ctx context.Context) error {
 	b.delivering.Lock()
 	defer b.delivering.Unlock()
-	retry, refused := firstRetry, 0
 	for {
 		r, ok := b.next()
 		if !ok {
 			return nil
 		}
-		err := b.deliver(ctx, r)
-		if refused++; !errors.Is(err, errRefused) {
-			refused = 0
-		}
-		if refused >= b.enough() {
-			err, refused = b.deliverLess(ctx, r, err), 0
-		}
-		if err == nil {
-			retry = firstRetry
-			continue
-		}
-		log.FromContext(ctx).Error(err, "a record could not be delivered; it is tried again", "sink", b.sink.Name, "record", r.ID)
-		select {
-		case <-b.clock.After(retry):
-			retry = min(2*retry, lastRetry)
-		case <-ctx.Done():
-			return fmt.Errorf("sink %s: %w", b.sink.Name, err)
+		deliver := func(ctx context.Context) error { return b.deliver(ctx, r) }
+		less := func(ctx context.Context, refusal error) error { return b.deliverLess(ctx, r, refusal) }
+		if err := b.until(ctx, r.ID, deliver, less); err != nil {
+			return err
 		}
 	}
-}
-
-// enough is how many refusals of a record are put up with.
-func (b *book) enough() int {
-	if !b.withheld.IsZero() && b.clock.Since(b.withheld) < choosyFor {
-		return choosyRefusals
-	}
-	return refusals
 }
 
 func (b *book) next() (audit.Record, bool) {
@@ -150,7 +111,6 @@ func (b *book) deliverLess(ctx context.Context, r audit.Record, refusal error) e
 	}
 	for _, less := range r.Withheld(refusal.Error()) {
 		if b.deliver(ctx, less) == nil {
-			b.withheld = b.clock.Now()
 			metrics.RecordWithheld(b.sink.Name)
 			log.FromContext(ctx).Error(refusal, "a record was told without what it says", "sink", b.sink.Name, "record", r.ID)
 			return nil

@@ -70,7 +70,7 @@ func asked(name, reason string) audit.Record {
 func deliverTo(t *testing.T, o *offered, records ...audit.Record) time.Duration {
 	t.Helper()
 	clock := hasty{clocktesting.NewFakeClock(start)}
-	b := &book{sink: Sink{Name: "receiver", Write: o.take}, clock: clock, chain: *audit.NewChain("writer")}
+	b := &book{sink: Sink{Name: "receiver", Write: o.take}, insistence: insistence{clock: clock}, chain: *audit.NewChain("writer")}
 	began := audit.Record{SpecVersion: "1.0", ID: "writer/began", Type: audit.WriterBegan, Data: audit.Data{Began: &audit.Began{}}}
 	if err := b.add(append([]audit.Record{began}, records...)...); err != nil {
 		t.Fatal(err)

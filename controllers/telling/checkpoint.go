@@ -13,6 +13,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/internal/audit"
@@ -74,29 +75,40 @@ func (c checkpoints) lease(ctx context.Context) (*coordinationv1.Lease, error) {
 
 // write the checkpoints of some sinks, by their names.
 func (c checkpoints) write(ctx context.Context, now time.Time, points map[string]checkpoint) error {
-	lease, err := c.lease(ctx)
-	if err != nil {
-		return err
-	}
-	create := lease == nil
-	if create {
-		lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: checkpointName}}
-	}
-	for sink, point := range points {
-		if err := c.set(lease, sink, point); err != nil {
-			return err
+	err := c.change(ctx, now, func(lease *coordinationv1.Lease) error {
+		for sink, point := range points {
+			if err := c.set(lease, sink, point); err != nil {
+				return err
+			}
 		}
-	}
-	lease.Spec.RenewTime = &metav1.MicroTime{Time: now}
-	if create {
-		err = c.client.Create(ctx, lease)
-	} else {
-		err = c.client.Update(ctx, lease)
-	}
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("writing up to where records are told: %w", err)
 	}
 	return nil
+}
+
+// change the Lease, of which records and messages have parts.
+func (c checkpoints) change(ctx context.Context, now time.Time, change func(*coordinationv1.Lease) error) error {
+	return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		lease, err := c.lease(ctx)
+		if err != nil {
+			return err
+		}
+		create := lease == nil
+		if create {
+			lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: checkpointName}}
+		}
+		if err := change(lease); err != nil {
+			return err
+		}
+		lease.Spec.RenewTime = &metav1.MicroTime{Time: now}
+		if create {
+			return c.client.Create(ctx, lease)
+		}
+		return c.client.Update(ctx, lease)
+	})
 }
 
 func (c checkpoints) set(lease *coordinationv1.Lease, sink string, point checkpoint) error {

@@ -151,6 +151,13 @@ func (i *inbox) lost() int {
 	return n
 }
 
+// newest is the newest that informers showed.
+func (i *inbox) newest() mark {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.seen
+}
+
 // told is up to where all was told.
 func (i *inbox) told() mark {
 	i.mu.Lock()

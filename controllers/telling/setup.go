@@ -92,14 +92,14 @@ func New(o Options) *Tellers {
 		name := o.Name + "/" + s.Name
 		ts.all = append(ts.all, &Teller{
 			cached: o.Cached, clock: o.Clock, name: name, version: o.Version, admission: o.Admission, inbox: newInbox(), checkpoints: ts.checkpoints,
-			book: &book{sink: s, clock: o.Clock.Here, redact: o.Redact, chain: *audit.NewChain(name)}, told: map[types.UID][]recordID{},
+			book: &book{sink: s, insistence: insistence{name: s.Name, clock: o.Clock.Here}, redact: o.Redact, chain: *audit.NewChain(name)}, told: map[types.UID][]recordID{},
 		})
 	}
 	return ts
 }
 
 // Setup adds to the manager what tells.
-func Setup(mgr ctrl.Manager, o Options) error {
+func Setup(mgr ctrl.Manager, o Options) (*Tellers, error) {
 	ts := New(o)
 	err := mgr.Add(manager.RunnableFunc(ts.Start))
 	for _, t := range ts.all {
@@ -113,7 +113,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 			}).
 			Complete(t))
 	}
-	return err
+	return ts, err
 }
 
 // Start writes checkpoints until the context ends, and closes the books.

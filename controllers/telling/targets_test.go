@@ -113,17 +113,17 @@ func TestAFileIsForItsOwnerOnly(t *testing.T) {
 	}
 }
 
-// receiver answers with a status, and keeps what it got.
-type receiver struct {
+// siem answers with a status, and keeps what it got.
+type siem struct {
 	*httptest.Server
 	status int
 	got    *http.Request
 	body   []byte
 }
 
-func newReceiver(t *testing.T) *receiver {
+func newSIEM(t *testing.T) *siem {
 	t.Helper()
-	r := &receiver{status: http.StatusAccepted}
+	r := &siem{status: http.StatusAccepted}
 	r.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, got *http.Request) {
 		r.got = got
 		r.body, _ = io.ReadAll(got.Body)
@@ -144,7 +144,7 @@ func writeFile(t *testing.T, name string, data []byte) string {
 }
 
 // postTo is what posts records to a receiver.
-func postTo(t *testing.T, r *receiver, targets Targets) func() error {
+func postTo(t *testing.T, r *siem, targets Targets) func() error {
 	t.Helper()
 	targets.To = []string{r.URL}
 	sinks, err := targets.Sinks()
@@ -154,7 +154,7 @@ func postTo(t *testing.T, r *receiver, targets Targets) func() error {
 	return func() error { return sinks[0].Write(t.Context(), []byte(`{"specversion":"1.0"}`)) }
 }
 
-func (r *receiver) ca(t *testing.T) string {
+func (r *siem) ca(t *testing.T) string {
 	t.Helper()
 	return writeFile(t, "ca.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate().Raw}))
 }
@@ -176,7 +176,7 @@ func TestAFileThatEndsInTheMiddleOfALineGoesOnWithANewOne(t *testing.T) {
 }
 
 func TestARecordIsPosted(t *testing.T) {
-	r := newReceiver(t)
+	r := newSIEM(t)
 	token := writeFile(t, "token", []byte("first\n"))
 	post := postTo(t, r, Targets{CAFile: r.ca(t), TokenFile: token})
 	if err := post(); err != nil {
@@ -198,7 +198,7 @@ func TestARecordIsPosted(t *testing.T) {
 }
 
 func TestARecordThatIsNotTakenIsAnError(t *testing.T) {
-	r := newReceiver(t)
+	r := newSIEM(t)
 	post := postTo(t, r, Targets{CAFile: r.ca(t)})
 	for status, refused := range map[int]bool{
 		http.StatusFound: false, http.StatusUnauthorized: true, http.StatusRequestEntityTooLarge: true,

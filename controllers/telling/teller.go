@@ -39,6 +39,7 @@ type Teller struct {
 	// admission says why the admission policies are not in force; empty while they are, or
 	// nobody knows.
 	admission func() string
+	progress  progress
 	// gap is what was told of that last, and missed what was not told yet.
 	gap    string
 	missed int
@@ -132,6 +133,7 @@ const maxOwn = 1000
 // look adds what is new about the admission policies and about what was lost.
 func (t *Teller) look(ctx context.Context) error {
 	metrics.RecordsBehind(t.book.sink.Name, t.inbox.owed())
+	t.progress.look(t.inbox.owed()+t.book.owes() > 0, t.book.head(), t.clock.Here.Now())
 	if t.book.owes() > maxOwn {
 		return nil
 	}
@@ -220,8 +222,12 @@ func markOf(req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision) ma
 }
 
 func (t *Teller) decisions(ctx context.Context, req *v1alpha1.AccessRequest) ([]v1alpha1.AccessDecision, error) {
+	return decisionsOn(ctx, t.cached, req)
+}
+
+func decisionsOn(ctx context.Context, cached client.Reader, req *v1alpha1.AccessRequest) ([]v1alpha1.AccessDecision, error) {
 	list := &v1alpha1.AccessDecisionList{}
-	if err := t.cached.List(ctx, list, client.InNamespace(req.Namespace), client.MatchingFields{requestUIDField: string(req.UID)}); err != nil {
+	if err := cached.List(ctx, list, client.InNamespace(req.Namespace), client.MatchingFields{requestUIDField: string(req.UID)}); err != nil {
 		return nil, fmt.Errorf("listing decisions: %w", err)
 	}
 	return list.Items, nil

@@ -44,6 +44,7 @@ type cluster struct {
 	requests  map[types.NamespacedName]*v1alpha1.AccessRequest
 	decisions []*v1alpha1.AccessDecision
 	lease     *coordinationv1.Lease
+	policy    *v1alpha1.AccessPolicy
 	// taken are the lines that the sink took, of all writers; away says that it takes none.
 	taken [][]byte
 	away  bool
@@ -64,6 +65,11 @@ func (c *cluster) Get(_ context.Context, key client.ObjectKey, obj client.Object
 	case *v1alpha1.AccessRequest:
 		if req, ok := c.requests[key]; ok {
 			req.DeepCopyInto(into)
+			return nil
+		}
+	case *v1alpha1.AccessPolicy:
+		if c.policy != nil && c.policy.Name == key.Name {
+			c.policy.DeepCopyInto(into)
 			return nil
 		}
 	case *corev1.Namespace:

@@ -56,10 +56,13 @@ var forbidden = map[string][]string{
 	"internal/text":       {anyOfLapse, controllerRuntime, clientGo, "k8s.io"},
 	"internal/metrics":    {module + "internal", module + "controllers", celGo},
 	// Judging is pure.
-	"internal/admission":  {module + "controllers", module + "internal/policy", module + "internal/grant", controllerRuntime, clientGo},
-	"internal/policy":     {module + "controllers", module + "internal/grant", module + "internal/admission", controllerRuntime},
-	"internal/grant":      {module + "controllers", controllerRuntime},
-	"internal/audit":      {module + "controllers", module + "internal/admission", controllerRuntime, clientGo},
+	"internal/admission": {module + "controllers", module + "internal/policy", module + "internal/grant", controllerRuntime, clientGo},
+	"internal/policy":    {module + "controllers", module + "internal/grant", module + "internal/admission", controllerRuntime},
+	"internal/grant":     {module + "controllers", controllerRuntime},
+	"internal/audit":     {module + "controllers", module + "internal/admission", controllerRuntime, clientGo},
+	// What is said, and how it is sent, know no cluster.
+	"internal/message":    {module + "controllers", module + "internal/admission", module + "internal/grant", controllerRuntime, clientGo},
+	"internal/receiver":   {module + "controllers", module + "internal/admission", module + "internal/grant", controllerRuntime, clientGo},
 	"internal/kubernetes": {anyOfLapse, controllerRuntime, clientGo},
 	"internal/build":      {anyOfLapse, "k8s.io"},
 	"internal/serving":    {anyOfLapse, celGo},
