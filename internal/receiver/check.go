@@ -24,8 +24,9 @@ var nameForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$`)
 const (
 	// endsIn is how long before its end it is told that access ends, if the file does not say.
 	endsIn = 10 * time.Minute
-	// minEndsIn and maxEndsIn are what the file may say.
+	// minEndsIn is the least that the file may say.
 	minEndsIn = time.Minute
+	// maxEndsIn is the most that the file may say.
 	maxEndsIn = 12 * time.Hour
 )
 
