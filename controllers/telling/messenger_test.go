@@ -332,7 +332,8 @@ func TestTheGuardAndSinksAreToldOf(t *testing.T) {
 		behind []string
 		want   int
 	}{
-		{"", nil, 0}, {"x is gone", nil, 1}, {"y is gone", nil, 1}, {"", nil, 2}, {"", []string{"file"}, 3}, {"", []string{"file"}, 3}, {"", nil, 4},
+		{"", nil, 0}, {"x is gone", nil, 1}, {"y is gone", nil, 1}, {"", nil, 2},
+		{"", []string{"file"}, 3}, {"", []string{"file"}, 3}, {"", nil, 4},
 	} {
 		p.gap, p.people.behind = step.gap, step.behind
 		if err := p.m.look(t.Context()); err != nil {

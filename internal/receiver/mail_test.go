@@ -44,7 +44,8 @@ func newMailServer(t *testing.T) *mailServer {
 		t.Fatal(err)
 	}
 	ca := file(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certified.Certificate().Raw})))
-	s := &mailServer{listener: listener, tls: &tls.Config{Certificates: certified.TLS.Certificates, MinVersion: tls.VersionTLS12}, ca: ca, startTLS: true, done: make(chan struct{}, 100)}
+	s := &mailServer{listener: listener, ca: ca, startTLS: true, done: make(chan struct{}, 100)}
+	s.tls = &tls.Config{Certificates: certified.TLS.Certificates, MinVersion: tls.VersionTLS12}
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
@@ -126,7 +127,8 @@ func TestAMailIsSent(t *testing.T) {
 	if want := strings.ReplaceAll(one().Body(), "\n", "\r\n"); err != nil || string(body) != want {
 		t.Errorf("%v: %q, want %q", err, body, want)
 	}
-	if got.Header.Get("Subject") != one().Subject() || got.Header.Get("Auto-Submitted") == "" || !strings.HasPrefix(got.Header.Get("Content-Type"), "text/plain") {
+	if got.Header.Get("Subject") != one().Subject() || got.Header.Get("Auto-Submitted") == "" ||
+		!strings.HasPrefix(got.Header.Get("Content-Type"), "text/plain") {
 		t.Errorf("%v", got.Header)
 	}
 }

@@ -77,7 +77,8 @@ var webTypes = []string{typeWebhook, typeSlack, typeTeams, typeAlertmanager}
 func TestAWebhookIsSignedAndACloudEvent(t *testing.T) {
 	s := newServer(t)
 	keys := file(t, "whsec_c2Vjb25kIGtleSBvZiAyNCBieXRlcyAh\n"+key+"\n")
-	receivers, err := Parse([]byte(fmt.Sprintf("receivers: [{name: a, type: webhook, url: %q, events: [asked], caFile: %s, secretFile: %s}]", s.URL, s.ca(t), keys)), env())
+	receivers, err := Parse([]byte(fmt.Sprintf(
+		"receivers: [{name: a, type: webhook, url: %q, events: [asked], caFile: %s, secretFile: %s}]", s.URL, s.ca(t), keys)), env())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +99,8 @@ func TestAWebhookIsSignedAndACloudEvent(t *testing.T) {
 		t.Errorf("signed at %s", got)
 	}
 	e := cloudevents.NewEvent()
-	if err := json.Unmarshal(s.body, &e); err != nil || e.Validate() != nil || e.ID() != one().ID || e.ID() != s.got.Header.Get(standardwebhooks.HeaderWebhookID) {
+	if err := json.Unmarshal(s.body, &e); err != nil || e.Validate() != nil || e.ID() != one().ID ||
+		e.ID() != s.got.Header.Get(standardwebhooks.HeaderWebhookID) {
 		t.Errorf("%v, %v: %s", err, e.Validate(), s.body)
 	}
 	if kind := s.got.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/cloudevents+json") {
@@ -217,7 +219,8 @@ func TestASlowReceiverIsLeftWhenTheAttemptIsOver(t *testing.T) {
 func TestAReceiverWithAFalseCertificateOrNoneGetsNothing(t *testing.T) {
 	for _, kind := range webTypes {
 		s := newServer(t)
-		if err := to(t, kind, s.URL+"/SECRET", "").Send(t.Context(), one()); err == nil || s.times > 0 || strings.Contains(err.Error(), "SECRET") {
+		err := to(t, kind, s.URL+"/SECRET", "").Send(t.Context(), one())
+		if err == nil || s.times > 0 || strings.Contains(err.Error(), "SECRET") {
 			t.Errorf("%s: %v, after %d requests", kind, err, s.times)
 		}
 		away := newServer(t)
@@ -233,17 +236,20 @@ func TestAnAddressAndATokenAreReadForEachMessage(t *testing.T) {
 	s := newServer(t)
 	address, token := file(t, s.URL+"\n"), file(t, "first\n")
 	receivers, err := Parse([]byte(fmt.Sprintf(
-		"receivers: [{name: a, type: alertmanager, urlFile: %s, secretFile: %s, caFile: %s, events: [stillWaiting]}]", address, token, s.ca(t))), env())
+		"receivers: [{name: a, type: alertmanager, urlFile: %s, secretFile: %s, caFile: %s, events: [stillWaiting]}]",
+		address, token, s.ca(t))), env())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := receivers[0].Send(t.Context(), one()); err != nil || s.got.Header.Get("Authorization") != "Bearer first" || s.got.URL.Path != "/api/v2/alerts" {
+	err = receivers[0].Send(t.Context(), one())
+	if err != nil || s.got.Header.Get("Authorization") != "Bearer first" || s.got.URL.Path != "/api/v2/alerts" {
 		t.Errorf("%v, %v", err, s.got)
 	}
 	if err := errors.Join(os.WriteFile(token, []byte("second"), 0o600), os.WriteFile(address, []byte(s.URL+"/prefix/"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if err := receivers[0].Send(t.Context(), one()); err != nil || s.got.Header.Get("Authorization") != "Bearer second" || s.got.URL.Path != "/prefix/api/v2/alerts" {
+	err = receivers[0].Send(t.Context(), one())
+	if err != nil || s.got.Header.Get("Authorization") != "Bearer second" || s.got.URL.Path != "/prefix/api/v2/alerts" {
 		t.Errorf("%v, %v", err, s.got)
 	}
 	if err := os.WriteFile(address, []byte("http://SECRET.example.com"), 0o600); err != nil {
@@ -258,7 +264,8 @@ func TestWhatIsTooLongSaysLess(t *testing.T) {
 	s := newServer(t)
 	m := one()
 	m.Data.Problem = strings.Repeat("x", maxBody)
-	if err := to(t, typeWebhook, s.URL, ", caFile: "+s.ca(t)).Send(t.Context(), m); err != nil || len(s.body) > maxBody || !strings.Contains(string(s.body), "too long") {
+	err := to(t, typeWebhook, s.URL, ", caFile: "+s.ca(t)).Send(t.Context(), m)
+	if err != nil || len(s.body) > maxBody || !strings.Contains(string(s.body), "too long") {
 		t.Errorf("%v: %d bytes", err, len(s.body))
 	}
 }
