@@ -68,6 +68,11 @@ var forbidden = map[string][]string{
 	"internal/serving":    {anyOfLapse, celGo},
 	"api/v1alpha1":        {module + "internal", module + "controllers", controllerRuntime, clientGo, celGo},
 	"cmd/kubectl-lapse":   {module + "controllers"},
+	// It serves pages, and knows neither what is on them nor the API server.
+	"cmd/kubectl-lapse/internal/ui": {
+		module + "api", module + "config", module + "controllers", module + "internal/policy", module + "internal/grant",
+		module + "internal/admission", module + "internal/audit", celGo, controllerRuntime, "k8s.io",
+	},
 }
 
 func TestNoRoomKnowsWhatItMayNot(t *testing.T) {

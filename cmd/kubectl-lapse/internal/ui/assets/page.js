@@ -1,0 +1,88 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// The pages work without this. It keeps lists up to date, and checks a request while it is typed.
+"use strict";
+
+const live = document.getElementById("live");
+const told = document.getElementById("told");
+
+// tell says something to whoever listens, too.
+function tell(words) {
+  if (told && told.textContent !== words) told.textContent = words;
+}
+
+// busy is whoever is filling in a form of the list: it must not change under his fingers.
+function busy() {
+  const at = document.activeElement;
+  if (at && live.contains(at) && (at.tagName === "INPUT" || at.closest("form"))) return true;
+  if (live.querySelector("details[open]")) return true;
+  return [...live.querySelectorAll("input:not([type=hidden])")].some((i) => i.value !== i.defaultValue);
+}
+
+// load reads this page again, and puts its list in the place of the one that is shown.
+async function load() {
+  const answer = await fetch(location.href);
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const next = page.getElementById("live");
+  if (!next || busy()) return false;
+  const changed = next.innerHTML !== live.innerHTML;
+  const focused = live.contains(document.activeElement) ? document.activeElement.id : "";
+  live.replaceChildren(...next.childNodes);
+  live.dataset.revision = next.dataset.revision;
+  if (focused) document.getElementById(focused)?.focus();
+  return changed;
+}
+
+const every = 2000; // milliseconds; nobody waits for less
+const anew = 15; // times that, after which times that are left are shown anew
+let turns = 0;
+
+async function look() {
+  try {
+    if (document.hidden) return;
+    turns++;
+    const answer = await fetch("changes");
+    const revision = answer.ok ? await answer.text() : "";
+    if (revision === "") throw new Error(answer.status);
+    const changed = revision !== live.dataset.revision;
+    if (changed && busy()) {
+      tell("Something has changed. It is shown when you are done here.");
+    } else if (changed || turns >= anew) {
+      turns = 0;
+      if ((await load()) && changed) tell("The list has changed.");
+    }
+  } catch {
+    tell("kubectl lapse ui does not answer. It may have been ended; what is shown is old.");
+  } finally {
+    setTimeout(look, every);
+  }
+}
+
+if (live) setTimeout(look, every);
+
+// The form is checked when somebody has stopped typing for a moment.
+const ask = document.getElementById("ask");
+let asked = 0;
+
+async function check() {
+  const mine = ++asked;
+  const fields = new URLSearchParams(new FormData(ask));
+  fields.set("do", "check");
+  try {
+    const answer = await fetch(ask.action, { method: "POST", body: fields });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const next = page.getElementById("answer");
+    if (next && mine === asked) document.getElementById("answer").replaceChildren(...next.childNodes);
+  } catch {
+    tell("kubectl lapse ui does not answer. It may have been ended.");
+  }
+}
+
+if (ask) {
+  let pause;
+  ask.addEventListener("input", () => {
+    clearTimeout(pause);
+    pause = setTimeout(check, 400);
+  });
+}
