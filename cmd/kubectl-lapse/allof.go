@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 
@@ -184,7 +185,7 @@ func (a *allOf) settle(ctx context.Context) {
 	waiting, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	why := fmt.Sprintf("it was decided, and is not over within %s: your word does not count for its policy, or the operator is away", text.Duration(within))
-	for seen := range a.changes(waiting, a.c, a.namespace, nil) {
+	for seen := range a.changes(waiting, a.c, a.namespace, fields.Everything()) {
 		if seen.last && waiting.Err() == nil {
 			why = "it was decided, and what came of it could not be read: " + a.explain(seen.err)
 			break

@@ -12,6 +12,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
@@ -225,7 +226,7 @@ func subjectsText(subjects []v1alpha1.Subject) string {
 // decisionsOn are those on the request, without those on another of its name.
 func decisionsOn(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest) ([]v1alpha1.AccessDecision, error) {
 	list := &v1alpha1.AccessDecisionList{}
-	if err := c.list(ctx, req.Namespace, list); err != nil {
+	if err := c.listWhere(ctx, req.Namespace, fields.OneTermEqualSelector("spec.requestRef.uid", string(req.UID)), list); err != nil {
 		return nil, err
 	}
 	return onlyOn(req, list.Items), nil

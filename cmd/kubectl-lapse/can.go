@@ -88,24 +88,38 @@ func (o *canOptions) run(ctx context.Context, role string) error {
 	if role == "" {
 		return o.list(w, req)
 	}
-	decision, err := w.judge(o.clock.now(), req)
+	answer, allowed, err := w.answer(ctx, o.clock.now(), req)
 	if err != nil {
 		return err
-	}
-	objection, err := otherObjection(ctx, o.clock.now(), req, decision)
-	if err != nil {
-		return err
-	}
-	answer, denied := canText(req, decision), decision.Verdict != policy.Allowed
-	if objection != "" {
-		answer, denied = "no: "+objection, true
 	}
 	fmt.Fprintln(o.Out, text.Printable(answer, "\n\t"))
 	w.sayUnknown(o.plugin)
-	if denied {
+	if !allowed {
 		return &exitError{code: exitRefused}
 	}
 	return nil
+}
+
+// answer says whether a request would be allowed, and why.
+func (w *world) answer(ctx context.Context, now time.Time, req *v1alpha1.AccessRequest) (said string, allowed bool, err error) {
+	decision, objection, err := w.outlook(ctx, now, req)
+	switch {
+	case err != nil:
+		return "", false, err
+	case objection != "":
+		return "no: " + objection, false, nil
+	default:
+		return canText(req, decision), decision.Verdict == policy.Allowed, nil
+	}
+}
+
+// outlook is how policies judge a request, and what else speaks against one that they allow.
+func (w *world) outlook(ctx context.Context, now time.Time, req *v1alpha1.AccessRequest) (d policy.Decision, objection string, err error) {
+	if d, err = w.judge(now, req); err != nil {
+		return d, "", err
+	}
+	objection, err = otherObjection(ctx, now, req, d)
+	return d, objection, err
 }
 
 // requesterFor is who would ask.

@@ -112,10 +112,10 @@ func (c *cluster) get(ctx context.Context, namespace, name string, into object) 
 
 // list reads the objects of a namespace, or of all.
 func (c *cluster) list(ctx context.Context, namespace string, into runtime.Object) error {
-	return c.listWhere(ctx, namespace, nil, into)
+	return c.listWhere(ctx, namespace, fields.Everything(), into)
 }
 
-func (c *cluster) listWhere(ctx context.Context, namespace string, where fields.Set, into runtime.Object) error {
+func (c *cluster) listWhere(ctx context.Context, namespace string, where fields.Selector, into runtime.Object) error {
 	return c.listBy(ctx, namespace, &metav1.ListOptions{FieldSelector: where.String()}, into)
 }
 
@@ -129,7 +129,7 @@ func (c *cluster) listBy(ctx context.Context, namespace string, options *metav1.
 }
 
 // watch tells what changes from a list on.
-func (c *cluster) watch(ctx context.Context, namespace string, where fields.Set, from *v1alpha1.AccessRequestList) (watch.Interface, error) {
+func (c *cluster) watch(ctx context.Context, namespace string, where fields.Selector, from *v1alpha1.AccessRequestList) (watch.Interface, error) {
 	client, resource, err := c.of(from)
 	if err != nil {
 		return nil, err

@@ -120,6 +120,11 @@ func (o *decideOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	return o.on(ctx, c, req, me)
+}
+
+// on gives the word on a request that was read, unless it would not count.
+func (o *decideOptions) on(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest, me *v1alpha1.Identity) error {
 	b := &ballot{plugin: o.plugin, c: c, req: req, me: me}
 	objection, doubt, err := b.objection(ctx, o.verdict)
 	switch {

@@ -28,7 +28,7 @@ type change struct {
 
 // changes tells all requests that there are, then what changes, until ctx ends or it
 // cannot go on. A connection that breaks is made again, and what was missed is told.
-func (p *plugin) changes(ctx context.Context, c *cluster, namespace string, where fields.Set) <-chan change {
+func (p *plugin) changes(ctx context.Context, c *cluster, namespace string, where fields.Selector) <-chan change {
 	f := &follower{c: c, namespace: namespace, where: where, out: make(chan change), seen: map[types.UID]*v1alpha1.AccessRequest{}}
 	go func() {
 		defer close(f.out)
@@ -61,7 +61,7 @@ func pause(ctx context.Context, d time.Duration) {
 type follower struct {
 	c         *cluster
 	namespace string // empty is all of them
-	where     fields.Set
+	where     fields.Selector
 	out       chan change
 	seen      map[types.UID]*v1alpha1.AccessRequest
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
@@ -24,8 +25,13 @@ func (o *getOptions) forMe(ctx context.Context, c *cluster, requests []v1alpha1.
 	if err := c.list(ctx, o.where(), decisions); err != nil {
 		return nil, o.unreadable(err)
 	}
+	on := map[types.UID][]v1alpha1.AccessDecision{}
+	for i := range decisions.Items {
+		uid := decisions.Items[i].Spec.RequestRef.UID
+		on[uid] = append(on[uid], decisions.Items[i])
+	}
 	requests = slices.DeleteFunc(requests, func(req v1alpha1.AccessRequest) bool {
-		return !o.waitsForMe(&req, decisions.Items)
+		return !o.waitsForMe(&req, on[req.UID])
 	})
 	slices.SortStableFunc(requests, func(a, b v1alpha1.AccessRequest) int {
 		left := givesUp(&a, o.policies[a.Status.Policy.Name]).Compare(givesUp(&b, o.policies[b.Status.Policy.Name]))

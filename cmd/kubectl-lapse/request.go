@@ -232,11 +232,7 @@ func (p *plugin) foretell(ctx context.Context, c *cluster, req *v1alpha1.AccessR
 		p.say("what would become of it cannot be told: %s", p.explain(err))
 		return nil
 	}
-	decision, err := w.judge(p.clock.now(), req)
-	if err != nil {
-		return err
-	}
-	objection, err := otherObjection(ctx, p.clock.now(), req, decision)
+	decision, objection, err := w.outlook(ctx, p.clock.now(), req)
 	if err != nil {
 		return err
 	}

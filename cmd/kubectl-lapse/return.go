@@ -70,9 +70,15 @@ func (o *returnOptions) run(ctx context.Context, name string) error {
 	} else {
 		req, err = o.choose(ctx, c, me)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	return o.on(ctx, c, req, me)
+}
+
+// on gives back what was read, if it is one's own and not over.
+func (o *returnOptions) on(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest, me *v1alpha1.Identity) error {
+	switch {
 	case req.Status.State.Final() && (req.Status.State != v1alpha1.StateDenied || !grant.Forgettable(req)):
 		return fmt.Errorf("%s is over already: %s: %s", req.Name, stateText(req), messageOf(req))
 	case !policy.Involved(req, me):

@@ -50,7 +50,7 @@ func (p *plugin) only(ctx context.Context, c *cluster, req *v1alpha1.AccessReque
 }
 
 // named selects one object by its name.
-func named(name string) fields.Set { return fields.Set{"metadata.name": name} }
+func named(name string) fields.Selector { return fields.OneTermEqualSelector("metadata.name", name) }
 
 // verdict says how a request stands, and is an exitError unless access is held: what comes
 // after it in a script needs that.

@@ -42,7 +42,7 @@ func (o *getOptions) follow(ctx context.Context, c *cluster) error {
 	if len(o.names) > 1 {
 		return fmt.Errorf("--watch follows one request or all of them; name one, or none")
 	}
-	var where fields.Set
+	where := fields.Everything()
 	if len(o.names) == 1 {
 		where = named(o.names[0])
 	}

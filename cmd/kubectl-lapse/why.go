@@ -43,12 +43,21 @@ func (p *plugin) why(ctx context.Context, name string) error {
 	if err := c.get(ctx, p.namespace(), name, req); err != nil {
 		return err
 	}
-	s := &story{now: p.clock.now(), req: req}
+	s, err := p.storyOf(ctx, c, req)
+	if err != nil {
+		return err
+	}
+	return s.print(p.Out)
+}
+
+// storyOf reads what there is to tell of a request. What may not be read is a part of it.
+func (p *plugin) storyOf(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest) (s *story, err error) {
+	s = &story{now: p.clock.now(), req: req}
 	s.decisions, err = decisionsOn(ctx, c, req)
 	if apierrors.IsForbidden(err) {
 		s.unread = append(s.unread, "who decided what: "+p.explain(err))
 	} else if err != nil {
-		return err
+		return nil, err
 	}
 	if ref := req.Status.Policy; ref != nil {
 		s.policy = &v1alpha1.AccessPolicy{}
@@ -57,7 +66,7 @@ func (p *plugin) why(ctx context.Context, name string) error {
 			s.unread = append(s.unread, "policy "+ref.Name+": "+p.explain(err))
 		}
 	}
-	return s.print(p.Out)
+	return s, nil
 }
 
 // story is what there is to tell of a request.
@@ -78,19 +87,7 @@ func (s *story) print(w io.Writer) error {
 func (s *story) tell(width int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s in namespace %s: %s\n", text.Line(s.req.Name), text.Line(s.req.Namespace), text.Line(stateText(s.req)))
-	for _, chapter := range []struct {
-		title string
-		lines []string
-	}{
-		{"asked", s.asked()},
-		{"judged", s.judged()},
-		{"risks", s.risks()},
-		{"decided", s.decided()},
-		{"granted", s.granted()},
-		{"ended", s.ended()},
-		{"next", s.next()},
-		{"not read", s.unread},
-	} {
+	for _, chapter := range append(s.chapters(), chapter{"next", s.next()}, chapter{"not read", s.unread}) {
 		for i, line := range chapter.lines {
 			title := chapter.title
 			if i > 0 {
@@ -100,6 +97,24 @@ func (s *story) tell(width int) string {
 		}
 	}
 	return b.String()
+}
+
+// chapter is a part of a story.
+type chapter struct {
+	title string
+	lines []string
+}
+
+// chapters are what happened, in that order; what did not has no lines.
+func (s *story) chapters() []chapter {
+	return []chapter{
+		{"asked", s.asked()},
+		{"judged", s.judged()},
+		{"risks", s.risks()},
+		{"decided", s.decided()},
+		{"granted", s.granted()},
+		{"ended", s.ended()},
+	}
 }
 
 // margin is where texts begin. Titles stand before it, and what users wrote never does.
