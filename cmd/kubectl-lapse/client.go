@@ -191,8 +191,11 @@ func (c *cluster) patch(ctx context.Context, obj object, merge []byte) error {
 		VersionedParams(&metav1.PatchOptions{FieldManager: "kubectl-lapse"}, c.parameters).Body(merge).Do(ctx).Into(obj)
 }
 
-// namespace is that of -n, else of the kubeconfig, else default.
+// namespace is that of a page, else of -n, else of the kubeconfig, else default.
 func (p *plugin) namespace() string {
+	if p.within != "" {
+		return p.within
+	}
 	name, _, err := p.config.load().Namespace()
 	if err != nil {
 		return metav1.NamespaceDefault // whatever is wrong, connect says it better

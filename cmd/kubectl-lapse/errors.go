@@ -53,6 +53,8 @@ func (p *plugin) explain(err error) string {
 	var file *fs.PathError
 	var location *url.Error
 	switch {
+	case p.terminal != nil && ofConnection(err):
+		return p.elsewhere(err)
 	case clientcmd.IsEmptyConfig(err):
 		return "there is no kubeconfig; set KUBECONFIG, or name one with --kubeconfig"
 	case errors.Is(err, context.Canceled):
@@ -72,6 +74,21 @@ func (p *plugin) explain(err error) string {
 	default:
 		return deniedText(err.Error())
 	}
+}
+
+// ofConnection says whether an error is about how the API server is reached, and as whom.
+func ofConnection(err error) bool {
+	var network net.Error // as a url.Error is
+	var file *fs.PathError
+	return clientcmd.IsEmptyConfig(err) || clientcmd.IsConfigurationInvalid(err) || unauthenticated(err) || errors.As(err, &network) || errors.As(err, &file)
+}
+
+// elsewhere says on the terminal what is wrong, and on a page that it does.
+func (p *plugin) elsewhere(err error) string {
+	there := *p
+	there.terminal, there.ErrOut = nil, p.terminal
+	there.say("error: %s", there.explain(err))
+	return "the API server cannot be asked; the terminal in which kubectl lapse ui runs says why"
 }
 
 func hostOf(e *url.Error) string {

@@ -24,6 +24,11 @@ type plugin struct {
 	clock  *serverClock
 	// credentials is the command of the kubeconfig that gives them, if one does.
 	credentials string
+	// within is the namespace that a page is about, whatever the kubeconfig says.
+	within string
+	// terminal is that of whoever serves a page, and nil without one: what errors say of the
+	// kubeconfig, of credentials and of the way to the API server is for nobody else.
+	terminal *terminal
 }
 
 // run is the whole program; what it returns is the exit code.
@@ -85,7 +90,8 @@ interrupted.`,
 	root.AddCommand(
 		p.requestCommand(), p.getCommand(), p.whyCommand(), p.canCommand(),
 		p.decideCommand(v1alpha1.VerdictApprove), p.decideCommand(v1alpha1.VerdictDeny), p.decideCommand(v1alpha1.VerdictRevoke),
-		p.returnCommand(), p.policyCommand(), p.auditCommand(), p.reportCommand(), p.doctorCommand(), p.reapCommand(), p.drainCommand(), p.versionCommand(),
+		p.returnCommand(), p.uiCommand(), p.policyCommand(), p.auditCommand(), p.reportCommand(), p.doctorCommand(), p.reapCommand(), p.drainCommand(),
+		p.versionCommand(),
 	)
 	for _, cmd := range root.Commands() {
 		cmd.SuggestFor = otherNames[cmd.Name()]
@@ -103,6 +109,7 @@ var otherNames = map[string][]string{
 	"approve": {"accept", "allow"},
 	"deny":    {"decline", "refuse", "reject"},
 	"revoke":  {"end", "remove", "terminate"},
+	"ui":      {"browser", "dashboard", "gui", "page", "web"},
 	"return":  {"cancel", "delete", "drop", "release", "withdraw"},
 }
 

@@ -1,0 +1,94 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+// back is the page on which a form was.
+func (v *visit) back(req *v1alpha1.AccessRequest) target {
+	to := v.r.PostForm.Get("back")
+	if !slices.Contains([]string{mineAt, forMeAt, nowAt}, to) {
+		return target{storyAt, addressOf(req)}
+	}
+	return target{to, url.Values{}}
+}
+
+// meant is the request of which a form is, as it is now, and what is wrong if that is not what
+// its reader was shown.
+func (v *visit) meant(ctx context.Context) (req *v1alpha1.AccessRequest, wrong string) {
+	form, req := v.r.PostForm, &v1alpha1.AccessRequest{}
+	err := v.site.c.get(ctx, form.Get("namespace"), form.Get("name"), req)
+	if err != nil {
+		req.Namespace, req.Name = form.Get("namespace"), form.Get("name")
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return req, fmt.Sprintf("nothing was done: %s in %s is deleted", req.Name, req.Namespace)
+	case err != nil:
+		return req, "nothing was done: " + explainedBy(v.plugin, err)
+	case string(req.UID) != form.Get("uid"):
+		return req, fmt.Sprintf("nothing was done: %s in %s is another request than you were shown; it was deleted, and created again. Look at it anew",
+			req.Name, req.Namespace)
+	case asShown(req) != form.Get("shown"):
+		return req, fmt.Sprintf("nothing was done: %s has changed since you were shown it; it is %s now. Look at it anew", req.Name, stateText(req))
+	}
+	return req, ""
+}
+
+// decide gives the word of who looks, as the verbs approve, deny and revoke do.
+func decide(ctx context.Context, v *visit) (to target, said notice) {
+	req, wrong := v.meant(ctx)
+	verdict := v1alpha1.Verdict(v.r.PostForm.Get("verdict"))
+	switch {
+	case wrong != "":
+		return target{storyAt, addressOf(req)}, notice{wrong, true}
+	case !slices.Contains([]v1alpha1.Verdict{v1alpha1.VerdictApprove, v1alpha1.VerdictDeny, v1alpha1.VerdictRevoke}, verdict):
+		return v.back(req), notice{fmt.Sprintf("nothing was done: %q is no word; Approve, Deny and Revoke are", verdict), true}
+	}
+	o := &decideOptions{plugin: v.plugin, output: newOutput("created"), verdict: verdict, comment: v.r.PostForm.Get("comment")}
+	err := o.checkComment()
+	if err == nil {
+		err = o.on(ctx, v.site.c, req, v.me)
+	}
+	return v.back(req), v.outcome(ctx, req, err)
+}
+
+// giveBack is the verb return.
+func giveBack(ctx context.Context, v *visit) (to target, said notice) {
+	req, wrong := v.meant(ctx)
+	if wrong != "" {
+		return target{storyAt, addressOf(req)}, notice{wrong, true}
+	}
+	o := &returnOptions{plugin: v.plugin, output: newOutput("created"), comment: v.legible(v.r.PostForm.Get("comment"))}
+	err := o.on(ctx, v.site.c, req, v.me)
+	return v.back(req), v.outcome(ctx, req, err)
+}
+
+// outcome is what a verb said, and how it ended. The list to which that leads must not show the
+// request as it was: the watch may come a moment later.
+func (v *visit) outcome(ctx context.Context, req *v1alpha1.AccessRequest, err error) notice {
+	after := &v1alpha1.AccessRequest{}
+	switch gone := v.site.c.get(ctx, req.Namespace, req.Name, after); {
+	case apierrors.IsNotFound(gone):
+		v.site.live.see(change{kind: watch.Deleted, req: req})
+	case gone == nil:
+		v.site.live.see(change{kind: watch.Modified, req: after})
+	}
+	lines := []string{strings.TrimSpace(v.heard.String())}
+	if err != nil {
+		lines = append(lines, explainedBy(v.plugin, err))
+	}
+	return notice{strings.TrimSpace(strings.Join(lines, "\n")), err != nil}
+}

@@ -1,0 +1,145 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/cmd/kubectl-lapse/internal/ui"
+	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/text"
+)
+
+// card is a request in a list, with what can be done about it.
+func (v *visit) card(t table, req *v1alpha1.AccessRequest, more ...ui.Part) ui.Part {
+	facts := []fact{{"Who", grantee(req)}, {"State", stateText(req)}, {endsTitle(req), t.ends(req)}, {"Approvals", t.votes(req)}, {"Why", req.Spec.Reason}}
+	if by := requesterOf(req); by != grantee(req) {
+		facts = append(facts, fact{"Asked by", by})
+	}
+	if ref := req.Status.Policy; ref != nil {
+		facts = append(facts, fact{"Policy", ref.Name})
+	}
+	return ui.El("li", ui.Class("card"),
+		ui.El("h3", ui.Link(storyAt, addressOf(req), ui.Attr("id", "of-"+string(req.UID)),
+			ui.Said(policy.RoleArgument(req.Spec.RoleRef)), ui.Text(" in "), ui.Said(req.Namespace))),
+		timeLeft(t, req), factList(facts), ui.All(more...))
+}
+
+func factList(facts []fact) ui.Part {
+	var out []ui.Part
+	for _, f := range facts {
+		if f.value != "" {
+			out = append(out, ui.El("dt", ui.Text(f.name)), ui.El("dd", ui.Said(f.value)))
+		}
+	}
+	return ui.El("dl", out...)
+}
+
+// endsTitle says what the moment is that table.ends tells.
+func endsTitle(req *v1alpha1.AccessRequest) string {
+	switch {
+	case req.Status.Grant != nil && req.Status.Grant.EndedAt != nil:
+		return "Ended"
+	case req.Status.State == v1alpha1.StatePending:
+		return "Too late"
+	case req.Status.State == v1alpha1.StateScheduled:
+		return "Starts"
+	default:
+		return "Ends"
+	}
+}
+
+// addressOf names a request in an address.
+func addressOf(req *v1alpha1.AccessRequest) url.Values {
+	return url.Values{"namespace": {req.Namespace}, "name": {req.Name}}
+}
+
+// timeLeft is a bar of the time for which access is held.
+func timeLeft(t table, req *v1alpha1.AccessRequest) ui.Part {
+	g := req.Status.Grant
+	if g == nil || req.Status.State != v1alpha1.StateActive {
+		return ui.All()
+	}
+	whole, left := g.ExpiresAt.Sub(g.GrantedAt.Time), max(g.ExpiresAt.Sub(t.now), 0)
+	return ui.El("meter", ui.Attr("min", "0"), ui.Attr("max", fmt.Sprintf("%.0f", max(whole.Seconds(), 1))), ui.Attr("value", fmt.Sprintf("%.0f", left.Seconds())),
+		ui.Attr("aria-label", "Time left of "+text.Duration(whole)), ui.Attr("aria-valuetext", t.ends(req)))
+}
+
+// cards are requests in a list; what there is none of is said.
+func cards(none string, all []ui.Part) ui.Part {
+	if len(all) == 0 {
+		return ui.El("p", ui.Class("soft"), ui.Text(none))
+	}
+	return ui.El("ul", ui.Class("cards"), ui.All(all...))
+}
+
+// form is one about a request, which it names as it is shown: the same that is decided on.
+func (v *visit) form(action, back string, req *v1alpha1.AccessRequest, parts ...ui.Part) ui.Part {
+	return ui.El("form", ui.Attr("method", "post"), ui.Attr("action", action), v.site.gate.Form(),
+		ui.Hidden("namespace", req.Namespace), ui.Hidden("name", req.Name), ui.Hidden("uid", string(req.UID)),
+		ui.Hidden("shown", asShown(req)), ui.Hidden("back", back), ui.All(parts...))
+}
+
+// asShown is what of a request its reader goes by: should it differ when he decides, he is asked
+// to look again. What was asked for never changes.
+func asShown(req *v1alpha1.AccessRequest) string {
+	shown := string(req.Status.State)
+	if ref := req.Status.Policy; ref != nil {
+		shown += fmt.Sprintf(" %s %s %d", ref.Name, ref.UID, ref.Generation)
+	}
+	return shown
+}
+
+// textField is a line of text to fill in. what it is about makes its id one of a kind.
+func textField(name, label, what, value string, more ...ui.Part) ui.Part {
+	id := strings.Join([]string{name, what}, "-")
+	return ui.El("label", ui.Attr("for", id), ui.Text(label),
+		ui.El("input", ui.Attr("id", id), ui.Attr("name", name), ui.Attr("value", value), ui.Attr("autocomplete", "off"), ui.All(more...)))
+}
+
+// button says what it does to what, for those who hear it alone.
+func button(kind, name, value, label, to string) ui.Part {
+	return ui.El("button", ui.If(kind != "", ui.Class(kind)), ui.If(name != "", ui.Attr("name", name), ui.Attr("value", value)),
+		ui.If(to != "", ui.Attr("aria-label", label+" "+to)), ui.Text(label))
+}
+
+// aboutText is a request in words, for who hears the name of a button.
+func aboutText(req *v1alpha1.AccessRequest) string {
+	return fmt.Sprintf("%s for %s in %s", policy.RoleArgument(req.Spec.RoleRef), grantee(req), req.Namespace)
+}
+
+// maxComment is as long as the schema lets a comment be.
+const maxComment = "1024"
+
+// decideForm is for who may say yes or no.
+func (v *visit) decideForm(back string, req *v1alpha1.AccessRequest, verdicts ...v1alpha1.Verdict) ui.Part {
+	buttons := make([]ui.Part, 0, len(verdicts))
+	for _, verdict := range verdicts {
+		kind := "bad"
+		if verdict == v1alpha1.VerdictApprove {
+			kind = ""
+		}
+		buttons = append(buttons, button(kind, "verdict", string(verdict), string(verdict), aboutText(req)))
+	}
+	return v.form("decide", back, req, textField("comment", "Comment, if you like", string(req.UID), "", ui.Attr("maxlength", maxComment)), ui.All(buttons...))
+}
+
+// revokeForm takes access away, which needs a reason.
+func (v *visit) revokeForm(back string, req *v1alpha1.AccessRequest) ui.Part {
+	return v.form("decide", back, req,
+		textField("comment", "Why, for who loses it", string(req.UID), "", ui.Attr("maxlength", maxComment), ui.Attr("required", "")),
+		button("bad", "verdict", string(v1alpha1.VerdictRevoke), "Revoke", aboutText(req)))
+}
+
+// returnForm gives back what is one's own.
+func (v *visit) returnForm(back string, req *v1alpha1.AccessRequest) ui.Part {
+	label := "Give back"
+	if req.Status.State != v1alpha1.StateActive {
+		label = "Withdraw"
+	}
+	return v.form("return", back, req, button("plain", "", "", label, aboutText(req)))
+}

@@ -1,0 +1,252 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/html"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/cmd/kubectl-lapse/internal/ui"
+)
+
+// browser is one that entered the site of a plugin whose API server is the handler.
+type browser struct {
+	t        *testing.T
+	client   *http.Client
+	origin   string
+	at       string // the address of the pages
+	terminal *bytes.Buffer
+	site     *site
+}
+
+func browse(t *testing.T, apiServer http.HandlerFunc, namespace string) *browser {
+	t.Helper()
+	p, terminal := against(t, apiServer), &bytes.Buffer{}
+	p.ErrOut = terminal
+	c, err := p.connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(nil)
+	gate := ui.NewGate(server.Listener.Addr().String())
+	s := newSite(p, c, gate, namespace)
+	server.Config.Handler = gate.Guard(s.routes())
+	server.Start()
+	t.Cleanup(server.Close)
+	go s.live.follow(t.Context(), p, c, namespace)
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &browser{t: t, client: &http.Client{Jar: jar}, origin: server.URL, terminal: terminal, site: s}
+	entered, _ := b.do(http.MethodGet, gate.Address(), nil)
+	b.at = b.origin + regexp.MustCompile(`url=(/[^"]+)`).FindStringSubmatch(entered)[1]
+	return b
+}
+
+// do is what a browser does; it returns the page to which that leads.
+func (b *browser) do(method, address string, form url.Values) (page string, code int) {
+	b.t.Helper()
+	r, err := http.NewRequestWithContext(b.t.Context(), method, address, strings.NewReader(form.Encode()))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	if method == http.MethodPost {
+		r.Header.Set("Origin", b.origin)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	res, err := b.client.Do(r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if csp := res.Header.Get("Content-Security-Policy"); !strings.HasPrefix(csp, "default-src 'none'") {
+		b.t.Errorf("%s has the policy %q", address, csp)
+	}
+	return string(body), res.StatusCode
+}
+
+func (b *browser) open(path string) (page string) {
+	b.t.Helper()
+	page, code := b.do(http.MethodGet, b.at+path, nil)
+	if code != http.StatusOK {
+		b.t.Errorf("%s is answered with %d: %s", path, code, shownBy(b.t, page))
+	}
+	return page
+}
+
+// form is one of a page: where it leads, and what it sends.
+type form struct {
+	action string
+	fields url.Values
+}
+
+// formsOf reads the forms of a page whose action is that.
+func formsOf(t *testing.T, page, action string) (forms []form) {
+	t.Helper()
+	root, err := html.Parse(strings.NewReader(page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for node := range root.Descendants() {
+		if node.Type != html.ElementNode || node.Data != "form" || attribute(node, "action") != action {
+			continue
+		}
+		f := form{action: action, fields: url.Values{}}
+		for input := range node.Descendants() {
+			if name := attribute(input, "name"); input.Data == "input" && name != "" {
+				f.fields.Set(name, attribute(input, "value"))
+			}
+		}
+		forms = append(forms, f)
+	}
+	return forms
+}
+
+func attribute(node *html.Node, name string) string {
+	for _, a := range node.Attr {
+		if a.Key == name {
+			return a.Val
+		}
+	}
+	return ""
+}
+
+// send sends the form of the request of that name, or the only one, with more filled in.
+func (b *browser) send(page, action, name string, more ...string) (next string) {
+	b.t.Helper()
+	for _, f := range formsOf(b.t, page, action) {
+		if name != "" && f.fields.Get("name") != name {
+			continue
+		}
+		for i := 0; i < len(more); i += 2 {
+			f.fields.Set(more[i], more[i+1])
+		}
+		next, code := b.do(http.MethodPost, b.at+f.action, f.fields)
+		if code != http.StatusOK {
+			b.t.Errorf("%s of %s is answered with %d: %s", action, name, code, shownBy(b.t, next))
+		}
+		return next
+	}
+	b.t.Fatalf("the page has no form to %s %s: %s", action, name, shownBy(b.t, page))
+	return ""
+}
+
+// shownBy is the text of a page.
+func shownBy(t *testing.T, page string) string {
+	t.Helper()
+	_, shown := outline(t, page)
+	return shown
+}
+
+func mustShow(t *testing.T, page string, wanted ...string) {
+	t.Helper()
+	shown := shownBy(t, page)
+	for _, words := range wanted {
+		if !strings.Contains(shown, words) {
+			t.Errorf("the page does not show %q: %s", words, shown)
+		}
+	}
+}
+
+func TestForMeOnThePageIsWhatTheVerbLists(t *testing.T) {
+	some := queue()
+	some["accesspolicies"].(*v1alpha1.AccessPolicyList).Items[0].Status.Risks = []string{"its holder can read secrets"}
+	page := browse(t, some.ServeHTTP, "").open("for-me")
+	var names []string
+	for _, f := range formsOf(t, page, "decide") {
+		names = append(names, f.fields.Get("name"))
+	}
+	if got := strings.Join(names, " "); got != "over-soon urgent own-allowed fresh half" {
+		t.Errorf("it has %s", got)
+	}
+	mustShow(t, page, "its holder can read secrets", "Approve", "Deny", "as bob")
+}
+
+func TestForMeSaysWhatItTakesWhenItCannotBeTold(t *testing.T) {
+	some := queue()
+	delete(some, "accessdecisions")
+	b := browse(t, some.ServeHTTP, "")
+	page, code := b.do(http.MethodGet, b.at+"for-me", nil)
+	if code != http.StatusBadGateway {
+		t.Errorf("answered %d", code)
+	}
+	mustShow(t, page, "you (bob) may not list accessdecisions.lapse.dev", "ask a cluster admin")
+}
+
+func TestAPageListsAtMostSoManyOf10000Requests(t *testing.T) {
+	d := newDesk(t, "bob")
+	for i := range 10_000 {
+		d.pending(fmt.Sprintf("r%05d", i), "alice")
+	}
+	b := browse(t, d.ServeHTTP, "")
+	for _, path := range []string{
+		"now", "now?page=2", "now?page=200", "now?page=201", "now?page=-1", "now?page=x", "mine", "for-me", "for-me?page=9",
+	} {
+		page := b.open(path)
+		if cards := strings.Count(page, `class="card"`); cards > perPage || (cards == 0) != (path == "mine") {
+			t.Errorf("%s has %d requests", path, cards)
+		}
+		if len(page) > 300_000 {
+			t.Errorf("%s has %d bytes", path, len(page))
+		}
+	}
+	mustShow(t, b.open("now?page=2"), "51 to 100 of 10000", "Earlier", "Later")
+	mustShow(t, b.open("for-me"), "1 to 50 of 10000")
+	mustShow(t, b.open("now?person=nobody"), "Nobody holds anything")
+	if page := b.open("now?person=ALI&where=pay&page=2"); !strings.Contains(page, "page=3&amp;person=ALI&amp;where=pay") {
+		t.Error("the next page has other filters")
+	}
+}
+
+func TestAPageShowsWhatChangesWithoutAskingTheAPIServer(t *testing.T) {
+	d := newDesk(t, "bob")
+	d.pending("first", "alice")
+	b := browse(t, d.ServeHTTP, "")
+	page := b.open("now")
+	revision := regexp.MustCompile(`data-revision="(\d+)"`).FindStringSubmatch(page)[1]
+	before := d.served()
+	if got := b.open("changes"); got != revision {
+		t.Errorf("nothing has changed, and it is at %s, not %s", got, revision)
+	}
+	if d.served() != before {
+		t.Error("whoever asks whether something has changed asks the API server")
+	}
+	d.pending("second", "alice")
+	eventually(t, "the second request is told of", func() bool { return b.open("changes") != revision })
+	mustShow(t, b.open("now"), "second reason")
+	d.end("second")
+	eventually(t, "what is over is left out", func() bool { return !strings.Contains(b.open("now"), "second reason") })
+}
+
+func TestAPageSaysThatItIsOldWhenTheAPIServerIsAway(t *testing.T) {
+	d := newDesk(t, "bob")
+	d.pending("first", "alice")
+	b := browse(t, d.ServeHTTP, "")
+	mustShow(t, b.open("now"), "first reason")
+	d.refuse("accessrequests")
+	eventually(t, "it says so", func() bool { return strings.Contains(b.open("now"), "What is shown may be old") })
+	mustShow(t, b.open("now"), "first reason", `you (bob) may not list accessrequests`)
+	d.refuse("")
+	d.end("first")
+	eventually(t, "it comes to know again", func() bool {
+		return !strings.Contains(b.open("now"), "may be old") && !strings.Contains(b.open("now"), "first reason")
+	})
+}
