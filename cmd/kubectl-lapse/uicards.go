@@ -115,9 +115,10 @@ func aboutText(req *v1alpha1.AccessRequest) string {
 // maxComment is as long as the schema lets a comment be.
 const maxComment = "1024"
 
-// decideForm is for who may say yes or no.
+// decideForm is for who may say yes or no. The key Enter presses the first button of a form, and
+// must not approve what somebody comments on in order to deny it: so the first one is dead.
 func (v *visit) decideForm(back string, req *v1alpha1.AccessRequest, verdicts ...v1alpha1.Verdict) ui.Part {
-	buttons := make([]ui.Part, 0, len(verdicts))
+	buttons := []ui.Part{ui.El("button", ui.Attr("disabled", ""), ui.Attr("hidden", ""))}
 	for _, verdict := range verdicts {
 		kind := "bad"
 		if verdict == v1alpha1.VerdictApprove {

@@ -206,13 +206,15 @@ func seeOther(w http.ResponseWriter, to string) {
 
 // statusOf an answer about an error; 200 without one.
 func statusOf(err error) int {
-	var status apierrors.APIStatus
 	switch {
 	case err == nil:
 		return http.StatusOK
-	case apierrors.IsNotFound(err), apierrors.IsForbidden(err), apierrors.IsBadRequest(err):
-		_ = errors.As(err, &status)
-		return int(status.Status().Code)
+	case apierrors.IsNotFound(err):
+		return http.StatusNotFound
+	case apierrors.IsForbidden(err):
+		return http.StatusForbidden
+	case apierrors.IsBadRequest(err):
+		return http.StatusBadRequest
 	default:
 		return http.StatusBadGateway
 	}

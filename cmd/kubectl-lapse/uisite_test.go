@@ -178,6 +178,12 @@ func TestForMeOnThePageIsWhatTheVerbLists(t *testing.T) {
 		t.Errorf("it has %s", got)
 	}
 	mustShow(t, page, "its holder can read secrets", "Approve", "Deny", "as bob")
+	// Enter presses the first button.
+	for _, form := range strings.Split(page, `action="decide"`)[1:] {
+		if _, button, _ := strings.Cut(form, "<button "); !strings.HasPrefix(button, `disabled=""`) {
+			t.Errorf("the first button is %.60s", button)
+		}
+	}
 }
 
 func TestForMeSaysWhatItTakesWhenItCannotBeTold(t *testing.T) {
