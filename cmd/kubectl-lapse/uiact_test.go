@@ -158,7 +158,7 @@ func TestAskingOnThePageIsCheckedTriedAndSent(t *testing.T) {
 		{"check", "view", "soon", "", `"soon" is no duration`},
 		{"check", "", "1h", "", "Which role?"},
 		{"check", "view", "1h", "a\u202eb", "reason must be one line of printable characters"},
-		{"try", "view", "30m", "INC-1", "The API server would take it. What would become of it: allowed"},
+		{"try", "view", "30m", "INC-1", "The API server would take it. What would become of it: policy free allows this for 30m"},
 		{"try", "view", "30m", " ", "a request needs --reason"},
 		{"ask", "view", "30m", "", "a request needs --reason"},
 		{"ask", "group/x", "30m", "INC-1", `"group/x" is not a role`},
