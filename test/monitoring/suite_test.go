@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -65,7 +66,12 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 
 	address, err = operator.FreeAddress()
 	Expect(err).NotTo(HaveOccurred())
-	manager = operator.NewManager(ctx, GinkgoTB(), plane, GinkgoWriter, "--leader-elect", "--metrics-bind-address="+address)
+	// A receiver of which nothing happens here, so that its series are there.
+	messages := filepath.Join(GinkgoT().TempDir(), "messages.yaml")
+	receivers := []byte(`receivers: [{name: nobody, type: teams, url: "https://127.0.0.1:9", events: [tampered]}]`)
+	Expect(os.WriteFile(messages, receivers, 0o600)).To(Succeed())
+	manager = operator.NewManager(ctx, GinkgoTB(), plane, GinkgoWriter,
+		"--leader-elect", "--metrics-bind-address="+address, "--messages="+messages)
 	watcher = startPrometheus(ctx, root, scrapeConfig(ctx), shipped["PrometheusRule lapse"]["spec"])
 }, NodeTimeout(3*time.Minute))
 
