@@ -49,7 +49,7 @@ func newEstate(t *testing.T, names ...string) *estate {
 	return e
 }
 
-func (e *estate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (e *estate) ServeHTTP(w http.ResponseWriter, r *http.Request) { //nolint:gocyclo // one check after the other
 	rbac := rbacv1.SchemeGroupVersion.String()
 	gone := &metav1.Status{Status: metav1.StatusSuccess}
 	name := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]

@@ -57,7 +57,7 @@ func (o *uiOptions) run(ctx context.Context, one bool) error {
 	if err != nil {
 		return err
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	c, err := o.connect()
 	if err != nil {
 		return err

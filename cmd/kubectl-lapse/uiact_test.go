@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/text"
@@ -41,7 +41,7 @@ func TestAWordOnThePageIsOnTheRequestThatIsShown(t *testing.T) {
 	d := newDesk(t, "bob")
 	d.pending("first", "alice")
 	d.pending("second", "alice")
-	b := browse(t, d.ServeHTTP, "")
+	b := browse(t, d.ServeHTTP)
 	page := b.send(b.open("for-me"), "decide", "second", "verdict", "Approve", "comment", "go ahead")
 	d.mustHaveSaid("Approve second uid-1 go ahead")
 	mustShow(t, page, "granted: alice holds ClusterRole edit in payments until")
@@ -80,7 +80,7 @@ func TestAWordIsNotGivenOnAnythingElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := newDesk(t, "bob")
 			d.pending("first", "alice")
-			b := browse(t, d.ServeHTTP, "")
+			b := browse(t, d.ServeHTTP)
 			page := b.open("for-me")
 			d.mu.Lock()
 			tc.meanwhile(d)
@@ -103,7 +103,7 @@ func TestWhatIsMineIsGivenBack(t *testing.T) {
 	d := newDesk(t, "alice")
 	d.pending("mine", "alice")
 	d.pending("hers", "carol")
-	b := browse(t, d.ServeHTTP, "")
+	b := browse(t, d.ServeHTTP)
 	page := b.open("mine")
 	if forms := formsOf(t, page, "return"); len(forms) != 1 {
 		t.Fatalf("%d can be given back", len(forms))
@@ -129,13 +129,13 @@ func TestTheStoryHasWhatMayBeDone(t *testing.T) {
 	} {
 		d := newDesk(t, who)
 		d.pending("first", "alice")
-		page := browse(t, d.ServeHTTP, "").open("story?namespace=payments&name=first")
+		page := browse(t, d.ServeHTTP).open("story?namespace=payments&name=first")
 		mustShow(t, page, append(want, "first reason", "its holder can read secrets", "by policy leads", "waits for 1 of bob")...)
 		if buttons := strings.Count(page, `name="verdict"`); (who == "bob") != (buttons == 2) {
 			t.Errorf("%s has %d buttons", who, buttons)
 		}
 	}
-	b := browse(t, newDesk(t, "bob").ServeHTTP, "")
+	b := browse(t, newDesk(t, "bob").ServeHTTP)
 	page, code := b.do(http.MethodGet, b.at+"story?namespace=payments&name=none", nil)
 	if code != http.StatusNotFound {
 		t.Errorf("what is not there is answered with %d", code)
@@ -147,7 +147,7 @@ func TestAskingOnThePageIsCheckedTriedAndSent(t *testing.T) {
 	d := newDesk(t, "alice")
 	free := builders.Policy("free").From(builders.User("alice")).In("payments").Allowing("view").AtMost(time.Hour).Build()
 	d.policies = append(d.policies, *free)
-	b := browse(t, d.ServeHTTP, "")
+	b := browse(t, d.ServeHTTP)
 	page := b.open("ask?namespace=payments")
 	mustShow(t, page, "1 of bob", "free", "leads")
 	for _, tc := range []struct{ do, role, lasting, reason, want string }{
@@ -187,7 +187,7 @@ func hostileDesk(t *testing.T, written []string, mine bool) *desk {
 	d.policies = nil
 	for i, s := range written {
 		role := "edit"
-		if len(path.IsValidPathSegmentName(s)) == 0 && s != "" {
+		if len(content.IsPathSegmentName(s)) == 0 && s != "" {
 			role = s
 		}
 		p := builders.Policy(fmt.Sprintf("p%03d", i)).ApprovedBy(builders.User("bob"), builders.User(s)).
@@ -216,8 +216,8 @@ func TestAPageHasNoMarkupOfTheirs(t *testing.T) {
 		var evil, good *browser
 		for i, path := range paths {
 			if i < 2 {
-				evil = browse(t, hostileDesk(t, written, path == "mine").ServeHTTP, "")
-				good = browse(t, hostileDesk(t, harmless(written), path == "mine").ServeHTTP, "")
+				evil = browse(t, hostileDesk(t, written, path == "mine").ServeHTTP)
+				good = browse(t, hostileDesk(t, harmless(written), path == "mine").ServeHTTP)
 			}
 			page, want := evil.open(path), skeleton(t, good.open(path))
 			mustBeHarmless(t, page)
@@ -277,9 +277,12 @@ func TestAPageSaysNothingOfTheKubeconfig(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}
 		d.ServeHTTP(w, r)
-	}, "")
+	})
 	b.site.c.config.BearerToken = secret
-	pages := []string{b.open("for-me"), b.open("now"), b.open("ask"), b.open("story?namespace=payments&name=first")}
+	pages := make([]string, 0, 8)
+	for _, path := range []string{"for-me", "now", "ask", "story?namespace=payments&name=first"} {
+		pages = append(pages, b.open(path))
+	}
 	server := b.site.c.config.Host
 	away = true
 	for _, path := range []string{"for-me", "ask", "story?namespace=payments&name=first"} {

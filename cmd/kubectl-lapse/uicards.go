@@ -118,7 +118,7 @@ const maxComment = "1024"
 // decideForm is for who may say yes or no. The key Enter presses the first button of a form, and
 // must not approve what somebody comments on in order to deny it: so the first one is dead.
 func (v *visit) decideForm(back string, req *v1alpha1.AccessRequest, verdicts ...v1alpha1.Verdict) ui.Part {
-	buttons := []ui.Part{ui.El("button", ui.Attr("disabled", ""), ui.Attr("hidden", ""))}
+	buttons := append(make([]ui.Part, 0, 1+len(verdicts)), ui.El("button", ui.Attr("disabled", ""), ui.Attr("hidden", "")))
 	for _, verdict := range verdicts {
 		kind := "bad"
 		if verdict == v1alpha1.VerdictApprove {

@@ -50,14 +50,14 @@ func newDesk(t *testing.T, me string) *desk {
 }
 
 // pending adds a request of somebody's.
-func (d *desk) pending(name, by string) *v1alpha1.AccessRequest {
+func (d *desk) pending(name, by string) {
 	req := builders.Request(name).In("payments").By(by).To(builders.User(by)).ForClusterRole("edit").Because(name + " reason").Build()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.add(req)
+	d.add(req)
 }
 
-func (d *desk) add(req *v1alpha1.AccessRequest) *v1alpha1.AccessRequest {
+func (d *desk) add(req *v1alpha1.AccessRequest) {
 	req.UID, req.CreationTimestamp = types.UID(fmt.Sprint("uid-", len(d.requests))), metav1.Now()
 	req.Status.State, req.Status.Policy = v1alpha1.StatePending, &v1alpha1.PolicyReference{Name: "leads", UID: "policy", Generation: 1}
 	req.Status.Conditions = []metav1.Condition{{
@@ -65,7 +65,6 @@ func (d *desk) add(req *v1alpha1.AccessRequest) *v1alpha1.AccessRequest {
 	}}
 	d.requests = append(d.requests, req)
 	d.changed(req)
-	return req
 }
 
 // changed tells those who watch.

@@ -38,7 +38,7 @@ func newLive() *live {
 
 // unfinishedOnly selects what is not over: in a cluster most of what there is is a record.
 func unfinishedOnly() fields.Selector {
-	var all []fields.Selector
+	all := make([]fields.Selector, 0, 4)
 	for _, state := range []v1alpha1.RequestState{
 		v1alpha1.StateExpired, v1alpha1.StateReturned, v1alpha1.StateDenied, v1alpha1.StateRevoked,
 	} {

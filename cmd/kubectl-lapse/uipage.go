@@ -31,7 +31,8 @@ var views = []struct{ at, title string }{
 
 // body is what is on each page around what it shows. v is nil if it is not known who looks.
 func (s *site) body(v *visit, title string, main []ui.Part) []ui.Part {
-	var links, who, said []ui.Part
+	var who, said []ui.Part
+	links := make([]ui.Part, 0, len(views))
 	for _, view := range views {
 		here := v != nil && strings.HasSuffix(v.r.URL.Path, "/"+view.at)
 		links = append(links, ui.El("li", ui.Link(view.at, nil, ui.If(here, ui.Attr("aria-current", "page")), ui.Text(view.title))))

@@ -164,8 +164,7 @@ func (s *site) show(w http.ResponseWriter, r *http.Request, show view) {
 	if err == nil {
 		title, main, err = show(ctx, v)
 	}
-	var done *elsewhere
-	if errors.As(err, &done) {
+	if done, found := errors.AsType[*elsewhere](err); found {
 		s.goOn(w, done.to, done.said)
 		return
 	}

@@ -31,7 +31,7 @@ type browser struct {
 	site     *site
 }
 
-func browse(t *testing.T, apiServer http.HandlerFunc, namespace string) *browser {
+func browse(t *testing.T, apiServer http.HandlerFunc) *browser {
 	t.Helper()
 	p, terminal := against(t, apiServer), &bytes.Buffer{}
 	p.ErrOut = terminal
@@ -41,11 +41,11 @@ func browse(t *testing.T, apiServer http.HandlerFunc, namespace string) *browser
 	}
 	server := httptest.NewUnstartedServer(nil)
 	gate := ui.NewGate(server.Listener.Addr().String())
-	s := newSite(p, c, gate, namespace)
+	s := newSite(p, c, gate, "")
 	server.Config.Handler = gate.Guard(s.routes())
 	server.Start()
 	t.Cleanup(server.Close)
-	go s.live.follow(t.Context(), p, c, namespace)
+	go s.live.follow(t.Context(), p, c, "")
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +72,7 @@ func (b *browser) do(method, address string, form url.Values) (page string, code
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		b.t.Fatal(err)
@@ -169,8 +169,8 @@ func mustShow(t *testing.T, page string, wanted ...string) {
 func TestForMeOnThePageIsWhatTheVerbLists(t *testing.T) {
 	some := queue()
 	some["accesspolicies"].(*v1alpha1.AccessPolicyList).Items[0].Status.Risks = []string{"its holder can read secrets"}
-	page := browse(t, some.ServeHTTP, "").open("for-me")
-	var names []string
+	page := browse(t, some.ServeHTTP).open("for-me")
+	names := make([]string, 0, 8)
 	for _, f := range formsOf(t, page, "decide") {
 		names = append(names, f.fields.Get("name"))
 	}
@@ -189,7 +189,7 @@ func TestForMeOnThePageIsWhatTheVerbLists(t *testing.T) {
 func TestForMeSaysWhatItTakesWhenItCannotBeTold(t *testing.T) {
 	some := queue()
 	delete(some, "accessdecisions")
-	b := browse(t, some.ServeHTTP, "")
+	b := browse(t, some.ServeHTTP)
 	page, code := b.do(http.MethodGet, b.at+"for-me", nil)
 	if code != http.StatusBadGateway {
 		t.Errorf("answered %d", code)
@@ -202,7 +202,7 @@ func TestAPageListsAtMostSoManyOf10000Requests(t *testing.T) {
 	for i := range 10_000 {
 		d.pending(fmt.Sprintf("r%05d", i), "alice")
 	}
-	b := browse(t, d.ServeHTTP, "")
+	b := browse(t, d.ServeHTTP)
 	for _, path := range []string{
 		"now", "now?page=2", "now?page=200", "now?page=201", "now?page=-1", "now?page=x", "mine", "for-me", "for-me?page=9",
 	} {
@@ -225,7 +225,7 @@ func TestAPageListsAtMostSoManyOf10000Requests(t *testing.T) {
 func TestAPageShowsWhatChangesWithoutAskingTheAPIServer(t *testing.T) {
 	d := newDesk(t, "bob")
 	d.pending("first", "alice")
-	b := browse(t, d.ServeHTTP, "")
+	b := browse(t, d.ServeHTTP)
 	page := b.open("now")
 	revision := regexp.MustCompile(`data-revision="(\d+)"`).FindStringSubmatch(page)[1]
 	before := d.served()
@@ -245,7 +245,7 @@ func TestAPageShowsWhatChangesWithoutAskingTheAPIServer(t *testing.T) {
 func TestAPageSaysThatItIsOldWhenTheAPIServerIsAway(t *testing.T) {
 	d := newDesk(t, "bob")
 	d.pending("first", "alice")
-	b := browse(t, d.ServeHTTP, "")
+	b := browse(t, d.ServeHTTP)
 	mustShow(t, b.open("now"), "first reason")
 	d.refuse("accessrequests")
 	eventually(t, "it says so", func() bool { return strings.Contains(b.open("now"), "What is shown may be old") })

@@ -98,7 +98,8 @@ func value(state *lua.LState, v any) lua.LValue {
 
 // conditions are such as the operator writes: Ready, and beside it those that are true.
 func conditions(ready metav1.ConditionStatus, reason string, also ...string) []metav1.Condition {
-	all := []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: ready, Reason: reason, Message: "why"}}
+	all := make([]metav1.Condition, 0, 1+len(also))
+	all = append(all, metav1.Condition{Type: v1alpha1.ConditionReady, Status: ready, Reason: reason, Message: "why"})
 	for _, kind := range also {
 		all = append(all, metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: reason, Message: "why"})
 	}
@@ -204,7 +205,7 @@ func TestEachKindHasAHealthAndNoneAnAction(t *testing.T) {
 	if err != nil || len(crds) < 3 {
 		t.Fatalf("only %v: %v", crds, err)
 	}
-	var known []string
+	known := make([]string, 0, len(crds))
 	for _, path := range crds {
 		text, err := os.ReadFile(path)
 		if err != nil {

@@ -67,8 +67,7 @@ func (i *insistence) until(ctx context.Context, id string, deliver func(context.
 
 // leftAlone is how long a receiver asked to be left alone.
 func leftAlone(err error) time.Duration {
-	var later *receiver.Later
-	if errors.As(err, &later) {
+	if later, found := errors.AsType[*receiver.Later](err); found {
 		return later.After
 	}
 	return 0

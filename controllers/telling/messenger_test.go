@@ -42,7 +42,7 @@ func newPeople(t *testing.T) *people {
 
 func (p *people) send(_ context.Context, m message.Message) error {
 	if p.away {
-		p.cluster.stop()
+		p.stop()
 		return errors.New("it is away")
 	}
 	if p.refuse != nil {
@@ -93,7 +93,7 @@ func (p *people) process(events ...message.Event) *process {
 		Admission: func() string { return p.gap }, Behind: func() []string { return p.behind },
 	})
 	m := newMessenger(ms.o, receivers[0])
-	m.insistence.clock = hasty{clocktesting.NewFakeClock(start)} // pauses take no time of the cluster's
+	m.clock = hasty{clocktesting.NewFakeClock(start)} // pauses take no time of the cluster's
 	ms.current = []*messenger{m}
 	// The steps of a life are shown to the inbox of a writer.
 	w := &writer{cluster: p.cluster, Teller: &Teller{inbox: m.inbox}, queue: q}
@@ -131,7 +131,7 @@ func (p *process) work() {
 		} else if result.RequeueAfter > 0 {
 			p.due[key] = p.clock.Now().Add(result.RequeueAfter)
 		}
-		p.cluster.stop()
+		p.stop()
 	}
 }
 
@@ -251,7 +251,7 @@ func TestAReceiverThatIsNewIsToldFromNowOn(t *testing.T) {
 func TestAReceiverThatIsAwayForAnHourGetsAllThatIsStillOfUse(t *testing.T) {
 	p := newPeople(t).process()
 	p.checkpoint(t.Context())
-	p.people.away = true
+	p.away = true
 	requests := make([]*v1alpha1.AccessRequest, 0, 60)
 	for i := range 60 {
 		requests = append(requests, p.wait(p.w, fmt.Sprint("r-", i)))
@@ -264,7 +264,7 @@ func TestAReceiverThatIsAwayForAnHourGetsAllThatIsStillOfUse(t *testing.T) {
 	if len(p.got) != 0 {
 		t.Fatal(p.told())
 	}
-	p.people.away = false
+	p.away = false
 	p.work()
 	for i, req := range requests {
 		name := string(req.UID)
@@ -283,12 +283,12 @@ func TestAReceiverThatIsAwayForAnHourGetsAllThatIsStillOfUse(t *testing.T) {
 
 func TestAReceiverThatIsBackAfterDaysIsNotFlooded(t *testing.T) {
 	p := newPeople(t).process()
-	p.people.away = true
+	p.away = true
 	p.held(p.w, p.wait(p.w, "old"), time.Minute)
 	p.work()
 	p.clock.Step(maxAge + time.Minute)
 	p.held(p.w, p.wait(p.w, "new"), time.Hour)
-	p.people.away = false
+	p.away = false
 	p.work()
 	p.want("uid-approve-new/approved", "uid-new/granted")
 }
@@ -320,7 +320,7 @@ func TestAReceiverThatAsksToBeLeftAloneIs(t *testing.T) {
 	}
 	p.wait(p.w, "r")
 	p.work()
-	if took := p.m.insistence.clock.Since(start); took != 10*time.Minute || len(p.got) != 1 {
+	if took := p.m.clock.Since(start); took != 10*time.Minute || len(p.got) != 1 {
 		t.Errorf("it was tried %d times in %s", times, took)
 	}
 }
@@ -332,10 +332,15 @@ func TestTheGuardAndSinksAreToldOf(t *testing.T) {
 		behind []string
 		want   int
 	}{
-		{"", nil, 0}, {"x is gone", nil, 1}, {"y is gone", nil, 1}, {"", nil, 2},
-		{"", []string{"file"}, 3}, {"", []string{"file"}, 3}, {"", nil, 4},
+		{"", nil, 0},
+		{"x is gone", nil, 1},
+		{"y is gone", nil, 1},
+		{"", nil, 2},
+		{"", []string{"file"}, 3},
+		{"", []string{"file"}, 3},
+		{"", nil, 4},
 	} {
-		p.gap, p.people.behind = step.gap, step.behind
+		p.gap, p.behind = step.gap, step.behind
 		if err := p.m.look(t.Context()); err != nil {
 			t.Fatal(err)
 		}

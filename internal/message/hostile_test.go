@@ -144,7 +144,7 @@ func TestHostileStringsAreInertInWhatAllTypesAreMadeOf(t *testing.T) {
 	})
 }
 
-func TestHostileStringsAreInertInSlack(t *testing.T) {
+func TestHostileStringsAreInertInSlack(t *testing.T) { //nolint:gocyclo // one check after the other
 	hostileMessages(t, func(s string, m Message) {
 		var got slackMessage
 		body, err := m.Slack()

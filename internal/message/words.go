@@ -151,7 +151,13 @@ func (a *about) counts(d *audit.Decision) bool {
 }
 
 func (a *about) decided(r *audit.Record) Message {
-	said := map[audit.Type]string{audit.Approved: "approved", audit.Denied: "denied", audit.Revoked: "revoked"}[r.Type]
+	said := "approved"
+	switch r.Type {
+	case audit.Denied:
+		said = "denied"
+	case audit.Revoked:
+		said = "revoked"
+	}
 	m := a.message(Decided, "decided", r.Time, "Somebody "+said+" a request in %s")
 	m.ID, m.Data.Decision = r.ID, r.Data.Decision
 	m.add("Decision", said+" by "+r.Data.Decision.Reviewer.Username)

@@ -180,7 +180,7 @@ func TestDrainAsksTheOperatorAndDoesItWhereThatIsOfNoUse(t *testing.T) {
 }
 
 func TestDrainGoesOnBesideOneThatHangsOrFails(t *testing.T) {
-	names := []string{"hangs/one", "fails/one"}
+	names := append(make([]string, 0, 22), "hangs/one", "fails/one")
 	for i := range 20 {
 		names = append(names, fmt.Sprintf("ns-%02d/one", i))
 	}

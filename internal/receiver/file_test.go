@@ -31,7 +31,7 @@ func file(t *testing.T, data string) string {
 }
 
 func TestWhatAFileMaySay(t *testing.T) {
-	receivers, err := Parse([]byte(`
+	_, err := Parse([]byte(`
 link: https://lapse.example.com/requests
 receivers:
 - {name: siem, type: webhook, url: https://siem.example.com/in, secretFile: `+file(t, key+"\n"+key)+`, events: [asked, guardBroken]}
@@ -43,7 +43,7 @@ receivers:
 	if err == nil || !strings.Contains(err.Error(), "receivers[2].endsIn: is null") {
 		t.Fatalf("null: %v", err)
 	}
-	receivers, err = Parse([]byte(`
+	receivers, err := Parse([]byte(`
 receivers:
 - {name: sre, type: slack, url: https://h.example.com/x, events: [endingSoon, guardBroken], namespaces: [payments], policies: [hotfix]}
 - {name: all, type: slack, url: https://hooks.slack.com/services/T/B/x, events: [endingSoon], endsIn: 1h}

@@ -60,7 +60,7 @@ func newMailServer(t *testing.T) *mailServer {
 	return s
 }
 
-func (s *mailServer) serve(connection net.Conn) {
+func (s *mailServer) serve(connection net.Conn) { //nolint:gocyclo // one check after the other
 	defer func() { _ = connection.Close() }()
 	in := bufio.NewReader(connection)
 	say := func(line string) { _, _ = io.WriteString(connection, line+"\r\n") }
@@ -154,7 +154,7 @@ func TestAMailThatIsNotTaken(t *testing.T) {
 	}
 }
 
-func TestHostileStringsReachNoHeaderOfAMail(t *testing.T) {
+func TestHostileStringsReachNoHeaderOfAMail(t *testing.T) { //nolint:gocyclo // one check after the other
 	s := newMailServer(t)
 	r := s.receiver(t, ", caFile: "+s.ca)
 	for i, written := range hostile.Strings(t) {

@@ -187,8 +187,7 @@ func (w *web) send(ctx context.Context, m message.Message) error {
 
 // secretive is an error without the address, which may be a secret.
 func secretive(err error) error {
-	var with *url.Error
-	if errors.As(err, &with) {
+	if with, found := errors.AsType[*url.Error](err); found {
 		return with.Err
 	}
 	return err
@@ -262,7 +261,7 @@ func (w *web) sign(h http.Header, m message.Message, body []byte) error {
 
 // keys are one on each line.
 func keys(data []byte) (out []*standardwebhooks.Webhook, err error) {
-	for _, line := range strings.Fields(string(data)) {
+	for line := range strings.FieldsSeq(string(data)) {
 		raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(line, "whsec_"))
 		if err != nil || !strings.HasPrefix(line, "whsec_") || len(raw) < minKey || len(raw) > maxKey {
 			return nil, errors.New("it has something else than keys of Standard Webhooks")

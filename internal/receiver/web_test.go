@@ -74,7 +74,7 @@ func one() message.Message {
 
 var webTypes = []string{typeWebhook, typeSlack, typeTeams, typeAlertmanager}
 
-func TestAWebhookIsSignedAndACloudEvent(t *testing.T) {
+func TestAWebhookIsSignedAndACloudEvent(t *testing.T) { //nolint:gocyclo // one check after the other
 	s := newServer(t)
 	keys := file(t, "whsec_c2Vjb25kIGtleSBvZiAyNCBieXRlcyAh\n"+key+"\n")
 	receivers, err := Parse([]byte(fmt.Sprintf(
@@ -114,7 +114,7 @@ func TestAWebhookIsSignedAndACloudEvent(t *testing.T) {
 	}
 }
 
-func TestWhatAReceiverAnswers(t *testing.T) {
+func TestWhatAReceiverAnswers(t *testing.T) { //nolint:gocyclo // one check after the other
 	for _, kind := range webTypes {
 		s := newServer(t)
 		r := to(t, kind, s.URL+"/SECRET", ", caFile: "+s.ca(t))

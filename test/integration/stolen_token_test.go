@@ -87,10 +87,11 @@ var _ = Describe("A stolen token of the operator", func() {
 		noSystem     = "subjects may hold no User or Group whose name begins with system:, which are Kubernetes' own"
 		noOperator   = "subjects may hold no ServiceAccount of lapse-system, the namespace of the operator"
 		subjectForm  = "a ServiceAccount in subjects must have the name of a namespace, and a User or Group none"
-		ownRoles     = "the roles of the operator and the reaper, lapse-manager, lapse-granting, lapse-bindable and lapse-reaper, are granted to nobody"
-		oneSubject   = "subjects must hold exactly one subject"
-		ownName      = "the operator of Lapse may write only RoleBindings whose name begins with lapse-"
-		uidInName    = "the name must end with - and the first eight characters of label lapse.dev/request-uid"
+		ownRoles     = "the roles of the operator and the reaper, lapse-manager, lapse-granting, lapse-bindable and lapse-reaper, are " +
+			"granted to nobody"
+		oneSubject = "subjects must hold exactly one subject"
+		ownName    = "the operator of Lapse may write only RoleBindings whose name begins with lapse-"
+		uidInName  = "the name must end with - and the first eight characters of label lapse.dev/request-uid"
 	)
 	const wholeName = "the name must be lapse-, the name of the AccessRequest in annotation lapse.dev/request, cut to 48 characters, and -, " +
 		"the first eight characters of label lapse.dev/request-uid"

@@ -6,6 +6,7 @@ package ui
 import (
 	"io"
 	"net/url"
+	"slices"
 
 	"golang.org/x/net/html"
 
@@ -90,6 +91,6 @@ func Render(w io.Writer, head, body []Part) error {
 		El("meta", Attr("charset", "utf-8")),
 		El("meta", Attr("name", "viewport"), Attr("content", "width=device-width, initial-scale=1")),
 	}
-	El("html", Attr("lang", "en"), El("head", append(meta, head...)...), El("body", body...))(root)
+	El("html", Attr("lang", "en"), El("head", slices.Concat(meta, head)...), El("body", body...))(root)
 	return html.Render(w, root)
 }

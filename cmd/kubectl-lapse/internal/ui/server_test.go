@@ -24,7 +24,7 @@ func TestOnlyThisMachineIsServed(t *testing.T) {
 	for _, address := range []string{"0.0.0.0", "::", "192.0.2.1", "10.0.0.1", "example.com", "", "127.0.0.1:80", "localhost.example.com"} {
 		l, _, err := Listen(t.Context(), address, 0)
 		if err == nil {
-			l.Close()
+			_ = l.Close()
 			t.Errorf("--address %q is served", address)
 		} else if !strings.Contains(err.Error(), "acts with your credentials") || !strings.Contains(err.Error(), "::1 are allowed") {
 			t.Errorf("--address %q: %v", address, err)
@@ -32,7 +32,7 @@ func TestOnlyThisMachineIsServed(t *testing.T) {
 	}
 	for _, port := range []int{-1, 80, 1023, 65536} {
 		if l, _, err := Listen(t.Context(), "127.0.0.1", port); err == nil {
-			l.Close()
+			_ = l.Close()
 			t.Errorf("--port %d is served", port)
 		}
 	}
@@ -68,7 +68,7 @@ func TestTheServerAnswersUntilItIsEnded(t *testing.T) {
 			if err != nil {
 				return "", err
 			}
-			defer res.Body.Close()
+			defer func() { _ = res.Body.Close() }()
 			body, err := io.ReadAll(res.Body)
 			return string(body), err
 		}
