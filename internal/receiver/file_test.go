@@ -205,7 +205,7 @@ func TestAllMistakesAreNamedAtOnce(t *testing.T) {
 func TestTypesAndEventsOfThePageAreThose(t *testing.T) {
 	page, err := os.ReadFile("../../docs/messages.md")
 	if err != nil {
-		t.Skip("there is no page yet")
+		t.Fatal(err)
 	}
 	for kind, fields := range fieldsOf {
 		for _, word := range append(slices.Clone(fields), append(slices.Clone(fieldsOfAll), kind)...) {
