@@ -151,13 +151,11 @@ func (a *about) counts(d *audit.Decision) bool {
 }
 
 func (a *about) decided(r *audit.Record) Message {
-	said := "approved"
-	switch r.Type {
-	case audit.Denied:
-		said = "denied"
-	case audit.Revoked:
-		said = "revoked"
-	}
+	said := map[v1alpha1.Verdict]string{
+		v1alpha1.VerdictApprove: "approved",
+		v1alpha1.VerdictDeny:    "denied",
+		v1alpha1.VerdictRevoke:  "revoked",
+	}[r.Data.Decision.Verdict]
 	m := a.message(Decided, "decided", r.Time, "Somebody "+said+" a request in %s")
 	m.ID, m.Data.Decision = r.ID, r.Data.Decision
 	m.add("Decision", said+" by "+r.Data.Decision.Reviewer.Username)
