@@ -22,6 +22,8 @@ import (
 
 	"github.com/DeRuina/timberjack"
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/lapse-dev/lapse/internal/receiver"
 )
 
 // Targets are where records go to, as they are named on the command line.
@@ -180,7 +182,7 @@ func (t Targets) client() (*http.Client, error) {
 func (t Targets) post(ctx context.Context, client *http.Client, to string, line []byte) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(line))
 	if err != nil {
-		return err
+		return receiver.WithoutAddress(err)
 	}
 	req.Header.Set("Content-Type", "application/cloudevents+json; charset=utf-8")
 	if t.TokenFile != "" {
@@ -192,7 +194,7 @@ func (t Targets) post(ctx context.Context, client *http.Client, to string, line 
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return err
+		return receiver.WithoutAddress(err)
 	}
 	_, _ = io.CopyN(io.Discard, res.Body, 4096) // so that the connection is used again
 	_ = res.Body.Close()

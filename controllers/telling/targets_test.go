@@ -213,3 +213,15 @@ func TestARecordThatIsNotTakenIsAnError(t *testing.T) {
 		t.Error("a certificate of nobody is trusted")
 	}
 }
+
+func TestAnErrorTellsNoAddress(t *testing.T) {
+	r := newSIEM(t)
+	r.Close()
+	sinks, err := Targets{To: []string{r.URL + "/hook/s3cret?key=s3cret"}}.Sinks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sinks[0].Write(t.Context(), []byte("{}")); err == nil || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("nobody listens: %v", err)
+	}
+}

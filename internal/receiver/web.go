@@ -167,7 +167,7 @@ func (w *web) send(ctx context.Context, m message.Message) error {
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
-		return secretive(err)
+		return WithoutAddress(err)
 	}
 	req.Header.Set("Content-Type", "application/json; charset=utf-8")
 	req.Header.Set("User-Agent", "lapse")
@@ -178,15 +178,15 @@ func (w *web) send(ctx context.Context, m message.Message) error {
 	}
 	res, err := w.client.Do(req)
 	if err != nil {
-		return secretive(err)
+		return WithoutAddress(err)
 	}
 	_, _ = io.CopyN(io.Discard, res.Body, maxAnswer) // so that the connection is used again
 	_ = res.Body.Close()
 	return w.judge(res)
 }
 
-// secretive is an error without the address, which may be a secret.
-func secretive(err error) error {
+// WithoutAddress is an error of net/http without the address, in which a secret may be.
+func WithoutAddress(err error) error {
 	if with, found := errors.AsType[*url.Error](err); found {
 		return with.Err
 	}
