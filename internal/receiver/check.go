@@ -4,6 +4,7 @@
 package receiver
 
 import (
+	"crypto/x509"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -44,7 +45,7 @@ func (e *entry) receiver(path string, wrong *mistakes, env Env) *Receiver {
 	}
 	r.Options.EndsIn = e.endsIn(path+".endsIn", r.events, wrong)
 	wrong.file(path+".caFile", e.CAFile, func(pem []byte) string {
-		if _, err := pool(pem); err != nil {
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
 			return "a file with certificates in PEM"
 		}
 		return ""

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ func (e *entry) mail(path string, wrong *mistakes) func(context.Context, message
 		}
 		return ""
 	})
-	s := &smtp{entry: e, host: host, port: int(port)}
+	s := &smtp{entry: e, host: host, port: int(port), beginsWithTLS: port == portOfTLS, config: e.tls()}
 	return s.send
 }
 
@@ -69,6 +70,10 @@ type smtp struct {
 	*entry
 	host string
 	port int
+	// beginsWithTLS leaves nothing to start.
+	beginsWithTLS bool
+	// config is read once: a CA's file that is gone later must not mean those of the system.
+	config *tls.Config
 }
 
 func (s *smtp) send(ctx context.Context, m message.Message) error {
@@ -82,11 +87,16 @@ func (s *smtp) send(ctx context.Context, m message.Message) error {
 	msg.SetGenHeader("Auto-Submitted", "auto-generated")
 	msg.Subject(m.Subject())
 	msg.SetBodyString(mail.TypeTextPlain, m.Body())
-	client, err := s.dialer()
+	ctx, cancel := context.WithTimeout(ctx, mailTimeout)
+	defer cancel()
+	client, err := s.client(ctx)
 	if err != nil {
 		return err
 	}
 	err = client.DialAndSendWithContext(ctx, msg)
+	if msg.IsDelivered() {
+		return nil // a server that took it may hang up as it likes
+	}
 	var refused *mail.SendError
 	if errors.As(err, &refused) && refused.ErrorCode() >= 500 && !refused.IsTemp() {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
@@ -94,12 +104,24 @@ func (s *smtp) send(ctx context.Context, m message.Message) error {
 	return err
 }
 
-func (s *smtp) dialer() (*mail.Client, error) {
-	config := s.tls()
+// client makes connections that are closed when ctx is over: the library bounds the dialing
+// alone, and a server that accepts and says nothing would hold up everybody.
+func (s *smtp) client(ctx context.Context) (*mail.Client, error) {
+	config := s.config.Clone()
 	config.ServerName = s.host
-	options := []mail.Option{mail.WithPort(s.port), mail.WithTimeout(mailTimeout), mail.WithTLSConfig(config), mail.WithTLSPolicy(mail.TLSMandatory)}
-	if s.port == portOfTLS {
-		options = append(options, mail.WithSSL())
+	startTLS, dial := mail.TLSMandatory, new(net.Dialer).DialContext
+	if s.beginsWithTLS {
+		startTLS, dial = mail.TLSOpportunistic, (&tls.Dialer{Config: config}).DialContext
+	}
+	options := []mail.Option{
+		mail.WithPort(s.port), mail.WithTimeout(mailTimeout), mail.WithTLSConfig(config), mail.WithTLSPolicy(startTLS),
+		mail.WithDialContextFunc(func(dialing context.Context, network, address string) (net.Conn, error) {
+			connection, err := dial(dialing, network, address)
+			if err == nil {
+				context.AfterFunc(ctx, func() { _ = connection.Close() })
+			}
+			return connection, err
+		}),
 	}
 	if s.Username != "" {
 		password, err := os.ReadFile(s.SecretFile)

@@ -29,6 +29,10 @@ type mailServer struct {
 	// startTLS is offered, and refuse is how the recipient is answered; empty takes him.
 	startTLS bool
 	refuse   string
+	// hangsUp right after a mail was taken.
+	hangsUp bool
+	// begins with TLS, and offers no STARTTLS.
+	begins bool
 	// heard are all lines, and mails what came as data.
 	heard []string
 	mails []string
@@ -62,6 +66,9 @@ func newMailServer(t *testing.T) *mailServer {
 
 func (s *mailServer) serve(connection net.Conn) { //nolint:gocyclo // one check after the other
 	defer func() { _ = connection.Close() }()
+	if s.begins {
+		connection = tls.Server(connection, s.tls)
+	}
 	in := bufio.NewReader(connection)
 	say := func(line string) { _, _ = io.WriteString(connection, line+"\r\n") }
 	say("220 mail.example.com ESMTP")
@@ -73,6 +80,8 @@ func (s *mailServer) serve(connection net.Conn) { //nolint:gocyclo // one check 
 		line = strings.TrimSuffix(line, "\r\n")
 		s.heard = append(s.heard, line)
 		switch verb, _, _ := strings.Cut(strings.ToUpper(line), " "); {
+		case verb == "EHLO" && s.begins:
+			say("250-mail.example.com\r\n250 AUTH PLAIN")
 		case verb == "EHLO" && s.startTLS:
 			say("250-mail.example.com\r\n250-AUTH PLAIN\r\n250 STARTTLS")
 		case verb == "EHLO":
@@ -93,6 +102,9 @@ func (s *mailServer) serve(connection net.Conn) { //nolint:gocyclo // one check 
 			}
 			s.mails = append(s.mails, mail.String())
 			say("250 taken")
+			if s.hangsUp {
+				return
+			}
 		case verb == "QUIT":
 			say("221 bye")
 			return

@@ -98,20 +98,15 @@ func (e *entry) checkAddress(path string, wrong *mistakes) {
 	}
 }
 
-// pool of certificates.
-func pool(pem []byte) (*x509.CertPool, error) {
-	certificates := x509.NewCertPool()
-	if !certificates.AppendCertsFromPEM(pem) {
-		return nil, errors.New("there are no certificates")
-	}
-	return certificates, nil
-}
-
 // tls trusts the certificates of the file, or those of the system.
 func (e *entry) tls() *tls.Config {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if pem, err := os.ReadFile(e.CAFile); e.CAFile != "" && err == nil {
-		config.RootCAs, _ = pool(pem) // what is wrong with it is said where the file is checked
+	if e.CAFile == "" {
+		return config
+	}
+	config.RootCAs = x509.NewCertPool() // what is wrong with the file is said where it is checked, and nobody is trusted
+	if pem, err := os.ReadFile(e.CAFile); err == nil {
+		config.RootCAs.AppendCertsFromPEM(pem)
 	}
 	return config
 }
