@@ -87,6 +87,7 @@ func (ms *Messages) Start(ctx context.Context) error {
 	wait.UntilWithContext(ctx, ms.checkpoint, checkpointEvery)
 	running.Wait()
 	ms.replace(ctx, nil)
+	metrics.MessagesFileBad(false) // it is another replica that reads it now
 	return nil
 }
 
@@ -101,19 +102,19 @@ func (ms *Messages) reload(ctx context.Context) {
 		receivers, err = receiver.Parse(text, receiver.Env{Now: ms.o.Clock.Now, Redact: ms.o.Redact})
 	}
 	if err != nil {
+		metrics.MessagesFileBad(true)
 		if err.Error() != ms.problem {
-			metrics.MessagesReloaded(false)
 			log.FromContext(ctx).Error(err, "the file of --messages is not good; who was told before is told on", "path", ms.o.Path)
 		}
 		ms.problem = err.Error()
 		return
 	}
+	metrics.MessagesFileBad(false)
 	same := ms.text != nil && bytes.Equal(text, ms.text)
 	ms.text, ms.problem = text, ""
 	if same {
 		return
 	}
-	metrics.MessagesReloaded(true)
 	for _, r := range receivers {
 		log.FromContext(ctx).Info("messages go to a receiver", "receiver", r.Name, "type", r.Type)
 	}
@@ -129,14 +130,19 @@ func (ms *Messages) replace(ctx context.Context, receivers []*receiver.Receiver)
 	ms.checkpoint(ctx)
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
+	old := map[string]*messenger{}
 	for _, m := range ms.current {
 		metrics.MessagesBehind(m.to.Name, 0)
+		old[m.to.Name] = m
 	}
 	ms.current, ms.written = nil, map[string]writtenPoint{}
 	running, cancel := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	for _, r := range receivers {
 		m := newMessenger(ms.o, r)
+		if before := old[r.Name]; before != nil { // it has ended
+			m.broken, m.behind = before.broken, before.behind
+		}
 		ms.current = append(ms.current, m)
 		all.Go(func() { wait.UntilWithContext(running, m.run, lookEvery) })
 	}
@@ -168,6 +174,7 @@ func (m *messenger) run(ctx context.Context) {
 	var looking sync.WaitGroup
 	defer looking.Wait()
 	defer cancel()
+	looking.Go(func() { wait.UntilWithContext(ctx, m.count, lookEvery) })
 	looking.Go(func() {
 		wait.UntilWithContext(ctx, func(ctx context.Context) {
 			if err := m.look(ctx); err != nil {
@@ -175,7 +182,7 @@ func (m *messenger) run(ctx context.Context) {
 			}
 		}, lookEvery)
 	})
-	for m.work(ctx, q) {
+	for ctx.Err() == nil && m.work(ctx, q) {
 	}
 }
 

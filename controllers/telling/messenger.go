@@ -200,24 +200,24 @@ func (m *messenger) before(one *message.Message, covered bool) bool {
 	return covered || one.At.Before(m.since.Time.Add(-statusLag))
 }
 
-// once sends a message, unless it was told already or is too old.
+// once sends a message, unless it was told already.
 func (m *messenger) once(ctx context.Context, one *message.Message, told bool) error {
-	switch {
-	case told:
-		return nil
-	case m.o.Clock.Now().Sub(one.At) > maxAge:
-		metrics.MessageDropped(m.to.Name)
-		log.FromContext(ctx).Info("a message is dropped, since it is too old", "receiver", m.to.Name, "id", one.ID)
+	if told {
 		return nil
 	}
 	return m.send(ctx, one)
 }
 
-// send a message, until the receiver takes it or the context ends.
+// send a message, until the receiver takes it, it is of no use any more, or the context ends.
 func (m *messenger) send(ctx context.Context, one *message.Message) error {
 	m.sending.Lock()
 	defer m.sending.Unlock()
-	deliver := func(ctx context.Context) error { return m.attempt(ctx, *one) }
+	deliver := func(ctx context.Context) error {
+		if m.useless(ctx, one) {
+			return nil
+		}
+		return m.attempt(ctx, *one)
+	}
 	if err := m.insistence.until(ctx, one.ID, deliver, func(ctx context.Context, refusal error) error { return m.less(ctx, *one, refusal) }); err != nil {
 		return err
 	}
@@ -225,6 +225,17 @@ func (m *messenger) send(ctx context.Context, one *message.Message) error {
 	defer m.mu.Unlock()
 	m.sent++
 	return nil
+}
+
+// useless is what is too old, or comes too late: the receiver may have been away for long.
+func (m *messenger) useless(ctx context.Context, one *message.Message) bool {
+	now := m.o.Clock.Now()
+	if now.Sub(one.At) > maxAge {
+		metrics.MessageDropped(m.to.Name)
+		log.FromContext(ctx).Info("a message is dropped, since it is too old", "receiver", m.to.Name, "id", one.ID)
+		return true
+	}
+	return one.TooLate(now)
 }
 
 func (m *messenger) attempt(ctx context.Context, one message.Message) error {
@@ -251,12 +262,16 @@ func (m *messenger) less(ctx context.Context, one message.Message, refusal error
 	return refusal
 }
 
-// look tells what is new of the guard and of sinks.
-func (m *messenger) look(ctx context.Context) error {
+// count what is owed and lost, also while a message cannot be delivered.
+func (m *messenger) count(context.Context) {
 	metrics.MessagesBehind(m.to.Name, m.inbox.owed())
 	for range m.inbox.lost() {
 		metrics.MessageDropped(m.to.Name)
 	}
+}
+
+// look tells what is new of the guard and of sinks.
+func (m *messenger) look(ctx context.Context) error {
 	problem, now := m.o.Admission(), m.o.Clock.Now()
 	if broken := problem != ""; broken != m.broken {
 		if err := m.sendWanted(ctx, message.Guard(m.source, problem, now)); err != nil {

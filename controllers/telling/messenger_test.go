@@ -375,3 +375,55 @@ func TestASinkIsBehindIfItOwesAndTakesNothing(t *testing.T) {
 		t.Errorf("after all was taken: %v", got)
 	}
 }
+
+func TestAMessageUnderWayIsGivenUpWhenItIsOfNoUse(t *testing.T) {
+	for name, tc := range map[string]struct {
+		happens func(*process)
+		away    time.Duration
+		event   message.Event
+	}{
+		"it is too late to approve": {func(p *process) { p.wait(p.w, "r") }, time.Hour, message.Asked},
+		"it is over anyway":         {func(p *process) { p.held(p.w, p.wait(p.w, "r"), 5*time.Minute) }, time.Hour, message.EndingSoon},
+		"it is too old":             {func(p *process) { p.held(p.w, p.wait(p.w, "r"), time.Hour) }, maxAge + time.Minute, message.Granted},
+	} {
+		p := newPeople(t).process(tc.event)
+		p.m.to.Options.EndsIn = time.Minute
+		times := 0
+		p.refuse = func(message.Message) error {
+			if times++; times == 1 {
+				p.clock.Step(tc.away)
+				return errors.New("it is away")
+			}
+			return nil
+		}
+		tc.happens(p)
+		p.work()
+		p.clock.Step(4 * time.Minute)
+		p.work()
+		if times != 1 || len(p.got) != 0 {
+			t.Errorf("%s: tried %d times, and told %q", name, times, p.told())
+		}
+	}
+}
+
+func TestWhoIsToldByANewFileHearsThatSomethingIsMended(t *testing.T) {
+	p := newPeople(t).process()
+	p.gap = "x is gone"
+	if err := p.m.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel() // so that nobody looks at the cluster beside the test
+	p.replace(over, []*receiver.Receiver{p.m.to})
+	anew := p.current[0]
+	anew.since, anew.source = p.m.since, p.m.source
+	for _, gap := range []string{"x is gone", ""} {
+		p.gap = gap
+		if err := anew.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(p.got) != 2 || p.got[0].Data.Problem == "" || p.got[1].Data.Problem != "" {
+		t.Errorf("told %q", p.told())
+	}
+}

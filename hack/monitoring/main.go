@@ -103,7 +103,7 @@ func operator() []cog.Builder[dashboard.Panel] {
 			query("sum by (receiver) (increase(lapse_messages_failed_total[$__rate_interval]))", "failed at {{receiver}}"),
 			query("sum by (receiver) (increase(lapse_messages_dropped_total[$__rate_interval]))", "missed by {{receiver}}"),
 			query("sum by (receiver) (increase(lapse_messages_withheld_total[$__rate_interval]))", "cut for {{receiver}}"),
-			query(`sum by (result) (increase(lapse_messages_reloads_total{result="bad"}[$__rate_interval]))`, "{{result}} files")),
+			query("max(lapse_messages_file_bad)", "the file is wrong")),
 		lines("Admission", "1 while a replica knows that the admission policies are in force.", "short",
 			query("lapse_admission_enforced", "{{pod}}")),
 		lines("Clock", "How far the clock of a replica is ahead of the API server's. From 30 s on nothing is granted.", "s",

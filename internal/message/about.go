@@ -118,6 +118,18 @@ func (a *about) waited() []Message {
 	return []Message{m}
 }
 
+// over is when the request was over; zero before that.
+func (a *about) over() time.Time {
+	ready := meta.FindStatusCondition(a.status.Conditions, v1alpha1.ConditionReady)
+	switch g := a.status.Grant; {
+	case g != nil && g.EndedAt != nil:
+		return g.EndedAt.Time
+	case a.status.State.Final() && ready != nil:
+		return ready.LastTransitionTime.Time
+	}
+	return time.Time{}
+}
+
 // left is when a request was approved, refused or deleted, as far as that can be seen.
 func (a *about) left() (at time.Time) {
 	ready := meta.FindStatusCondition(a.status.Conditions, v1alpha1.ConditionReady)
@@ -163,6 +175,7 @@ func (a *about) ends() (out []Message, next time.Time) {
 		return nil, due
 	}
 	m := a.message(EndingSoon, "ending", due, "Access in %s ends soon")
+	m.Until = g.ExpiresAt.UTC()
 	m.add("Ends at", stamp(g.ExpiresAt.Time))
 	return []Message{m}, time.Time{}
 }

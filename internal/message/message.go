@@ -87,6 +87,12 @@ const (
 	maxRisks = 5
 )
 
+// TooLate says whether a message calls to do something that cannot be done any more.
+func (m Message) TooLate(now time.Time) bool {
+	calls := m.Event == Asked || m.Event == StillWaiting || m.Event == EndingSoon
+	return calls && !m.Over && !now.Before(m.Until)
+}
+
 // Redacted is without what people wrote.
 func (m Message) Redacted() Message {
 	m.Facts = slices.DeleteFunc(slices.Clone(m.Facts), func(f Fact) bool { return f.Written })

@@ -120,6 +120,15 @@ func TestWhichEventBecomesWhichMessage(t *testing.T) {
 			v.decide(v1alpha1.VerdictRevoke, "root", time.Minute)
 			v.end(v1alpha1.ReasonRevoked, "root", time.Minute)
 		}, []string{"granted uid-1/granted", "decided uid-d-root/revoked", "endedEarly uid-1/ended"}, 0},
+		"a word about what is over is told to nobody": {func(v *View) {
+			v.grant(0, time.Hour)
+			v.end(v1alpha1.ReasonExpired, "", time.Minute)
+			v.decide(v1alpha1.VerdictRevoke, v.req().Spec.Requester.Username, 2*time.Minute)
+		}, []string{"granted uid-1/granted"}, 0},
+		"neither is one about what was refused": {func(v *View) {
+			v.finish(v1alpha1.StateDenied, v1alpha1.ReasonDenied, 2*time.Second)
+			v.decide(v1alpha1.VerdictDeny, v.req().Spec.Requester.Username, 3*time.Second)
+		}, []string{"refused uid-1/refused"}, 0},
 		"tampered with": {func(v *View) {
 			v.grant(0, time.Hour)
 			v.end(v1alpha1.ReasonTampered, "", time.Minute)

@@ -118,7 +118,7 @@ func (a *about) risks() (out []string) {
 func (a *about) happened(r *audit.Record) []Message {
 	switch r.Type {
 	case audit.Approved, audit.Denied, audit.Revoked:
-		if a.counts(r.Data.Decision) {
+		if a.counts(r) {
 			return []Message{a.decided(r)}
 		}
 	case audit.Granted:
@@ -138,8 +138,9 @@ func (a *about) happened(r *audit.Record) []Message {
 
 // counts says whether a decision changes something: anybody who may create one could have
 // people told of it.
-func (a *about) counts(d *audit.Decision) bool {
-	if d.Reviewer == nil {
+func (a *about) counts(r *audit.Record) bool {
+	d, end := r.Data.Decision, a.over()
+	if d.Reviewer == nil || !end.IsZero() && r.Time.After(end) {
 		return false
 	}
 	if d.Verdict == v1alpha1.VerdictApprove {

@@ -24,16 +24,13 @@ var (
 	messagesBehind = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "lapse_messages_behind", Help: "Requests of which a receiver may have yet to be told something.",
 	}, []string{"receiver"})
-	messagesReloads = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "lapse_messages_reloads_total", Help: "Times that the file of receivers was read anew, by whether it was good; what was there before stays if it was not.",
-	}, []string{"result"})
+	messagesFileBad = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "lapse_messages_file_bad", Help: "1 while the file of receivers is wrong, so that those of before are told, or nobody.",
+	})
 )
 
 func init() {
-	metrics.Registry.MustRegister(messagesSent, messagesFailed, messagesDropped, messagesWithheld, messagesBehind, messagesReloads)
-	for _, result := range []string{"good", "bad"} {
-		messagesReloads.WithLabelValues(result)
-	}
+	metrics.Registry.MustRegister(messagesSent, messagesFailed, messagesDropped, messagesWithheld, messagesBehind, messagesFileBad)
 }
 
 // MessageReceiver has the series of a receiver be there before anything happens to it.
@@ -59,11 +56,10 @@ func MessageWithheld(receiver string) { messagesWithheld.WithLabelValues(receive
 // MessagesBehind is of how many requests a receiver may have yet to be told something.
 func MessagesBehind(receiver string, n int) { messagesBehind.WithLabelValues(receiver).Set(float64(n)) }
 
-// MessagesReloaded counts a file of receivers that was read anew.
-func MessagesReloaded(good bool) {
-	result := "bad"
-	if good {
-		result = "good"
+// MessagesFileBad says whether the file of receivers is wrong.
+func MessagesFileBad(bad bool) {
+	messagesFileBad.Set(0)
+	if bad {
+		messagesFileBad.Set(1)
 	}
-	messagesReloads.WithLabelValues(result).Inc()
 }
