@@ -146,10 +146,10 @@ func (g *Guard) wake() {
 }
 
 // observe takes a look into account, and tells who waits.
-func (g *Guard) observe(ctx context.Context, look admission.Look) admission.State {
+func (g *Guard) observe(ctx context.Context, began time.Time, look admission.Look) admission.State {
 	g.mu.Lock()
 	before := g.record.State(g.clock.Now())
-	g.record.Observe(g.clock.Now(), look)
+	g.record.Observe(began, g.clock.Now(), look)
 	after := g.record.State(g.clock.Now())
 	g.mu.Unlock()
 	if after.Enforced && !before.Enforced {
@@ -181,8 +181,8 @@ func (watcher) NeedLeaderElection() bool { return false }
 func (w watcher) Start(ctx context.Context) error {
 	w.warn(ctx)
 	for {
-		pause := lookInterval
-		if !w.guard.observe(ctx, w.look(ctx)).Enforced {
+		pause, began := lookInterval, w.guard.clock.Now()
+		if !w.guard.observe(ctx, began, w.look(ctx)).Enforced {
 			pause = lookSoon
 		}
 		select {

@@ -41,7 +41,7 @@ type Record struct {
 	Settle time.Duration
 
 	looked  time.Time // last look
-	good    time.Time // the last good look; zero before the first
+	good    time.Time // when the last good look began; zero before the first
 	objects string    // of the last good look; empty before the first
 	broken  string    // what was found wrong since the last good look
 	problem string    // why they are not in force now
@@ -53,8 +53,9 @@ type Record struct {
 	gaps []Gap
 }
 
-// Observe takes a look into account. now is the API server's time.
-func (r *Record) Observe(now time.Time, look Look) {
+// Observe takes a look into account, which takes some time: what it saw first may have gone
+// since it began. Both times are the API server's.
+func (r *Record) Observe(began, now time.Time, look Look) {
 	r.looked = now
 	switch {
 	case look.Unsure:
@@ -62,14 +63,14 @@ func (r *Record) Observe(now time.Time, look Look) {
 	case look.Problem != "":
 		r.broken, r.problem, r.remedy, r.settling = look.Problem, look.Problem, look.Remedy, ""
 	case look.Objects == r.objects && r.broken == "":
-		r.good, r.problem = now, ""
+		r.good, r.problem = began, ""
 	default:
-		r.settle(now, look)
+		r.settle(began, now, look)
 	}
 }
 
 // settle takes policies that are new, or whole again, as in force after a while.
-func (r *Record) settle(now time.Time, look Look) {
+func (r *Record) settle(began, now time.Time, look Look) {
 	first := r.objects == ""
 	if r.settling != look.Objects {
 		r.settling, r.settlingSince = look.Objects, now
@@ -94,7 +95,7 @@ func (r *Record) settle(now time.Time, look Look) {
 		// Before the first good look nobody knows when it began.
 		r.remember(Gap{From: r.good, Until: now, Cause: r.broken})
 	}
-	r.good, r.objects, r.broken, r.problem, r.settling = now, look.Objects, "", "", ""
+	r.good, r.objects, r.broken, r.problem, r.settling = began, look.Objects, "", "", ""
 }
 
 // remember keeps a gap. When there are many, the two oldest become one: more is refused

@@ -17,13 +17,14 @@ var noon = time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
 type looks struct {
 	record Record
 	now    time.Time
+	took   time.Duration // each look
 }
 
 func newLooks() *looks { return &looks{record: Record{Settle: SettleAfter}} }
 
 func (l *looks) at(after time.Duration, look Look) State {
 	l.now = noon.Add(after)
-	l.record.Observe(l.now, look)
+	l.record.Observe(l.now.Add(-l.took), l.now, look)
 	return l.record.State(l.now)
 }
 
@@ -50,6 +51,13 @@ func want(t *testing.T, a State, enforced bool, gaps ...Gap) {
 }
 
 func TestAdmissionRecord(t *testing.T) {
+	t.Run("what goes while the last good look is under way is in the gap", func(t *testing.T) {
+		l := newLooks()
+		l.took = 8 * time.Second
+		l.at(0, good)
+		l.at(30*time.Second, good)
+		want(t, l.at(60*time.Second, missing), false, Gap{From: noon.Add(22 * time.Second), Cause: missing.Problem})
+	})
 	t.Run("nobody has looked: not enforced, and no reason is given", func(t *testing.T) {
 		if a := (&Record{}).State(noon); a.Enforced || a.Problem != "" {
 			t.Errorf("admission = %+v", a)
