@@ -67,6 +67,9 @@ func noticeDeadConnections() error {
 }
 
 func main() {
+	if err := noticeDeadConnections(); err != nil {
+		exit(err)
+	}
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "reap":
@@ -94,9 +97,6 @@ func exit(err error) {
 func run(f *flags) error {
 	limits, err := f.limits()
 	if err != nil {
-		return err
-	}
-	if err := noticeDeadConnections(); err != nil {
 		return err
 	}
 	config, err := ctrl.GetConfig()

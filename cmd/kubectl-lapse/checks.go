@@ -21,6 +21,7 @@ import (
 	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/build"
 	"github.com/lapse-dev/lapse/internal/kubernetes"
+	"github.com/lapse-dev/lapse/internal/reap"
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
@@ -205,7 +206,7 @@ func (d *doctor) grants(ctx context.Context) []diagnosis {
 		return d.cannotTell(err)
 	case !may:
 		return bad("kubectl apply -k config/rbac, or helm upgrade",
-			"the operator may not make RoleBindings, so nothing is granted: ClusterRoleBinding %s is missing, as after kubectl lapse drain", grantingBinding)
+			"the operator may not make RoleBindings, so nothing is granted: ClusterRoleBinding %s is missing, as after kubectl lapse drain", reap.GrantingBinding)
 	}
 	return ok("the operator may make RoleBindings")
 }

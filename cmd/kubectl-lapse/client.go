@@ -39,8 +39,6 @@ const (
 	// admission policies know it by these names, so they are the same everywhere.
 	operatorNamespace = "lapse-system"
 	operatorAccount   = "lapse-manager"
-	// grantingBinding is the ClusterRoleBinding by which the operator may make RoleBindings.
-	grantingBinding = "lapse-granting"
 )
 
 // cluster is the API server. It knows the kinds that the plugin uses by itself: no

@@ -17,7 +17,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/utils/clock"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/binding"
@@ -98,12 +97,27 @@ func (d *drain) run(ctx context.Context) error {
 	if d.me, err = d.c.whoami(ctx); err != nil {
 		d.say("nothing is revoked in your name, and RoleBindings are deleted at once: %s", d.explain(err))
 	}
-	return d.report(ctx, d.drain(ctx))
+	came := d.drain(ctx)
+	if came.Stopped == nil {
+		came.Stopped = d.broughtBack(ctx)
+	}
+	return d.report(ctx, came)
+}
+
+// broughtBack asks once more: what applies Lapse from Git may have undone it meanwhile.
+func (d *drain) broughtBack(ctx context.Context) error {
+	switch may, err := d.c.operatorMayGrant(ctx); {
+	case err != nil:
+		return fmt.Errorf("whether the operator may still make RoleBindings could not be asked: %s", d.explain(err))
+	case may:
+		return fmt.Errorf("something brought ClusterRoleBinding %s back; suspend what applies Lapse, and run it again", reap.GrantingBinding)
+	}
+	return nil
 }
 
 // rehearse says what would be done.
 func (d *drain) rehearse(held []reap.Binding) {
-	fmt.Fprintf(d.Out, "clusterrolebinding.rbac.authorization.k8s.io/%s deleted (dry run)\n", grantingBinding)
+	fmt.Fprintf(d.Out, "clusterrolebinding.rbac.authorization.k8s.io/%s deleted (dry run)\n", reap.GrantingBinding)
 	for _, b := range held {
 		fmt.Fprintf(d.Out, "%s ended in %s (dry run): %s\n", nameOf(b), text.Line(b.Namespace), d.gives(b))
 	}
@@ -147,13 +161,7 @@ func (d *drain) drain(ctx context.Context) reap.Drained {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	return reap.Drain{
-		Reaper: d.reaper(d.c), Stop: d.stop, Ask: d.revoke, Empty: d.empty,
-		Pause: func(ctx context.Context, pause time.Duration) {
-			select {
-			case <-ctx.Done():
-			case <-clock.RealClock{}.After(pause):
-			}
-		},
+		Reaper: d.reaper(d.c), Stop: d.stop, Ask: d.revoke, Empty: d.empty, Pause: pause,
 		Told: func(b reap.Binding) {
 			fmt.Fprintf(d.Out, "%s ended in %s: %s\n", nameOf(b), text.Line(b.Namespace), d.gives(b))
 		},
@@ -166,7 +174,7 @@ func (d *drain) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopWithin)
 	defer cancel()
 	may := &rbacv1.ClusterRoleBinding{}
-	err := d.c.get(ctx, "", grantingBinding, may)
+	err := d.c.get(ctx, "", reap.GrantingBinding, may)
 	if err == nil {
 		err = d.c.delete(ctx, may)
 	}
@@ -179,7 +187,7 @@ func (d *drain) stop(ctx context.Context) error {
 	})
 	switch {
 	case wait.Interrupted(err):
-		return fmt.Errorf("the operator may still make RoleBindings, by another role than that of ClusterRoleBinding %s; %s", grantingBinding, d.stopByHand())
+		return fmt.Errorf("the operator may still make RoleBindings, by another role than that of ClusterRoleBinding %s; %s", reap.GrantingBinding, d.stopByHand())
 	case err != nil:
 		return fmt.Errorf("whether the operator may still make RoleBindings could not be asked: %s; %s", d.explain(err), d.stopByHand())
 	}
@@ -237,7 +245,7 @@ func (d *drain) report(ctx context.Context, came reap.Drained) error {
 	if len(wrong) > 0 {
 		return &exitError{exitFailed, fmt.Sprintf("ended: %d; %s", came.Ended, strings.Join(wrong, "; "))}
 	}
-	d.say("ended: %d; nobody holds anything by Lapse, and nothing is granted until ClusterRoleBinding %s is applied again", came.Ended, grantingBinding)
+	d.say("ended: %d; nobody holds anything by Lapse, and nothing is granted until ClusterRoleBinding %s is applied again", came.Ended, reap.GrantingBinding)
 	return nil
 }
 

@@ -54,9 +54,9 @@ func (e *estate) ServeHTTP(w http.ResponseWriter, r *http.Request) { //nolint:go
 	gone := &metav1.Status{Status: metav1.StatusSuccess}
 	name := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
 	switch {
-	case r.Method == http.MethodGet && name == grantingBinding && e.grants():
+	case r.Method == http.MethodGet && name == reap.GrantingBinding && e.grants():
 		e.answer(w, http.StatusOK, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "g"}}, rbac, "ClusterRoleBinding")
-	case r.Method == http.MethodDelete && name == grantingBinding:
+	case r.Method == http.MethodDelete && name == reap.GrantingBinding:
 		e.change(func() { e.granting = false; e.writes = append(e.writes, "stop") })
 		e.answer(w, http.StatusOK, gone, "v1", "Status")
 	case name == "subjectaccessreviews":
@@ -236,6 +236,21 @@ func TestDrainSaysThatGrantsMayStillBeMade(t *testing.T) {
 			"stop it: kubectl scale -n lapse-system deployment/lapse-manager --replicas=0")
 		err = d.report(ctx, reap.Drained{Ended: 1, Stopped: err})
 		mustSay(t, err.Error(), "ended: 1; new grants may be made: the operator may still")
+	})
+}
+
+func TestDrainSaysThatTheRightToGrantIsBack(t *testing.T) {
+	e := newEstate(t)
+	e.part(func(ctx context.Context, d *drain) {
+		if err := d.broughtBack(ctx); err == nil {
+			t.Error("it is there, and nobody says so")
+		} else {
+			mustSay(t, err.Error(), "something brought ClusterRoleBinding lapse-granting back")
+		}
+		e.change(func() { e.granting = false })
+		if err := d.broughtBack(ctx); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -22,10 +23,14 @@ import (
 const (
 	// drainTimeout bounds "manager drain". Helm gives its hooks 5 minutes by default.
 	drainTimeout = 4 * time.Minute
-	// recordedIn is how long the operator is left to record what ended, before it goes.
+	// stopWithin is how long the right to make RoleBindings is given to be gone.
+	stopWithin = 30 * time.Second
+	// recordedIn is how long the operator is left at the least to record what ended, before it goes.
 	recordedIn = 5 * time.Second
-	// granting is the ClusterRoleBinding by which the operator may make RoleBindings.
-	granting = "lapse-granting"
+	// recordedEach is how much longer it is left for each end: a record takes some milliseconds.
+	recordedEach = 10 * time.Millisecond
+	// maxRecordedIn is how long it is left at the most: Helm waits for 5 minutes by default.
+	maxRecordedIn = 25 * time.Second
 )
 
 // Drain is the command "manager drain": it takes from the operator the right to make
@@ -56,20 +61,34 @@ func drain(ctx context.Context, c *rest.Config, timeout time.Duration, out io.Wr
 	defer cancel()
 	drained := reap.Drain{
 		Reaper: reap.Reaper{RoleBindings: roleBindings{live}, Now: now}, Pause: pause,
-		Stop: func(ctx context.Context) error { return stopGranting(ctx, live) },
+		Stop: func(ctx context.Context) error { return stopGranting(ctx, live, pause) },
 		Told: func(b reap.Binding) { fmt.Fprintf(out, "ended RoleBinding %s/%s\n", b.Namespace, b.Name) },
 	}.Run(ending)
 	if drained.Ended > 0 {
-		pause(ctx, recordedIn)
+		pause(ctx, min(recordedIn+time.Duration(drained.Ended)*recordedEach, maxRecordedIn))
 	}
 	return left(out, drained)
 }
 
-// stopGranting has the API server refuse each RoleBinding that the operator would make.
-func stopGranting(ctx context.Context, live client.Writer) error {
+// stopGranting has the API server refuse each RoleBinding that the operator would make. What
+// a finalizer keeps is in force, so it is done when there is nothing to delete.
+func stopGranting(ctx context.Context, live client.Writer, pause func(context.Context, time.Duration)) error {
+	ctx, cancel := context.WithTimeout(ctx, stopWithin)
+	defer cancel()
 	may := &rbacv1.ClusterRoleBinding{}
-	may.Name = granting
-	return client.IgnoreNotFound(live.Delete(ctx, may))
+	may.Name = reap.GrantingBinding
+	last := fmt.Errorf("ClusterRoleBinding %s stays: take off its finalizers", may.Name)
+	for ctx.Err() == nil {
+		err := live.Delete(ctx, may.DeepCopy())
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err != nil && ctx.Err() == nil {
+			last = err
+		}
+		pause(ctx, time.Second)
+	}
+	return last
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -22,7 +22,6 @@ const (
 	operatorContainer = operatorPod + "containers.0."
 	reaperPod         = "spec.jobTemplate.spec.template.spec."
 	reaperContainer   = reaperPod + "containers.0."
-	drainContainer    = operatorPod + "containers.0."
 )
 
 // hooks are folders that are part of no installation: Helm makes what they have before it
@@ -109,9 +108,9 @@ var edits = []edit{
 	{object: drain, path: operatorPod, text: optional("nodeSelector", "nodeSelector")},
 	{object: drain, path: operatorPod, text: optional("tolerations", "tolerations")},
 	{object: drain, path: operatorPod, text: optional("imagePullSecrets", "imagePullSecrets")},
-	{object: drain, path: drainContainer + "image", text: image},
-	{object: drain, path: drainContainer + "resources", text: tree("reaper.resources")},
-	{object: drain, path: drainContainer, text: pullPolicy},
+	{object: drain, path: operatorContainer + "image", text: image},
+	{object: drain, path: operatorContainer + "resources", text: tree("reaper.resources")},
+	{object: drain, path: operatorContainer, text: pullPolicy},
 }
 
 // conditions say when a folder, or an object (Kind/name), is in the chart. All others are

@@ -26,11 +26,14 @@ const (
 	// lookEvery is the pause between two looks at what is left.
 	lookEvery = 500 * time.Millisecond
 	// settle is how long after grants were stopped it is looked for the last time: one may
-	// have been on its way, and each API server hears of it in its own time.
-	settle = 2 * time.Second
+	// be on its way for the 5 s that the operator waits, and API servers hear of it later.
+	settle = 10 * time.Second
 	// lookTimeout bounds the look at what is left when time is up.
 	lookTimeout = 10 * time.Second
 )
+
+// GrantingBinding is the ClusterRoleBinding by which the operator may make RoleBindings.
+const GrantingBinding = "lapse-granting"
 
 // Drain ends all access by Lapse, whether its time is over or not, as before Lapse is
 // removed. It works without the operator.
@@ -74,14 +77,12 @@ func (d Drain) Run(ctx context.Context) Drained {
 	for last := false; ; {
 		held, err := s.look(ctx)
 		switch {
-		case ctx.Err() != nil:
-			return s.sumUp(ctx, stopped)
-		case err == nil && len(held) == 0 && last:
-			return s.sumUp(ctx, stopped)
+		case ctx.Err() != nil, err == nil && len(held) == 0 && last:
+			return s.sumUp(ctx, stopped, last)
 		case err == nil && len(held) == 0:
 			s.await(ctx, stopped)
 			d.Pause(ctx, settle)
-			last = true
+			last = ctx.Err() == nil
 			continue
 		}
 		each(held, func(b *Binding) { b.Err = s.end(ctx, b) })
@@ -214,12 +215,14 @@ func (s *draining) await(ctx context.Context, stopped <-chan error) {
 }
 
 // sumUp looks once more: time may be up, and what was said to have ended be there.
-func (s *draining) sumUp(ctx context.Context, stopped <-chan error) Drained {
+func (s *draining) sumUp(ctx context.Context, stopped <-chan error, settled bool) Drained {
 	s.await(ctx, stopped)
 	out := Drained{Stopped: *s.stop}
 	fresh, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
 	defer cancel()
-	out.Left, out.Unread = s.look(fresh)
+	if out.Left, out.Unread = s.look(fresh); len(out.Left) == 0 && out.Stopped == nil && !settled {
+		out.Stopped = fmt.Errorf("time was up; a grant may be on its way for %s", settle)
+	}
 	for i := range out.Left {
 		b := &out.Left[i]
 		if b.Err = s.of(*b).err; b.Err == nil {

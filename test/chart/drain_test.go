@@ -59,7 +59,7 @@ func (r *release) runJob(ctx context.Context, job *batchv1.Job, kubeconfig strin
 		return err
 	}
 	var log bytes.Buffer
-	args := append(pod.Containers[0].Args[1:], "--timeout=5s", "--kubeconfig="+kubeconfig)
+	args := append(pod.Containers[0].Args[1:], "--timeout=20s", "--kubeconfig="+kubeconfig)
 	outcome := []batchv1.JobConditionType{batchv1.JobSuccessCriteriaMet, batchv1.JobComplete}
 	if err := ending.Drain(ctx, args, &log); err != nil {
 		outcome = []batchv1.JobConditionType{batchv1.JobFailureTarget, batchv1.JobFailed}
