@@ -39,7 +39,7 @@ func parse() *flags {
 	flag.StringVar(&f.metrics, "metrics-bind-address", "0", "Where metrics are served, with TLS and only to those who may get /metrics; 0 is nowhere.")
 	flag.StringVar(&f.probes, "health-probe-bind-address", ":8081", "Where /healthz and /readyz are served; 0 is nowhere.")
 	flag.DurationVar(&f.maxDuration, "max-duration", 24*time.Hour, "The longest grant, whatever policies allow; 10s to 24h.")
-	flag.DurationVar(&f.retention, "retention", 30*24*time.Hour, "How long a request that is over stays as a record; 0 keeps it. What Argo CD or Flux tracks is always kept. "+
+	flag.DurationVar(&f.retention, "retention", 30*24*time.Hour, "How long a request that is over stays as a record; 0 keeps it. What Argo CD or Flux tracks is kept, but for what is more than 100 of one requester by which nobody held anything. "+
 		"One by which nobody ever held anything stays for a day at the most, unless this is 0.")
 	flag.StringVar(&f.reserved, "reserved-namespaces", policy.DefaultReserved, "Namespaces in which nothing is granted, separated by commas; kube-* names all that begin with kube-. "+
 		"The operator's own is always one. Admission keeps grants out of kube-*, too; to open it, see "+admission.StayOpen+".")

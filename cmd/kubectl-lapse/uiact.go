@@ -82,9 +82,9 @@ func (v *visit) outcome(ctx context.Context, req *v1alpha1.AccessRequest, err er
 	after := &v1alpha1.AccessRequest{}
 	switch gone := v.site.c.get(ctx, req.Namespace, req.Name, after); {
 	case apierrors.IsNotFound(gone):
-		v.site.live.see(change{kind: watch.Deleted, req: req})
+		v.site.live.correct(change{kind: watch.Deleted, req: req})
 	case gone == nil:
-		v.site.live.see(change{kind: watch.Modified, req: after})
+		v.site.live.correct(change{kind: watch.Modified, req: after})
 	}
 	lines := []string{strings.TrimSpace(v.heard.String())}
 	if err != nil {

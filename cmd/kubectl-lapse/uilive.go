@@ -89,6 +89,16 @@ func (l *live) see(seen change) {
 	}
 }
 
+// correct is see for what is known: the watch would never take out anything else.
+func (l *live) correct(seen change) {
+	l.mu.Lock()
+	_, there := l.known[seen.req.UID]
+	l.mu.Unlock()
+	if there {
+		l.see(seen)
+	}
+}
+
 // forget drops what went while nobody watched.
 func (l *live) forget() {
 	if l.again == nil {

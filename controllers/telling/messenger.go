@@ -166,8 +166,10 @@ func (m *messenger) tell(ctx context.Context, req *v1alpha1.AccessRequest, gone 
 		if slices.Contains(m.told[req.UID], idOfMessage(one)) || !m.to.Wants(*one) {
 			continue
 		}
-		if err := m.once(ctx, one, !seen && m.before(one, covered)); err != nil {
-			return time.Time{}, err
+		if seen || !m.before(one, covered) {
+			if err := m.send(ctx, one); err != nil {
+				return time.Time{}, err
+			}
 		}
 		m.told[req.UID] = append(m.told[req.UID], idOfMessage(one))
 	}
@@ -198,14 +200,6 @@ func (m *messenger) before(one *message.Message, covered bool) bool {
 		return covered
 	}
 	return covered || one.At.Before(m.since.Time.Add(-statusLag))
-}
-
-// once sends a message, unless it was told already.
-func (m *messenger) once(ctx context.Context, one *message.Message, told bool) error {
-	if told {
-		return nil
-	}
-	return m.send(ctx, one)
 }
 
 // send a message, until the receiver takes it, it is of no use any more, or the context ends.

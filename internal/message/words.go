@@ -75,7 +75,7 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC"
 func (a *about) waiting(e Event, what string, at time.Time) Message {
 	title := "A request in %s waits for approval"
 	if e == StillWaiting {
-		title = "Half the time for approval is gone of a request in %s"
+		title = "A request in %s still waits for approval; half of its time is gone"
 	}
 	m := a.message(e, what, at, title)
 	a.call(&m)

@@ -25,7 +25,8 @@ async function load() {
   const answer = await fetch(location.href);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const next = page.getElementById("live");
-  if (!next || busy()) return false;
+  if (!next) throw new Error(answer.status);
+  if (busy()) return false;
   const changed = next.innerHTML !== live.innerHTML;
   const focused = live.contains(document.activeElement) ? document.activeElement.id : "";
   live.replaceChildren(...next.childNodes);
@@ -36,7 +37,9 @@ async function load() {
 
 const every = 2000; // milliseconds; nobody waits for less
 const anew = 15; // times that, after which times that are left are shown anew
+const lost = "This page cannot be renewed: kubectl lapse ui was ended, or the API server is away. What is shown may be old.";
 let turns = 0;
+let away = false;
 
 async function look() {
   try {
@@ -45,15 +48,18 @@ async function look() {
     const answer = await fetch("changes");
     const revision = answer.ok ? await answer.text() : "";
     if (revision === "") throw new Error(answer.status);
-    const changed = revision !== live.dataset.revision;
+    const changed = away || revision !== live.dataset.revision;
     if (changed && busy()) {
       tell("Something has changed. It is shown when you are done here.");
     } else if (changed || turns >= anew) {
       turns = 0;
       if ((await load()) && changed) tell("The list has changed.");
+      else if (away) tell("");
+      away = false;
     }
   } catch {
-    tell("kubectl lapse ui does not answer. It may have been ended; what is shown is old.");
+    away = true;
+    tell(lost);
   } finally {
     setTimeout(look, every);
   }
