@@ -24,7 +24,7 @@ func (v *visit) card(t table, req *v1alpha1.AccessRequest, more ...ui.Part) ui.P
 		facts = append(facts, fact{"Policy", ref.Name})
 	}
 	return ui.El("li", ui.Class("card"),
-		ui.El("h3", ui.Link(storyAt, addressOf(req), ui.Attr("id", "of-"+string(req.UID)),
+		ui.El("h2", ui.Link(storyAt, addressOf(req), ui.Attr("id", "of-"+string(req.UID)),
 			ui.Said(policy.RoleArgument(req.Spec.RoleRef)), ui.Text(" in "), ui.Said(req.Namespace))),
 		timeLeft(t, req), factList(facts), ui.All(more...))
 }
