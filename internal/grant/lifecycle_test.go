@@ -493,29 +493,6 @@ func TestWhatCouldStillGrantIsNotForgotten(t *testing.T) {
 	check(t, next(t, noon.Add(refusedRetention), refused, allows, Observed{Admission: inForce}), Forget, "", "")
 }
 
-// A manifest that may be applied for years would give access again each time that its record
-// is gone.
-func TestNotAfterIsBounded(t *testing.T) {
-	made, decision := request().CreationTimestamp.Time, allows
-	decision.MaxDuration = 4 * time.Hour
-	latest := made.Add(30*24*time.Hour + 4*time.Hour)
-	req := request()
-	req.Spec.NotAfter = &metav1.Time{Time: latest}
-	check(t, next(t, noon, req, decision, Observed{Admission: inForce}), Create, v1alpha1.StateActive, v1alpha1.ReasonGranted)
-	req.Spec.NotAfter = &metav1.Time{Time: latest.Add(time.Second)}
-	step := next(t, noon, req, decision, Observed{Admission: inForce})
-	check(t, step, Nothing, v1alpha1.StateDenied, v1alpha1.ReasonDenied)
-	want := "notAfter " + text.Time(latest.Add(time.Second)) + " is later than " + text.Time(latest) + ", which is 30 days and the longest " +
-		"access (4h) after the request was made; create one with an earlier notAfter"
-	if step.Outcome.Message != want {
-		t.Errorf("message = %q, want %q", step.Outcome.Message, want)
-	}
-	// What runs goes on, whatever its request names.
-	held, b := active(t)
-	held.Spec.NotAfter = req.Spec.NotAfter
-	check(t, next(t, noon, held, decision, Observed{Admission: inForce, Binding: b}), Nothing, "", "")
-}
-
 // What ends access is asked before anything that can fail.
 func TestNothingAboutPoliciesDelaysAnEnd(t *testing.T) {
 	broken := Judge{
