@@ -134,6 +134,7 @@ verify: generate fmt lint ## Fail if anything generated, formatted or linted dif
 	cd hack/tools && go mod tidy -diff
 	cd hack/controlplane && go mod tidy -diff
 	cd test/chart && go mod tidy -diff
+	cd test/ui && go mod tidy -diff
 	cd hack/monitoring && go mod tidy -diff
 	@changed=$$(git status --porcelain); if [[ -n $$changed ]]; then \
 		printf 'these files differ from what is committed; commit them:\n%s\n' "$$changed"; git --no-pager diff; exit 1; fi
@@ -164,6 +165,13 @@ test: build controlplane $(GOJQ) ## Run all tests, on a real API server, and fuz
 .PHONY: test-chart
 test-chart: controlplane ## Hold the chart against config/ and its values against their schema, and install, upgrade, roll back and remove it
 	cd test/chart && KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -timeout 20m | $(RESULTS)
+
+# Another module of its own. Chromium is a package of Debian; axe-core is one of npm.
+.PHONY: test-ui
+test-ui: build controlplane ## Have three people use the pages of kubectl lapse ui, each in a browser of his own (PICTURES=folder keeps pictures)
+	command -v $${CHROMIUM:-chromium} || apt-get install -y --no-install-recommends chromium
+	cd test/ui && npm ci --ignore-scripts --no-fund --no-audit
+	cd test/ui && KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -timeout 20m | $(RESULTS)
 
 .PHONY: model
 model: ## Explore millions of orders of crashes, lost answers, edits and time (two minutes)

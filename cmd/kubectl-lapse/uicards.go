@@ -16,7 +16,10 @@ import (
 
 // card is a request in a list, with what can be done about it.
 func (v *visit) card(t table, req *v1alpha1.AccessRequest, more ...ui.Part) ui.Part {
-	facts := []fact{{"Who", grantee(req)}, {"State", stateText(req)}, {endsTitle(req), t.ends(req)}, {"Approvals", t.votes(req)}, {"Why", req.Spec.Reason}}
+	facts := []fact{
+		{"Name", req.Name}, {"Who", grantee(req)}, {"State", stateText(req)}, {"How long", howLong(req)}, {endsTitle(req), t.ends(req)},
+		{"Approvals", t.votes(req)}, {"Why", req.Spec.Reason},
+	}
 	if by := requesterOf(req); by != grantee(req) {
 		facts = append(facts, fact{"Asked by", by})
 	}
@@ -27,6 +30,18 @@ func (v *visit) card(t table, req *v1alpha1.AccessRequest, more ...ui.Part) ui.P
 		ui.El("h2", ui.Link(storyAt, addressOf(req), ui.Attr("id", "of-"+string(req.UID)),
 			ui.Said(policy.RoleArgument(req.Spec.RoleRef)), ui.Text(" in "), ui.Said(req.Namespace))),
 		timeLeft(t, req), factList(facts), ui.All(more...))
+}
+
+// howLong is what was asked for, until access is held: then it says when that ends.
+func howLong(req *v1alpha1.AccessRequest) string {
+	var said []string
+	if req.Status.Grant == nil && req.Spec.Duration != nil {
+		said = append(said, text.Duration(req.Spec.Duration.Duration))
+	}
+	if end := req.Spec.NotAfter; req.Status.Grant == nil && end != nil {
+		said = append(said, "not after "+text.Time(end.Time))
+	}
+	return strings.Join(said, ", ")
 }
 
 func factList(facts []fact) ui.Part {

@@ -1,0 +1,138 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package ui
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/hostile"
+	"github.com/lapse-dev/lapse/test/operator"
+)
+
+var _ = Describe("Whoever attacks the page", func() {
+	AfterEach(func(ctx SpecContext) {
+		Expect(admin.DeleteAllOf(ctx, &v1alpha1.AccessRequest{}, client.InNamespace(namespace))).To(Succeed())
+	}, NodeTimeout(2*time.Minute))
+
+	It("has nothing run by what he writes, and asks no stranger by it", func(ctx SpecContext) {
+		mallory := operator.NewUser(GinkgoTB(), plane, "mallory", "oncall")
+		written := []string{
+			`<script>fetch("https://evil.example.com")</script>`, `"><img src=x onerror=alert(1)>`, `'><svg/onload=alert(1)>`,
+			`javascript:alert(1)`, `</section></main><form action="https://evil.example.com"><input name=a>`,
+			`<meta http-equiv=refresh content="0;url=https://evil.example.com">`, `<style>@import "https://evil.example.com"</style>`,
+			`<link rel=stylesheet href=https://evil.example.com>`, `<base href=https://evil.example.com>`, `{{7*7}}${7*7}`,
+		}
+		taken := 0
+		for i, s := range append(written, hostile.Strings(GinkgoTB())...) {
+			if taken == 60 {
+				break
+			}
+			switch err := mallory.Create(ctx, request(fmt.Sprint("hostile-", i), "admin", s)); {
+			case err == nil:
+				taken++
+			default:
+				Expect(apierrors.IsInvalid(err)).To(BeTrue(), "%q: %v", s, err)
+			}
+		}
+		Expect(taken).To(BeNumerically(">=", len(written)))
+		bob := enrol("bob", "sre-leads").browses()
+		for _, page := range []string{"for-me", "now", "now?page=2", "story?namespace=payments&name=hostile-0", `now?person="><script>alert(1)</script>`} {
+			bob.open(page)
+			bob.reads("Lapse, as bob")
+			Expect(value[int](bob, `document.querySelectorAll("script, img, svg, iframe, object, embed, base, style, [onerror], [onload]").length`)).
+				To(Equal(1), "%s has its own script, and nothing else", page)
+			Expect(value[[]string](bob, `[...document.querySelectorAll("form")].map(f => new URL(f.action).origin).filter(o => o !== location.origin)`)).To(BeEmpty())
+		}
+	}, SpecTimeout(3*time.Minute))
+
+	It("gets nothing by a page of his in the same browser", func(ctx SpecContext) {
+		asks(ctx, operator.NewUser(GinkgoTB(), plane, "eve", "oncall"), "wanted", "admin", "CHG-85: let me in")
+		bob := enrol("bob", "sre-leads").browses()
+		bob.open("for-me")
+		bob.reads("CHG-85: let me in")
+		form := value[string](bob, `(() => { const f = document.querySelector("form[action=decide]"); f.setAttribute("action", f.action);
+			return f.outerHTML })()`)
+		bob.open("mine")
+		theirs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = fmt.Fprintf(w, `<title>theirs</title><iframe src="%snow"></iframe>%s`, bob.base, form)
+		}))
+		DeferCleanup(theirs.Close)
+		bob.isWatched(false) // from here on it is another page
+		// It is of another site, though it is of the same machine.
+		bob.run(chromedp.Navigate(strings.Replace(theirs.URL, "127.0.0.1", "localhost", 1)))
+		answer := value[string](bob, fmt.Sprintf(`fetch(%q, {credentials: "include"}).then(r => r.text()).catch(e => "refused: " + e)`, bob.base+"now"))
+		Expect(answer).To(HavePrefix("refused:"))
+		Expect(value[int](bob, "document.querySelector('iframe').contentDocument ? 1 : 0")).To(BeZero(), "it cannot be read in a frame")
+		bob.run(chromedp.Click(chromedp.CSS("form button[value=Approve]")))
+		bob.reads("another page sent this")
+		Consistently(approvals).WithContext(ctx).WithArguments("wanted").WithTimeout(2 * time.Second).Should(BeZero())
+	}, SpecTimeout(time.Minute))
+
+	It("gets in by no address that was used, by another name of this machine, or without the cookie", func(ctx SpecContext) {
+		p := enrol("bob", "sre-leads")
+		address := p.serves()
+		first := chromium()
+		first.run(chromedp.Navigate(address))
+		first.reads("What I hold")
+		second := chromium()
+		second.run(chromedp.Navigate(address))
+		second.reads("this address was used before")
+		at, err := chromedp.Run(first.ctx, chromedp.Location())
+		Expect(err).NotTo(HaveOccurred())
+		second.run(chromedp.Navigate(at))
+		second.reads("works once, in one browser")
+		first.run(chromedp.Navigate(strings.Replace(at, "127.0.0.1", "localhost", 1)))
+		Expect(first.text()).NotTo(ContainSubstring("as bob"))
+	}, SpecTimeout(time.Minute))
+
+	It("does not slow it down with 5000 requests", func(ctx SpecContext) {
+		Expect(manager.Stop()).To(Succeed()) // so that all of them stay in lists
+		DeferCleanup(func(ctx SpecContext) {
+			manager = operator.NewManager(ctx, GinkgoTB(), plane, GinkgoWriter, "--leader-elect")
+		})
+		root := operator.NewUser(GinkgoTB(), plane, "crowd", "oncall", "system:masters")
+		many(ctx, root, 5000)
+		bob := enrol("bob", "sre-leads").browses()
+		bob.open("now")
+		bob.reads("1 to 50 of 50")
+		took := make([]float64, 0, 10)
+		for range 10 {
+			bob.open("now")
+			took = append(took, value[float64](bob, "performance.getEntriesByType('navigation')[0].loadEventEnd"))
+		}
+		GinkgoWriter.Printf("a list of 5000 was there after %.0f ms\n", took)
+		Expect(took).To(HaveEach(BeNumerically("<", 300)))
+	}, SpecTimeout(5*time.Minute))
+})
+
+// many requests are made at once.
+func many(ctx SpecContext, as client.Client, n int) {
+	GinkgoHelper()
+	const workers = 16
+	errs := make(chan error, workers)
+	for w := range workers {
+		go func() {
+			var err error
+			for i := w; i < n && err == nil; i += workers {
+				err = as.Create(ctx, request(fmt.Sprint("one-of-many-", i), "admin", "CHG-86: one of many"))
+			}
+			errs <- err
+		}()
+	}
+	for range workers {
+		Expect(<-errs).To(Succeed())
+	}
+}
