@@ -102,7 +102,7 @@ func pages(t *testing.T) (names []string) {
 		switch name = filepath.ToSlash(name); {
 		case err != nil:
 			return err
-		case entry.IsDir() && (name == "bin" || name == "dist" || name == ".git"):
+		case entry.IsDir() && (name == "bin" || name == "dist" || name == ".git" || entry.Name() == "node_modules"):
 			return filepath.SkipDir
 		case !entry.IsDir() && strings.HasSuffix(name, ".md"):
 			names = append(names, name)
