@@ -17,8 +17,13 @@ import (
 // card is a request in a list, with what can be done about it.
 func (v *visit) card(t table, req *v1alpha1.AccessRequest, more ...ui.Part) ui.Part {
 	facts := []fact{
-		{"Name", req.Name}, {"Who", grantee(req)}, {"State", stateText(req)}, {"How long", howLong(req)}, {endsTitle(req), t.ends(req)},
-		{"Approvals", t.votes(req)}, {"Why", req.Spec.Reason},
+		{"Name", req.Name},
+		{"Who", grantee(req)},
+		{"State", stateText(req)},
+		{"How long", howLong(req)},
+		{endsTitle(req), t.ends(req)},
+		{"Approvals", t.votes(req)},
+		{"Why", req.Spec.Reason},
 	}
 	if by := requesterOf(req); by != grantee(req) {
 		facts = append(facts, fact{"Asked by", by})

@@ -93,7 +93,10 @@ func TestNoRoleThatShipsAllowsWhatWouldUndoLapse(t *testing.T) {
 func TestTheDrainMayTakeAccessAwayAndNothingElse(t *testing.T) {
 	want := []rbacv1.PolicyRule{
 		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings"}, Verbs: []string{"list", "delete"}},
-		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterrolebindings"}, ResourceNames: []string{"lapse-granting"}, Verbs: []string{"delete"}},
+		{
+			APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterrolebindings"}, ResourceNames: []string{"lapse-granting"},
+			Verbs: []string{"delete"},
+		},
 	}
 	if got := roles(t)["lapse-drain"]; !reflect.DeepEqual(got, want) {
 		t.Errorf("lapse-drain allows %v, want %v", got, want)
