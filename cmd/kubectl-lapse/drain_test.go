@@ -49,38 +49,61 @@ func newEstate(t *testing.T, names ...string) *estate {
 	return e
 }
 
-func (e *estate) ServeHTTP(w http.ResponseWriter, r *http.Request) { //nolint:gocyclo // one check after the other
-	rbac := rbacv1.SchemeGroupVersion.String()
-	gone := &metav1.Status{Status: metav1.StatusSuccess}
-	name := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
-	switch {
-	case r.Method == http.MethodGet && name == reap.GrantingBinding && e.grants():
-		e.answer(w, http.StatusOK, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "g"}}, rbac, "ClusterRoleBinding")
-	case r.Method == http.MethodDelete && name == reap.GrantingBinding:
-		e.change(func() { e.granting = false; e.writes = append(e.writes, "stop") })
-		e.answer(w, http.StatusOK, gone, "v1", "Status")
-	case name == "subjectaccessreviews":
-		review := &authorizationv1.SubjectAccessReview{}
-		review.Status.Allowed = e.grants() || e.older
-		e.answer(w, http.StatusCreated, review, authorizationv1.SchemeGroupVersion.String(), "SubjectAccessReview")
-	case r.Method == http.MethodGet && name == "rolebindings":
-		list := &rbacv1.RoleBindingList{}
-		e.change(func() { list.Items = slices.Clone(e.bindings) })
-		e.answer(w, http.StatusOK, list, rbac, "RoleBindingList")
-	case strings.Contains(r.URL.Path, "/rolebindings/") && r.Method == http.MethodDelete:
-		e.remove(w, name, gone)
-	case strings.Contains(r.URL.Path, "/rolebindings/") && r.Method == http.MethodPatch:
-		e.patch(w, r, name)
-	case r.Method == http.MethodPost && name == decisionResource && e.mayNot:
-		e.fails(w, http.StatusForbidden)
-	case r.Method == http.MethodPost && name == decisionResource:
-		body, _ := io.ReadAll(r.Body)
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		e.incident.ServeHTTP(w, r)
-		e.ended(body)
-	default:
-		e.incident.ServeHTTP(w, r)
+// ServeHTTP serves what a drain stops and ends, and leaves the rest to the incident.
+func (e *estate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	const (
+		rbac     = "/apis/rbac.authorization.k8s.io/v1"
+		granting = rbac + "/clusterrolebindings/" + reap.GrantingBinding
+		one      = rbac + "/namespaces/{namespace}/rolebindings/{name}"
+	)
+	mux := http.NewServeMux()
+	mux.Handle("/", e.incident)
+	mux.HandleFunc("GET "+granting, e.getGranting)
+	mux.HandleFunc("DELETE "+granting, e.deleteGranting)
+	mux.HandleFunc("POST /apis/authorization.k8s.io/v1/subjectaccessreviews", e.mayGrant)
+	mux.HandleFunc("GET "+rbac+"/rolebindings", e.listAll)
+	mux.HandleFunc("DELETE "+one, e.remove)
+	mux.HandleFunc("PATCH "+one, e.patch)
+	mux.HandleFunc("POST /apis/lapse.dev/v1alpha1/namespaces/{namespace}/"+decisionResource, e.decided)
+	mux.ServeHTTP(w, r)
+}
+
+func (e *estate) getGranting(w http.ResponseWriter, r *http.Request) {
+	if !e.grants() {
+		e.incident.ServeHTTP(w, r) // which knows of none
+		return
 	}
+	there := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: reap.GrantingBinding, UID: "g"}}
+	e.answer(w, http.StatusOK, there, rbacv1.SchemeGroupVersion.String(), "ClusterRoleBinding")
+}
+
+func (e *estate) deleteGranting(w http.ResponseWriter, _ *http.Request) {
+	e.change(func() { e.granting = false; e.writes = append(e.writes, "stop") })
+	e.gone(w)
+}
+
+func (e *estate) mayGrant(w http.ResponseWriter, _ *http.Request) {
+	review := &authorizationv1.SubjectAccessReview{}
+	review.Status.Allowed = e.grants() || e.older
+	e.answer(w, http.StatusCreated, review, authorizationv1.SchemeGroupVersion.String(), "SubjectAccessReview")
+}
+
+func (e *estate) listAll(w http.ResponseWriter, _ *http.Request) {
+	list := &rbacv1.RoleBindingList{}
+	e.change(func() { list.Items = slices.Clone(e.bindings) })
+	e.answer(w, http.StatusOK, list, rbacv1.SchemeGroupVersion.String(), "RoleBindingList")
+}
+
+// decided has the operator do what was decided.
+func (e *estate) decided(w http.ResponseWriter, r *http.Request) {
+	if e.mayNot {
+		e.fails(w, http.StatusForbidden)
+		return
+	}
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	e.incident.ServeHTTP(w, r)
+	e.ended(body)
 }
 
 func (e *estate) grants() (yes bool) {
@@ -98,8 +121,13 @@ func (e *estate) fails(w http.ResponseWriter, code int32) {
 	e.answer(w, int(code), &metav1.Status{Status: metav1.StatusFailure, Message: "webhook \x1b[2J", Code: code}, "v1", "Status")
 }
 
+func (e *estate) gone(w http.ResponseWriter) {
+	e.answer(w, http.StatusOK, &metav1.Status{Status: metav1.StatusSuccess}, "v1", "Status")
+}
+
 // remove deletes a binding that nothing keeps.
-func (e *estate) remove(w http.ResponseWriter, name string, gone *metav1.Status) {
+func (e *estate) remove(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
 	if name == e.refuses {
 		e.fails(w, http.StatusInternalServerError)
 		return
@@ -108,10 +136,11 @@ func (e *estate) remove(w http.ResponseWriter, name string, gone *metav1.Status)
 		e.writes = append(e.writes, "delete "+name)
 		e.bindings = slices.DeleteFunc(e.bindings, func(b rbacv1.RoleBinding) bool { return b.Name == name && len(b.Finalizers) == 0 })
 	})
-	e.answer(w, http.StatusOK, gone, "v1", "Status")
+	e.gone(w)
 }
 
-func (e *estate) patch(w http.ResponseWriter, r *http.Request, name string) {
+func (e *estate) patch(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("name")
 	body, _ := io.ReadAll(r.Body)
 	if name == e.refuses {
 		e.fails(w, http.StatusInternalServerError)
