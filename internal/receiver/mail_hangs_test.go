@@ -48,7 +48,7 @@ func TestAMailThatWasTakenIsNotSentAgain(t *testing.T) {
 
 func TestMailBeginsWithTLS(t *testing.T) {
 	s := newMailServer(t)
-	s.begins = true
+	s.begins, s.answers["EHLO"] = true, "250-mail.example.com\r\n250 AUTH PLAIN"
 	at := s.listener.Addr().(*net.TCPAddr)
 	e := &entry{CAFile: s.ca, From: "lapse@example.com", To: []string{"sre@example.com"}, Username: "lapse", SecretFile: file(t, "password")}
 	to := &smtp{entry: e, host: "127.0.0.1", port: at.Port, beginsWithTLS: true, config: e.tls()}
