@@ -74,9 +74,11 @@ func one() message.Message {
 
 var webTypes = []string{typeWebhook, typeSlack, typeTeams, typeAlertmanager}
 
-func TestAWebhookIsSignedAndACloudEvent(t *testing.T) { //nolint:gocyclo // one check after the other
-	s := newServer(t)
-	keys := file(t, "whsec_c2Vjb25kIGtleSBvZiAyNCBieXRlcyAh\n"+key+"\n")
+// hooked is a server whose webhook, with two keys in a file, was told one message.
+func hooked(t *testing.T) (s *server, r *Receiver, keys string) {
+	t.Helper()
+	s = newServer(t)
+	keys = file(t, otherKey+"\n"+key+"\n")
 	receivers, err := Parse([]byte(fmt.Sprintf(
 		"receivers: [{name: a, type: webhook, url: %q, events: [asked], caFile: %s, secretFile: %s}]", s.URL, s.ca(t), keys)), env())
 	if err != nil {
@@ -85,19 +87,32 @@ func TestAWebhookIsSignedAndACloudEvent(t *testing.T) { //nolint:gocyclo // one 
 	if err := receivers[0].Send(t.Context(), one()); err != nil {
 		t.Fatal(err)
 	}
-	verifier, err := standardwebhooks.NewWebhook(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := verifier.VerifyIgnoringTimestamp(s.body, s.got.Header); err != nil {
-		t.Error(err)
-	}
-	if verifier.VerifyIgnoringTimestamp(append(s.body, ' '), s.got.Header) == nil {
-		t.Error("another text has the same signature")
+	return s, receivers[0], keys
+}
+
+const otherKey = "whsec_c2Vjb25kIGtleSBvZiAyNCBieXRlcyAh"
+
+func TestAWebhookIsSignedByEachKey(t *testing.T) {
+	s, _, _ := hooked(t)
+	for _, key := range []string{key, otherKey} {
+		verifier, err := standardwebhooks.NewWebhook(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := verifier.VerifyIgnoringTimestamp(s.body, s.got.Header); err != nil {
+			t.Error(err)
+		}
+		if verifier.VerifyIgnoringTimestamp(append(s.body, ' '), s.got.Header) == nil {
+			t.Error("another text has the same signature")
+		}
 	}
 	if got := s.got.Header.Get(standardwebhooks.HeaderWebhookTimestamp); got != fmt.Sprint(start.Unix()) {
 		t.Errorf("signed at %s", got)
 	}
+}
+
+func TestAWebhookGetsACloudEvent(t *testing.T) {
+	s, _, _ := hooked(t)
 	e := cloudevents.NewEvent()
 	if err := json.Unmarshal(s.body, &e); err != nil || e.Validate() != nil || e.ID() != one().ID ||
 		e.ID() != s.got.Header.Get(standardwebhooks.HeaderWebhookID) {
@@ -106,15 +121,19 @@ func TestAWebhookIsSignedAndACloudEvent(t *testing.T) { //nolint:gocyclo // one 
 	if kind := s.got.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/cloudevents+json") {
 		t.Error(kind)
 	}
+}
+
+func TestAWebhookWithoutAKeyGetsNothing(t *testing.T) {
+	s, r, keys := hooked(t)
 	if err := os.WriteFile(keys, []byte("gone"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := receivers[0].Send(t.Context(), one()); err == nil || strings.Contains(err.Error(), "gone") {
-		t.Errorf("without a key: %v", err)
+	if err := r.Send(t.Context(), one()); err == nil || strings.Contains(err.Error(), "gone") || s.times != 1 {
+		t.Errorf("%v, after %d requests", err, s.times)
 	}
 }
 
-func TestWhatAReceiverAnswers(t *testing.T) { //nolint:gocyclo // one check after the other
+func TestWhatAReceiverAnswers(t *testing.T) {
 	for _, kind := range webTypes {
 		s := newServer(t)
 		r := to(t, kind, s.URL+"/SECRET", ", caFile: "+s.ca(t))
@@ -129,6 +148,8 @@ func TestWhatAReceiverAnswers(t *testing.T) { //nolint:gocyclo // one check afte
 			"400":                    {status(400, ""), "400", true, 0},
 			"302":                    {redirect(s.URL, 302), "302", false, 0},
 			"308":                    {redirect(s.URL, 308), "308", false, 0},
+			"408":                    {status(408, ""), "408", false, 0},
+			"425":                    {status(425, ""), "425", false, 0},
 			"429":                    {status(429, ""), "429", false, 0},
 			"429 and later":          {status(429, "7"), "429", false, 7 * time.Second},
 			"429 and at a date":      {status(429, start.Add(90*time.Second).Format(http.TimeFormat)), "429", false, 90 * time.Second},
@@ -143,23 +164,30 @@ func TestWhatAReceiverAnswers(t *testing.T) { //nolint:gocyclo // one check afte
 			"a header of a megabyte": {hijack("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n"), "header", false, 0},
 			"500 closes in the body": {hijack("HTTP/1.1 500 Oh\r\nContent-Length: 100\r\n\r\nno"), "500", false, 0},
 		} {
-			s.answer, s.times = tc.answer, 0
-			err := r.Send(t.Context(), one())
-			var later *Later
-			errors.As(err, &later)
-			switch {
-			case tc.want == "" && err != nil, tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
-				t.Errorf("%s, %s: %v, want %q", kind, name, err, tc.want)
-			case errors.Is(err, ErrRefused) != tc.refused:
-				t.Errorf("%s, %s: refused is %v: %v", kind, name, !tc.refused, err)
-			case tc.after > 0 && (later == nil || later.After != tc.after), tc.after == 0 && later != nil:
-				t.Errorf("%s, %s: %v, want %s", kind, name, err, tc.after)
-			case err != nil && strings.Contains(err.Error(), "SECRET"):
-				t.Errorf("%s, %s: the address is told: %v", kind, name, err)
-			case s.times != 1:
-				t.Errorf("%s, %s: %d requests", kind, name, s.times)
-			}
+			t.Run(kind+", "+name, func(t *testing.T) {
+				s.answer, s.times = tc.answer, 0
+				mustEnd(t, r.Send(t.Context(), one()), tc.want, tc.refused, tc.after)
+				if s.times != 1 {
+					t.Errorf("%d requests", s.times)
+				}
+			})
 		}
+	}
+}
+
+// mustEnd fails unless an attempt came to what is wanted; an empty text means that the message was taken.
+func mustEnd(t *testing.T, err error, text string, refused bool, after time.Duration) {
+	t.Helper()
+	later, asksForLater := errors.AsType[*Later](err)
+	switch {
+	case (err == nil) != (text == ""), err != nil && !strings.Contains(err.Error(), text):
+		t.Errorf("%v, want %q", err, text)
+	case errors.Is(err, ErrRefused) != refused:
+		t.Errorf("refused is %v: %v", !refused, err)
+	case asksForLater != (after > 0), asksForLater && later.After != after:
+		t.Errorf("%v, want %s", err, after)
+	case err != nil && strings.Contains(err.Error(), "SECRET"):
+		t.Errorf("the address is told: %v", err)
 	}
 }
 
