@@ -108,8 +108,14 @@ func TestNobodyGetsInButTheBrowserThatEntered(t *testing.T) {
 		"a form that is none of ours":    {sending, func(c *call) { c.body = "" }, http.StatusForbidden},
 		"a form of another run":          {sending, func(c *call) { c.body = formToken + "=" + other.form }, http.StatusForbidden},
 		"its token in the address":       {sending, func(c *call) { c.path, c.body = c.path+"?"+c.body, "" }, http.StatusForbidden},
-		"a text, not a form":             {sending, func(c *call) { c.header["Content-Type"] = "text/plain" }, http.StatusUnsupportedMediaType},
-		"a form that is far too long":    {sending, func(c *call) { c.body += strings.Repeat("&", maxBody) }, http.StatusBadRequest},
+		"a form with a charset":          {sending, as("application/x-www-form-urlencoded; charset=UTF-8"), http.StatusOK},
+		"a text, not a form":             {sending, as("text/plain"), http.StatusUnsupportedMediaType},
+		"JSON, not a form":               {sending, as("application/json"), http.StatusUnsupportedMediaType},
+		"a form in parts":                {sending, as("multipart/form-data; boundary=x"), http.StatusUnsupportedMediaType},
+		"a type that only begins so":     {sending, as("application/x-www-form-urlencoded-not"), http.StatusUnsupportedMediaType},
+		"a form that hides its type":     {sending, as(""), http.StatusUnsupportedMediaType},
+		"a form as long as may be":       {sending, filledUpTo(maxBody), http.StatusOK},
+		"a form that is longer by one":   {sending, filledUpTo(maxBody + 1), http.StatusBadRequest},
 		"a form that cannot be read":     {sending, func(c *call) { c.body += "&x=%zz" }, http.StatusBadRequest},
 		"the address":                    {entering, func(*call) {}, http.StatusOK},
 		"the address by another host":    {entering, func(c *call) { c.host = "evil.example" }, http.StatusMisdirectedRequest},
@@ -139,6 +145,16 @@ func TestNobodyGetsInButTheBrowserThatEntered(t *testing.T) {
 			mustBeSecure(t, w.Header())
 			mustKeepSecrets(t, g, &c, w)
 		})
+	}
+}
+
+func as(kind string) func(*call) { return func(c *call) { c.header["Content-Type"] = kind } }
+
+// filledUpTo makes a form that long by one field: of fields Go takes some thousands alone.
+func filledUpTo(bytes int) func(*call) {
+	return func(c *call) {
+		c.body += "&x="
+		c.body += strings.Repeat("x", bytes-len(c.body))
 	}
 }
 
