@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -183,6 +184,38 @@ func TestTheWholeStoryIsToldOnceAndOnTime(t *testing.T) {
 	p.work()
 	p.pass(10 * time.Minute)
 	p.want("uid-r/asked", "uid-r/waiting", "uid-approve-r/approved", "uid-r/granted", "uid-r/ending")
+}
+
+func (p *people) refused(w *writer, req *v1alpha1.AccessRequest) {
+	p.change(w, req, "refused", func(s *v1alpha1.AccessRequestStatus) {
+		s.State = v1alpha1.StateDenied
+		s.Conditions[0].Reason, s.Conditions[0].Message = v1alpha1.ReasonApprovalTimedOut, "nobody approved it"
+		s.Conditions[0].LastTransitionTime = p.now()
+	})
+}
+
+func TestARefusedRequestIsToldWithItsOutcomeOnce(t *testing.T) {
+	people := newPeople(t)
+	p := people.process()
+	p.checkpoint(t.Context())
+	seen, missed := p.wait(p.w, "seen"), p.wait(p.w, "missed")
+	p.work()
+	p.refused(p.w, seen)
+	p.work()
+	p.change(p.w, seen, "refused", func(*v1alpha1.AccessRequestStatus) {}) // its status is written again
+	p.pass(time.Minute)
+	p.checkpoint(t.Context())
+	p.refused(nil, missed) // while no process runs
+	p = people.process()
+	p.work()
+	p.delete(p.w, seen)
+	p.work()
+	p.want("uid-seen/asked", "uid-missed/asked", "uid-seen/refused", "uid-missed/refused")
+	for _, m := range p.got[2:] {
+		if !strings.Contains(m.Body(), "\nBecause: ApprovalTimedOut: nobody approved it\n") {
+			t.Errorf("told %s", m.Body())
+		}
+	}
 }
 
 func TestAReceiverIsToldOnlyWhatItWants(t *testing.T) {

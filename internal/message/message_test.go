@@ -102,6 +102,16 @@ func TestWhichEventBecomesWhichMessage(t *testing.T) {
 			v.decide(v1alpha1.VerdictDeny, "bob", time.Second, "leads")
 			v.finish(v1alpha1.StateDenied, v1alpha1.ReasonDenied, 2*time.Second)
 		}, []string{"decided uid-d-bob/denied", "refused uid-1/refused"}, 0},
+		"refused by no person": {func(v *View) {
+			v.finish(v1alpha1.StateDenied, v1alpha1.ReasonNoMatchingPolicy, time.Second)
+		}, []string{"refused uid-1/refused"}, 0},
+		"refused, and deleted": {func(v *View) {
+			v.finish(v1alpha1.StateDenied, v1alpha1.ReasonNoMatchingPolicy, time.Second)
+			v.Gone = true
+		}, []string{"refused uid-1/refused"}, 0},
+		"it cannot be granted, and is tried again": {func(v *View) {
+			v.finish(v1alpha1.StateFailed, v1alpha1.ReasonBindFailed, time.Second)
+		}, nil, 0},
 		"granted": {func(v *View) {
 			v.decide(v1alpha1.VerdictApprove, "bob", time.Second, "leads")
 			v.grant(2*time.Second, time.Hour)
@@ -148,6 +158,58 @@ func TestWhichEventBecomesWhichMessage(t *testing.T) {
 		}
 		if want := start.Add(tc.next); tc.next == 0 && !next.IsZero() || tc.next > 0 && !next.Equal(want) {
 			t.Errorf("%s: next at %s, want %s", name, next, want)
+		}
+	}
+}
+
+const tooLong = "policy hotfix: duration 1h is longer than its maxDuration 30m"
+
+// refusals are requests that were refused after a minute, by the reason.
+func refusals() map[string]View {
+	out := map[string]View{}
+	for reason, state := range map[string]v1alpha1.RequestState{
+		v1alpha1.ReasonDenied:           v1alpha1.StateDenied,
+		v1alpha1.ReasonNoMatchingPolicy: v1alpha1.StateDenied,
+		v1alpha1.ReasonApprovalTimedOut: v1alpha1.StateDenied,
+		v1alpha1.ReasonAdmissionGap:     v1alpha1.StateDenied,
+		v1alpha1.ReasonReturned:         v1alpha1.StateReturned,
+		v1alpha1.ReasonRevoked:          v1alpha1.StateRevoked,
+	} {
+		v := asked()
+		v.Now = start.Add(time.Hour)
+		v.finish(state, reason, time.Minute)
+		v.req().Status.Conditions[0].Message = tooLong
+		out[reason] = v
+	}
+	return out
+}
+
+func TestARefusedRequestIsToldWithItsOutcome(t *testing.T) {
+	for reason, v := range refusals() {
+		out, _ := Of(v, Options{})
+		if !slices.Equal(told(out), []string{"refused uid-1/refused"}) || !out[0].At.Equal(start.Add(time.Minute)) {
+			t.Fatalf("%s: %+v", reason, out)
+		}
+		said := out[0].Subject() + "\n" + out[0].Body()
+		for _, line := range []string{"[Lapse] A request in payments was refused\n", "\nBecause: " + reason + ": " + tooLong + "\n"} {
+			if !strings.Contains(said, line) {
+				t.Errorf("%s: no %q in %s", reason, line, said)
+			}
+		}
+		if got := out[0].Data.Request; got.Outcome != reason || got.Message != tooLong {
+			t.Errorf("%s: %+v", reason, got)
+		}
+	}
+}
+
+func TestARefusalSaysItsOutcomeWithoutWhatPeopleWrote(t *testing.T) {
+	for reason, v := range refusals() {
+		out, _ := Of(v, Options{Redact: true})
+		if len(out) != 1 || strings.Contains(out[0].Body(), tooLong) {
+			t.Fatalf("%s: %+v", reason, out)
+		}
+		if got := out[0].Data.Request; got.Outcome != reason || got.Message != "" {
+			t.Errorf("%s: %+v", reason, got)
 		}
 	}
 }
