@@ -59,6 +59,44 @@ func TestReapAt(t *testing.T) {
 	}
 }
 
+func TestOneMarkOfLapseIsEnough(t *testing.T) {
+	label := func(key, value string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Labels: map[string]string{key: value}}
+	}
+	note := func(key string) metav1.ObjectMeta { return metav1.ObjectMeta{Annotations: map[string]string{key: ""}} }
+	owner := func(version, kind string) metav1.ObjectMeta {
+		app := metav1.OwnerReference{APIVersion: "apps/v1", Kind: "Deployment"}
+		return metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{app, {APIVersion: version, Kind: kind}}}
+	}
+	for name, tc := range map[string]struct {
+		left metav1.ObjectMeta
+		want bool
+	}{
+		"none":                                {metav1.ObjectMeta{}, false},
+		"a label":                             {label(v1alpha1.RequestUIDLabel, ""), true},
+		"a label of a later version":          {label("lapse.dev/new", ""), true},
+		"a label of a group that begins so":   {label("lapse.dev.example.com/x", ""), false},
+		"who manages it":                      {label(v1alpha1.ManagedByLabel, v1alpha1.ManagedBy), true},
+		"that another one manages it":         {label(v1alpha1.ManagedByLabel, "Helm"), false},
+		"its name as that of another label":   {label("app", v1alpha1.ManagedBy), false},
+		"an annotation":                       {note(v1alpha1.ExpiresAtAnnotation), true},
+		"an annotation of another group":      {note("example.com/expires-at"), false},
+		"its request":                         {owner("lapse.dev/v1alpha1", "AccessRequest"), true},
+		"its request of a later version":      {owner("lapse.dev/v2", "AccessRequest"), true},
+		"another kind of Lapse":               {owner("lapse.dev/v1alpha1", "AccessPolicy"), false},
+		"a request of another group":          {owner("example.com/v1", "AccessRequest"), false},
+		"a request of a group that begins so": {owner("lapse.dev.example.com/v1", "AccessRequest"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &rbacv1.RoleBinding{ObjectMeta: tc.left, Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, Name: "alice"}}}
+			b.Name = "lapse-a-6f1c0000"
+			if got := Gives(b); got != tc.want {
+				t.Errorf("it gives access by Lapse: %v", got)
+			}
+		})
+	}
+}
+
 func TestEveryBindingNameHasTheFormThatAReaperKnows(t *testing.T) {
 	for _, name := range []string{"a", "a.b-c", "x0", "a-very-long-name-that-is-cut-because-nobody-could-read-it-in-a-table-anyway"} {
 		req := &v1alpha1.AccessRequest{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "0a1b2c3d-1111-2222-3333-444455556666"}}
@@ -78,6 +116,8 @@ func TestDeadline(t *testing.T) {
 		"garbage: the ceiling":          {"tomorrow", noon.Add(24 * time.Hour)},
 		"beyond: the ceiling":           {text.Time(noon.Add(24*time.Hour + time.Minute)), noon.Add(24 * time.Hour)},
 		"beyond by what clocks may be":  {text.Time(noon.Add(24*time.Hour + 5*time.Second)), noon.Add(24*time.Hour + 5*time.Second)},
+		"beyond by the most of that":    {text.Time(noon.Add(24*time.Hour + MaxSkew)), noon.Add(24*time.Hour + MaxSkew)},
+		"a second more: the ceiling":    {text.Time(noon.Add(24*time.Hour + MaxSkew + time.Second)), noon.Add(24 * time.Hour)},
 		"with an offset: the same time": {"2026-12-01T14:00:00+01:00", noon.Add(time.Hour)},
 	} {
 		t.Run(name, func(t *testing.T) {
