@@ -19,6 +19,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/cmd/kubectl-lapse/internal/ui"
+	"github.com/lapse-dev/lapse/test/builders"
 )
 
 // browser is one that entered the site of a plugin whose API server is the handler.
@@ -219,6 +220,86 @@ func TestAPageListsAtMostSoManyOf10000Requests(t *testing.T) {
 	mustShow(t, b.open("now?person=nobody"), "Nobody holds anything")
 	if page := b.open("now?person=ALI&where=pay&page=2"); !strings.Contains(page, "page=3&amp;person=ALI&amp;where=pay") {
 		t.Error("the next page has other filters")
+	}
+}
+
+func TestAListIsCutIntoPages(t *testing.T) {
+	for _, tc := range []struct {
+		length   int
+		asked    string
+		from, to int
+		links    string
+	}{
+		{0, "", 0, 0, ""},
+		{1, "", 0, 1, ""},
+		{50, "", 0, 50, ""},
+		{50, "2", 0, 50, ""},
+		{51, "", 0, 50, "1 to 50 of 51 Later"},
+		{51, "2", 50, 51, "51 to 51 of 51 Earlier"},
+		{150, "1", 0, 50, "1 to 50 of 150 Later"},
+		{150, "2", 50, 100, "51 to 100 of 150 Earlier Later"},
+		{150, "3", 100, 150, "101 to 150 of 150 Earlier"},
+		{150, "4", 0, 50, "1 to 50 of 150 Later"},
+		{150, "0", 0, 50, "1 to 50 of 150 Later"},
+		{150, "-1", 0, 50, "1 to 50 of 150 Later"},
+		{150, "x", 0, 50, "1 to 50 of 150 Later"},
+		{150, "9223372036854775807", 0, 50, "1 to 50 of 150 Later"},
+		{150, "9223372036854775808", 0, 50, "1 to 50 of 150 Later"},
+	} {
+		v := &visit{r: &http.Request{Form: url.Values{"page": {tc.asked}}}}
+		from, to, links := v.pageOf(nowAt, tc.length)
+		var shown bytes.Buffer
+		if err := ui.Render(&shown, nil, []ui.Part{links}); err != nil {
+			t.Fatal(err)
+		}
+		if got := shownBy(t, shown.String()); from != tc.from || to != tc.to || got != tc.links {
+			t.Errorf("page %q of %d: %d to %d, %q; want %d to %d, %q", tc.asked, tc.length, from, to, got, tc.from, tc.to, tc.links)
+		}
+	}
+}
+
+func TestEachRequestIsOnOnePage(t *testing.T) {
+	const length = 2*perPage + 20
+	d := newDesk(t, "bob")
+	for i := range length {
+		d.pending(fmt.Sprintf("r%03d", i), "alice")
+	}
+	b := browse(t, d.ServeHTTP)
+	for _, path := range []string{nowAt, forMeAt} {
+		seen := map[string]int{}
+		for page := range 3 {
+			for _, link := range storyLink.FindAllStringSubmatch(b.open(fmt.Sprintf("%s?page=%d", path, page+1)), -1) {
+				seen[link[1]]++
+			}
+		}
+		for name, times := range seen {
+			if times != 1 {
+				t.Errorf("%s: %s is on %d pages", path, name, times)
+			}
+		}
+		if len(seen) != length {
+			t.Errorf("%s has %d requests", path, len(seen))
+		}
+	}
+}
+
+var storyLink = regexp.MustCompile(`href="story\?name=([^&]+)&`)
+
+func TestOffersAreCutAfterAPageAndCounted(t *testing.T) {
+	for roles, more := range map[int]string{perPage: "", perPage + 1: "And 1 more: kubectl lapse can lists them all."} {
+		d := newDesk(t, "alice")
+		names := make([]string, 0, roles)
+		for i := range roles {
+			names = append(names, fmt.Sprintf("role-%03d", i))
+		}
+		d.policies = []v1alpha1.AccessPolicy{*builders.Policy("many").From(builders.User("alice")).In("payments").Allowing(names...).Build()}
+		page := browse(t, d.ServeHTTP).open("ask?namespace=payments")
+		if rows := strings.Count(page, `href="ask?`); rows != perPage {
+			t.Errorf("%d of %d roles are shown", rows, roles)
+		}
+		if mustShow(t, page, more); more == "" && strings.Contains(page, "lists them all") {
+			t.Errorf("there are more than %d", roles)
+		}
 	}
 }
 
