@@ -147,11 +147,15 @@ func (p *process) pass(d time.Duration) {
 // wait has a request wait for approval.
 func (p *people) wait(w *writer, name string) *v1alpha1.AccessRequest {
 	req := p.ask(w, name)
+	p.begins(w, req)
+	return req
+}
+
+func (p *people) begins(w *writer, req *v1alpha1.AccessRequest) {
 	p.change(w, req, "waits", func(s *v1alpha1.AccessRequestStatus) {
 		s.State, s.Policy = v1alpha1.StatePending, &v1alpha1.PolicyReference{Name: "hotfix", UID: "uid-of-policy", Generation: 1}
 		s.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: v1alpha1.ReasonPendingApproval, LastTransitionTime: p.now()}}
 	})
-	return req
 }
 
 func (p *people) held(w *writer, req *v1alpha1.AccessRequest, length time.Duration) {
@@ -215,6 +219,119 @@ func TestARefusedRequestIsToldWithItsOutcomeOnce(t *testing.T) {
 		if !strings.Contains(m.Body(), "\nBecause: ApprovalTimedOut: nobody approved it\n") {
 			t.Errorf("told %s", m.Body())
 		}
+	}
+}
+
+func TestWhatHappenedWhileNoProcessRanIsToldAndNothingElse(t *testing.T) {
+	for name, tc := range map[string]struct {
+		before    func(*process) *v1alpha1.AccessRequest
+		meanwhile func(*people, *v1alpha1.AccessRequest)
+		want      []string
+	}{
+		"half of the time for approval went": {
+			func(p *process) *v1alpha1.AccessRequest { return p.wait(p.w, "r") },
+			func(p *people, _ *v1alpha1.AccessRequest) { p.clock.Step(40 * time.Minute) },
+			[]string{"uid-r/asked", "uid-r/waiting"},
+		},
+		"it ended early": {
+			func(p *process) *v1alpha1.AccessRequest {
+				req := p.wait(p.w, "r")
+				p.held(p.w, req, 2*time.Hour)
+				p.work()
+				p.pass(time.Hour)
+				return req
+			},
+			func(p *people, req *v1alpha1.AccessRequest) {
+				p.change(nil, req, "ended", func(s *v1alpha1.AccessRequestStatus) {
+					now := p.now()
+					s.State, s.Grant.EndedAt, s.Grant.EndReason = v1alpha1.StateRevoked, &now, v1alpha1.ReasonRevoked
+				})
+			},
+			[]string{"uid-approve-r/approved", "uid-r/granted", "uid-r/ended"},
+		},
+		"it was recorded that it was granted some minutes before": {
+			func(p *process) *v1alpha1.AccessRequest {
+				req := p.wait(p.w, "r")
+				p.work()
+				p.pass(6 * time.Minute)
+				return req
+			},
+			func(p *people, req *v1alpha1.AccessRequest) {
+				p.held(nil, req, time.Hour)
+				req.Status.Grant.GrantedAt = metav1.NewTime(p.clock.Now().Add(-5 * time.Minute))
+			},
+			[]string{"uid-r/asked", "uid-r/granted", "uid-approve-r/approved"},
+		},
+		"it began to wait, long after it was made": {
+			func(p *process) *v1alpha1.AccessRequest {
+				req := p.ask(p.w, "r")
+				p.work()
+				p.pass(20 * time.Minute)
+				return req
+			},
+			func(p *people, req *v1alpha1.AccessRequest) { p.begins(nil, req) },
+			[]string{"uid-r/asked"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			people := newPeople(t)
+			p := people.process()
+			req := tc.before(p)
+			p.work()
+			p.checkpoint(t.Context())
+			tc.meanwhile(people, req)
+			p = people.process()
+			p.work()
+			p.want(tc.want...)
+		})
+	}
+}
+
+func TestADecisionIsToldBeforeWhatItLetHappen(t *testing.T) {
+	for name, tc := range map[string]struct {
+		comes bool // or was deleted
+		after time.Duration
+		want  []string
+	}{
+		"the cache does not show it yet": {false, patience - time.Second, nil},
+		"the cache shows it":             {true, time.Second, []string{"uid-approve-r/approved", "uid-r/granted"}},
+		"the cache never shows it":       {false, patience, []string{"uid-r/granted"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeople(t).process(message.Decided, message.Granted)
+			p.held(p.w, p.wait(p.w, "r"), time.Hour)
+			made := p.decisions
+			p.decisions = nil
+			p.work()
+			p.want()
+			p.clock.Step(tc.after)
+			if tc.comes {
+				p.decisions = made
+			}
+			p.work()
+			p.want(tc.want...)
+		})
+	}
+}
+
+func TestAPolicyThatOnlyHasTheNameCallsForNoApproval(t *testing.T) {
+	p := newPeople(t).process()
+	p.policy.UID = "another"
+	p.wait(p.w, "r")
+	p.work()
+	p.want()
+}
+
+func TestAccessIsToldToEndWithItsRequest(t *testing.T) {
+	p := newPeople(t).process(message.Granted, message.EndedEarly)
+	req := p.wait(p.w, "r")
+	p.held(p.w, req, time.Hour)
+	p.work()
+	p.delete(p.w, req)
+	p.work()
+	p.want("uid-r/granted", "uid-r/ended")
+	if len(p.m.told) > 0 {
+		t.Errorf("remembered of what is gone: %v", p.m.told)
 	}
 }
 
