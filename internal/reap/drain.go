@@ -159,8 +159,11 @@ func (s *draining) end(ctx context.Context, b *Binding) error {
 		a.err = errAsked
 		return errAsked
 	}
-	a.err = s.remove(ctx, *b)
-	return a.err
+	err := s.remove(ctx, *b)
+	if ctx.Err() == nil || a.err == nil { // what kept it says more than that time is up
+		a.err = err
+	}
+	return err
 }
 
 // remove deletes a binding, or else takes its subjects off.
