@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -40,6 +41,17 @@ func TestADecisionKeepsNoOperatorFromStopping(t *testing.T) {
 	case <-done:
 	case <-time.After(10 * time.Second):
 		t.Error("what looks at decisions goes on after the operator was stopped")
+	}
+}
+
+// Else whoever made many would stand before everybody after each gap in admission.
+func TestWhatWaitedForAdmissionStandsBehindWhoHadNoAnswerYet(t *testing.T) {
+	q := priorityqueue.New[reconcile.Request]("test")
+	defer q.ShutDown()
+	waits := func(context.Context, client.Object) []reconcile.Request { return make([]reconcile.Request, 1) }
+	behind(waits).Generic(t.Context(), event.GenericEvent{Object: &v1alpha1.AccessRequest{}}, q)
+	if _, priority, _ := q.GetWithPriority(); priority != judgedAgain {
+		t.Errorf("its priority is %d, want %d", priority, judgedAgain)
 	}
 }
 

@@ -157,7 +157,7 @@ func setupRequests(mgr ctrl.Manager, r *RequestReconciler, inForce <-chan event.
 		Watches(&rbacv1.ClusterRole{}, ahead(r.holdersOf(v1alpha1.ClusterRoleKind))).
 		Watches(&rbacv1.ClusterRole{}, r.afterRoleChange()).
 		Watches(&rbacv1.Role{}, ahead(r.holdersOf(v1alpha1.RoleKind)), builder.OnlyMetadata).
-		WatchesRawSource(source.Channel(inForce, handler.EnqueueRequestsFromMapFunc(r.undecidedRequests))).
+		WatchesRawSource(source.Channel(inForce, behind(r.undecidedRequests))).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: seated.Workers(), ReconciliationTimeout: lookTimeout, NewQueue: seated.NewQueue,
 			RateLimiter: retries{workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, 30*time.Second), r.client},
