@@ -31,7 +31,7 @@ func newOutage(t *testing.T, breaks func(http.ResponseWriter), knowsMe bool) *ou
 	o := &outage{desk: newDesk(t, "bob")}
 	o.desk.pending("first", "alice")
 	o.browser = browse(t, func(w http.ResponseWriter, r *http.Request) {
-		if o.broken.Load() && !(knowsMe && strings.HasSuffix(r.URL.Path, "/selfsubjectreviews")) {
+		if o.broken.Load() && (!knowsMe || !strings.HasSuffix(r.URL.Path, "/selfsubjectreviews")) {
 			breaks(w)
 			return
 		}

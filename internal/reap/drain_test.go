@@ -113,7 +113,7 @@ func (c *cluster) Delete(ctx context.Context, namespace, name string, uid types.
 }
 
 // errAnother is how the API server says that another object has the name.
-var errAnother = errors.New("Precondition failed: UID in precondition: a, UID in object meta: b")
+var errAnother = errors.New("UID in precondition: a, UID in object meta: b")
 
 func (c *cluster) ask(ctx context.Context, b *rbacv1.RoleBinding) error {
 	err := c.begin(ctx, "ask "+b.Namespace)
@@ -382,13 +382,16 @@ func TestDrainLooksAgainForAGrantThatWasOnItsWay(t *testing.T) {
 }
 
 func TestDrainSaysThatTimeWasUpBeforeTheLastLook(t *testing.T) {
-	for limit, want := range map[time.Duration]string{
-		lookEvery + settle/2: "time was up; a grant may be on its way for 10s",
-		2*lookEvery + settle: "<nil>",
+	for _, tc := range []struct {
+		limit time.Duration
+		want  string
+	}{
+		{lookEvery + settle/2, "time was up; a grant may be on its way for 10s"},
+		{2*lookEvery + settle, "<nil>"},
 	} {
-		got, _ := newCluster("a/one").drainIn(t, limit, asItIs)
-		if got.Ended != 1 || fmt.Sprint(got.Stopped) != want {
-			t.Errorf("in %s: %+v", limit, got)
+		got, _ := newCluster("a/one").drainIn(t, tc.limit, asItIs)
+		if got.Ended != 1 || fmt.Sprint(got.Stopped) != tc.want {
+			t.Errorf("in %s: %+v", tc.limit, got)
 		}
 	}
 }
