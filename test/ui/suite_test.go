@@ -59,8 +59,22 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	admin = operator.NewClient(GinkgoTB(), plane.AdminConfig())
 	// What an admin does who lets approvers look at all namespaces.
 	Expect(admin.Create(ctx, builders.ClusterBinding("leads-look", "lapse-approver", builders.Group("sre-leads")))).To(Succeed())
-	manager = operator.NewManager(ctx, GinkgoTB(), plane, GinkgoWriter, "--leader-elect")
+	grants(ctx)
+	DeferCleanup(func() error { return manager.Stop() }) // whichever is the last
 }, NodeTimeout(3*time.Minute))
+
+// grants starts the operator.
+func grants(ctx context.Context) {
+	GinkgoHelper()
+	var err error
+	manager, err = operator.Start(ctx, plane, GinkgoWriter, "--leader-elect")
+	Expect(err).NotTo(HaveOccurred())
+}
+
+// Each story begins with nobody who asks for anything.
+var _ = AfterEach(OncePerOrdered, func(ctx SpecContext) {
+	Expect(admin.DeleteAllOf(ctx, &v1alpha1.AccessRequest{}, client.InNamespace(namespace))).To(Succeed())
+}, NodeTimeout(2*time.Minute))
 
 // person has a kubeconfig, and a page of his own.
 type person struct {
