@@ -129,7 +129,7 @@ func (r *reconciler) deadline(b metav1.Object) time.Time { return binding.Deadli
 func (r *reconciler) end(ctx context.Context, b *rbacv1.RoleBinding, owner binding.Owner) (left *rbacv1.RoleBinding, err error) {
 	if !r.mayGo(ctx, owner) {
 		err := r.unbinder.Empty(ctx, b)
-		if err == nil || !apierrors.IsForbidden(err) && r.memory.Of(owner.UID) == nil {
+		if err == nil || !unbind.MayNotBind(err) && r.memory.Of(owner.UID) == nil {
 			return b, err
 		}
 		// Without bind on the role, subjects cannot be taken off; and without it the

@@ -26,6 +26,8 @@ import (
 type oneBinding struct {
 	client.Client
 	binding *rbacv1.RoleBinding
+	// update is what the API server says to one.
+	update error
 }
 
 func (s *oneBinding) Get(_ context.Context, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
@@ -43,6 +45,37 @@ func (s *oneBinding) Get(_ context.Context, _ client.ObjectKey, obj client.Objec
 func (s *oneBinding) Delete(context.Context, client.Object, ...client.DeleteOption) error {
 	s.binding = nil
 	return nil
+}
+
+func (s *oneBinding) Update(context.Context, client.Object, ...client.UpdateOption) error {
+	return s.update
+}
+
+func TestABindingThatCannotBeEmptiedWithoutBindGoes(t *testing.T) {
+	for name, tc := range map[string]struct {
+		says error
+		goes bool
+	}{
+		"emptied":                           {nil, false},
+		"the operator may not bind":         {apierrors.NewForbidden(rbacv1.Resource("rolebindings"), "x", errors.New("attempting to grant")), true},
+		"nor is the role there":             {apierrors.NewNotFound(rbacv1.Resource("clusterroles"), "edit"), true},
+		"a webhook is away":                 {apierrors.NewInternalError(errors.New("webhook")), false},
+		"the binding went by itself before": {apierrors.NewNotFound(rbacv1.Resource("rolebindings"), "x"), false},
+	} {
+		b := &rbacv1.RoleBinding{Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, Name: "alice"}}}
+		b.Namespace, b.Name, b.UID = "payments", "lapse-debug-4602efc0", "b1"
+		server := &oneBinding{binding: b, update: tc.says}
+		here := clocktesting.NewFakeClock(time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC))
+		ending := newReconciler(Options{
+			Client: server, Live: server, Clock: servertime.New(here), MaxDuration: 24 * time.Hour, Memory: binding.NewMemory(24 * time.Hour),
+			RequestOf: func(context.Context, binding.Owner) binding.RequestIs { return binding.Unaware },
+			Leading:   func() bool { return true },
+		})
+		left, err := ending.end(t.Context(), b, binding.Owner{UID: "6f1c2d3e-0000"})
+		if gone := left == nil && err == nil; gone != tc.goes || (server.binding == nil) != tc.goes {
+			t.Errorf("%s: left %v, %v; want it to go: %t", name, left, err, tc.goes)
+		}
+	}
 }
 
 func TestAccessEndsAtItsDeadlineAndByAStandby2SecondsLater(t *testing.T) {

@@ -306,7 +306,7 @@ func TestWhetherABindingIsOver(t *testing.T) {
 	another := apierrors.NewConflict(bindings, "lapse-one", errAnother)
 	edited := apierrors.NewConflict(bindings, "lapse-one", errors.New("the object has been modified"))
 	ours := []string{metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents}
-	nobody := errors.New("nobody may take subjects off")
+	nobody, noRole := errors.New("nobody may take subjects off"), apierrors.NewNotFound(rbacv1.Resource("clusterroles"), "edit")
 	const failed, stays = "access goes on, the deletion failed: ", "access goes on, finalizers keep the object: "
 	for name, tc := range map[string]struct {
 		deletion   error
@@ -325,6 +325,7 @@ func TestWhetherABindingIsOver(t *testing.T) {
 		"it can be neither deleted nor emptied": {webhook, nil, edited, "webhook; and its subjects could not be taken off: "},
 		"something keeps it":                    {nil, pin, nobody, stays + pin[0]},
 		"something keeps it, and it is emptied": {nil, pin, nil, ""},
+		"something keeps it, its role is gone":  {nil, pin, noRole, stays + pin[0]},
 		"what the garbage collector waits for":  {nil, ours, nobody, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

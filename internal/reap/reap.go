@@ -159,7 +159,7 @@ func (r Reaper) end(ctx context.Context, b Binding) error {
 
 // gone says whether an answer shows that the object is not there any more.
 func gone(err error) bool {
-	return apierrors.IsNotFound(err) || apierrors.IsConflict(err) && strings.Contains(err.Error(), "UID in precondition")
+	return binding.Gone(err) || apierrors.IsConflict(err) && strings.Contains(err.Error(), "UID in precondition")
 }
 
 // pinned says whether something keeps an object that is deleted in the background.

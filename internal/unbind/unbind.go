@@ -17,6 +17,8 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/lapse-dev/lapse/internal/binding"
 )
 
 // Patience is how long Insist waits for a deletion before it takes the subjects off, too.
@@ -95,7 +97,7 @@ func (u Unbinder) disarm(ctx context.Context, live *rbacv1.RoleBinding) (left *r
 	pinned := len(live.Finalizers) > 0
 	emptyErr := u.Empty(ctx, live)
 	emptied := emptyErr == nil
-	if pinned && apierrors.IsForbidden(emptyErr) {
+	if pinned && MayNotBind(emptyErr) {
 		emptyErr = u.unpin(ctx, live)
 		pinned = emptyErr != nil
 	}
@@ -129,6 +131,10 @@ func (u Unbinder) unpin(ctx context.Context, seen *rbacv1.RoleBinding) error {
 	return nil
 }
 
+// MayNotBind says whether Empty failed since the operator may not bind the role any more. If the
+// role is gone as well, the API server says "not found".
+func MayNotBind(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsNotFound(err) }
+
 // Empty takes the subjects off a binding. It is unconditional but for the UID, so
 // that somebody who keeps changing the object cannot keep the access.
 func (u Unbinder) Empty(ctx context.Context, seen *rbacv1.RoleBinding) error {
@@ -138,7 +144,9 @@ func (u Unbinder) Empty(ctx context.Context, seen *rbacv1.RoleBinding) error {
 	empty := seen.DeepCopy()
 	empty.Subjects, empty.ResourceVersion = nil, ""
 	switch err := u.Writer.Update(ctx, empty); {
-	case client.IgnoreNotFound(err) != nil:
+	case binding.Gone(err):
+		return nil
+	case err != nil:
 		return fmt.Errorf("emptying RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
 	case len(empty.Subjects) > 0:
 		return fmt.Errorf("emptying RoleBinding %s/%s: its subjects were put back by %s", seen.Namespace, seen.Name, undoes)

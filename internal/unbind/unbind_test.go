@@ -68,6 +68,14 @@ func mayOnlyUnpin(_ context.Context, obj client.Object) error {
 	return nil
 }
 
+// roleGone is what is left to it if the role is gone as well.
+func roleGone(_ context.Context, obj client.Object) error {
+	if len(obj.(*rbacv1.RoleBinding).Subjects) == 0 {
+		return apierrors.NewNotFound(rbacv1.Resource("clusterroles"), "edit")
+	}
+	return nil
+}
+
 // undone and repinned are how mutating webhooks answer that keep what somebody takes off.
 func undone(_ context.Context, obj client.Object) error {
 	obj.(*rbacv1.RoleBinding).Subjects = []rbacv1.Subject{{Kind: rbacv1.UserKind, Name: "alice"}}
@@ -107,6 +115,9 @@ func TestEndByWhateverIsAnswered(t *testing.T) {
 		{name: "pinned, and deletions hang", finalizers: pin, update: answers, delete: hangs, left: true},
 		{name: "pinned, without bind", finalizers: pin, update: mayOnlyUnpin, delete: answers},
 		{name: "pinned, without bind, and deletions fail", finalizers: pin, update: mayOnlyUnpin, delete: fails, fails: true},
+		{name: "deletions hang, without bind and role", update: roleGone, delete: hangs, fails: true},
+		{name: "pinned, without bind and role", finalizers: pin, update: roleGone, delete: answers},
+		{name: "pinned, without bind and role, and deletions fail", finalizers: pin, update: roleGone, delete: fails, fails: true},
 		{name: "subjects are put back, and deletions fail", update: undone, delete: fails, fails: true},
 		{name: "subjects are put back", update: undone, delete: answers},
 		{name: "finalizers are put back, without bind", finalizers: pin, update: repinned, delete: answers, fails: true},

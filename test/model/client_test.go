@@ -14,7 +14,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -28,7 +27,7 @@ var errLost = errors.New("the connection to the API server was lost")
 
 // failure is the error for an answer that is none of what was hoped for.
 func failure(answer id) error {
-	what := schema.GroupResource{Resource: "objects"}
+	what := rbacv1.Resource("rolebindings") // of no other kind it is asked what is not found
 	switch answer {
 	case notFound:
 		return apierrors.NewNotFound(what, "object")

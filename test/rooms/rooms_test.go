@@ -50,7 +50,9 @@ var forbidden = map[string][]string{
 		module + "internal/policy", module + "internal/grant", module + "internal/admission", module + "controllers", celGo, controllerRuntime,
 		clientGo,
 	},
-	"internal/unbind":     {module + "internal", module + "controllers", module + "api", celGo},
+	"internal/unbind": {
+		module + "internal/policy", module + "internal/grant", module + "internal/admission", module + "controllers", celGo,
+	},
 	"internal/seats":      {anyOfLapse, celGo},
 	"internal/servertime": {anyOfLapse, controllerRuntime, clientGo},
 	"internal/text":       {anyOfLapse, controllerRuntime, clientGo, "k8s.io"},
