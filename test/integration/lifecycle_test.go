@@ -333,30 +333,33 @@ var _ = Describe("A binding that nothing guards", Ordered, func() {
 		expectAccess(ctx, alice, ns, false)
 	})
 
-	It("that a finalizer keeps goes although the operator may not bind the role any more", func(ctx SpecContext) {
-		Expect(admin.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "withdrawn-" + ns}, Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"list"}},
-		}})).To(Succeed())
-		newPolicy(ctx, builders.Policy("w-"+ns).Allowing("withdrawn-"+ns).In(ns))
-		allowBind(ctx, "withdrawn-"+ns, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: "lapse-system", Name: "lapse-manager"},
-			"withdrawn-"+ns)
-		req := builders.Request("withdrawn").In(ns).ForClusterRole("withdrawn-" + ns).Build()
-		Expect(alice.Create(ctx, req)).To(Succeed())
-		Eventually(func(g Gomega) {
+	for also, roleGoes := range map[string]bool{"": false, ", which is gone as well": true} {
+		It("that a finalizer keeps goes although the operator may not bind the role any more"+also, func(ctx SpecContext) {
+			role := builders.ClusterRole("withdrawn-"+ns, builders.Rule("", "configmaps", "list"))
+			Expect(admin.Create(ctx, role)).To(Succeed())
+			newPolicy(ctx, builders.Policy("w-"+ns).Allowing(role.Name).In(ns))
+			allowBind(ctx, role.Name, rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: "lapse-system", Name: "lapse-manager"}, role.Name)
+			req := builders.Request("withdrawn").In(ns).ForClusterRole(role.Name).Build()
+			Expect(alice.Create(ctx, req)).To(Succeed())
+			Eventually(func(g Gomega) {
+				h.settle(ctx, req)
+				g.Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
+			}).WithContext(ctx).Should(Succeed())
+			expectAccess(ctx, alice, ns, true)
+			b := bindingOf(ctx, req)
+			b.Finalizers = []string{"example.com/pin"}
+			Expect(admin.Update(ctx, b)).To(Succeed())
+			Expect(admin.Delete(ctx, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "may-bind-" + role.Name}})).To(Succeed())
+			if roleGoes {
+				Expect(admin.Delete(ctx, role)).To(Succeed())
+			}
+			h.clock.SetTime(req.Status.Grant.ExpiresAt.Time)
+			Eventually(func() error { return h.step(ctx, req) }).WithContext(ctx).Should(Succeed())
+			expectAccess(ctx, alice, ns, false)
 			h.settle(ctx, req)
-			g.Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
-		}).WithContext(ctx).Should(Succeed())
-		expectAccess(ctx, alice, ns, true)
-		b := bindingOf(ctx, req)
-		b.Finalizers = []string{"example.com/pin"}
-		Expect(admin.Update(ctx, b)).To(Succeed())
-		Expect(admin.Delete(ctx, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "may-bind-withdrawn-" + ns}})).To(Succeed())
-		h.clock.SetTime(req.Status.Grant.ExpiresAt.Time)
-		Eventually(func() error { return h.step(ctx, req) }).WithContext(ctx).Should(Succeed())
-		expectAccess(ctx, alice, ns, false)
-		h.settle(ctx, req)
-		Expect(bindingOf(ctx, req)).To(BeNil())
-	})
+			Expect(bindingOf(ctx, req)).To(BeNil())
+		})
+	}
 
 	It("of a stranger under our name is neither adopted nor deleted", func(ctx SpecContext) {
 		req := builders.Request("stranger").In(ns).ForClusterRole("reader").Build()
