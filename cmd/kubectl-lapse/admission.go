@@ -38,7 +38,7 @@ func (d *doctor) admission(ctx context.Context) []diagnosis {
 }
 
 // stamps does the same for what fills in who asks. None at all is well, since nothing
-// depends on them; an altered one stops all grants.
+// depends on them; an altered one stops all grants, and some of them are somebody's mistake.
 func (d *doctor) stamps(ctx context.Context) []diagnosis {
 	served, err := d.c.stampsServed(ctx)
 	if err != nil {
@@ -51,10 +51,10 @@ func (d *doctor) stamps(ctx context.Context) []diagnosis {
 	switch {
 	case err != nil:
 		return d.cannotTell(err)
-	case len(diff.altered) > 0:
+	case len(diff.missing) == diff.compared:
+		return ok("not installed, so people name themselves in YAML; to have the API server do it: kubectl apply -k config/admission/stamps, or helm upgrade")
+	case len(diff.missing)+len(diff.altered) > 0:
 		return d.differ(ctx, admission.PutStampsBack, diff)
-	case len(diff.missing) > 0:
-		return ok("not installed, so people name themselves in YAML; to have the API server do it: kubectl apply -k config/admission/stamps")
 	default:
 		return ok("%d stamps and bindings are what this version ships", diff.compared)
 	}

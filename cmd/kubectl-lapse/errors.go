@@ -168,7 +168,7 @@ func (p *plugin) notFoundText(err error) string {
 		}
 	}
 	return "this cluster does not know Lapse's kinds (" + v1alpha1.GroupVersion.String() +
-		"); a cluster admin installs it with kubectl apply -k config/default, or --context names the wrong cluster"
+		"); a cluster admin installs it, as kubectl lapse doctor says, or --context names the wrong cluster"
 }
 
 func (p *plugin) notFoundHint(kind string) string {

@@ -209,20 +209,13 @@ func ask(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest, dryRun ..
 
 // lacks says whether the schema misses a field.
 func lacks(err error, field string) bool {
-	return apierrors.HasStatusCause(err, metav1.CauseTypeFieldValueRequired) && hasField(err, field)
-}
-
-func hasField(err error, field string) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || status.Status().Details == nil {
 		return false
 	}
-	for _, cause := range status.Status().Details.Causes {
-		if cause.Field == field && cause.Type == metav1.CauseTypeFieldValueRequired {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(status.Status().Details.Causes, func(c metav1.StatusCause) bool {
+		return c.Type == metav1.CauseTypeFieldValueRequired && c.Field == field
+	})
 }
 
 // foretell says what would become of a request that was not stored.

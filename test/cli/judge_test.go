@@ -204,8 +204,13 @@ var _ = Describe("doctor", func() {
 		Expect(r.stdout).To(ContainSubstring("(spec.reinvocationPolicy); but the operator may be of another version than this plugin, v0.1.0"))
 
 		Expect(root.kubectl(ctx, "delete", "mutatingadmissionpolicy", "lapse-reviewer").code).To(Equal(codeOK))
+		r = root.lapse(ctx, "doctor")
+		Expect(r.code).To(Equal(codeUnknown), "half of them is somebody's mistake")
+		Expect(r.stdout).To(ContainSubstring("MutatingAdmissionPolicy lapse-reviewer is missing; but the operator may be"))
+
+		Expect(root.kubectl(ctx, "delete", "mutatingadmissionpolicies,mutatingadmissionpolicybindings", "--all").code).To(Equal(codeOK))
 		Expect(root.must(ctx, "doctor")).To(ContainSubstring("ok    stamps      not installed, so people name themselves in YAML; " +
-			"to have the API server do it: kubectl apply -k config/admission/stamps\n"))
+			"to have the API server do it: kubectl apply -k config/admission/stamps, or helm upgrade\n"))
 	}, SpecTimeout(time.Minute))
 
 	It("names requests that the operator has said nothing of", func(ctx SpecContext) {

@@ -118,7 +118,7 @@ var _ = Describe("What goes wrong", func() {
 			r := stranger.lapse(ctx, args...)
 			Expect(r.code).To(Equal(codeFailed))
 			Expect(r.stderr).To(Equal("error: this cluster does not know Lapse's kinds (lapse.dev/v1alpha1); " +
-				"a cluster admin installs it with kubectl apply -k config/default, or --context names the wrong cluster\n"))
+				"a cluster admin installs it, as kubectl lapse doctor says, or --context names the wrong cluster\n"))
 		}
 	}, SpecTimeout(30*time.Second))
 })

@@ -91,7 +91,8 @@ var _ = Describe("An upgrade of the control plane", func() {
 			s.upgrade(ctx, v)
 			s.ask(ctx, 15*time.Second)
 			s.ask(ctx, time.Hour)
-			s.doctor(ctx, "not installed, so people name themselves in YAML; to have the API server do it: kubectl apply -k config/admission/stamps")
+			s.doctor(ctx, "not installed, so people name themselves in YAML; to have the API server do it: "+
+				"kubectl apply -k config/admission/stamps, or helm upgrade")
 		}
 		By("applying config/default")
 		Expect(operator.Install(ctx, s.plane)).To(Succeed())
