@@ -51,6 +51,30 @@ var _ = Describe("The author of a policy", Ordered, func() {
 		Entry("the last of sixteen", 15, 16),
 	)
 
+	// Each place has an expression of its own, which may be wrong on its own: about which role
+	// it asks, about the kind, and from how many roles on.
+	It("may not hide a role that he may not bind, wherever it stands among sixteen", func(ctx SpecContext) {
+		refused := func(p *v1alpha1.AccessPolicy, kind, name string, at int) {
+			GinkgoHelper()
+			Expect(author.Create(ctx, p, client.DryRunAll)).To(MatchError(ContainSubstring(
+				fmt.Sprintf(`to offer %s %q (spec.roles[%d]) you need the verb bind on it in the whole cluster`, kind, name, at))))
+		}
+		for at, name := range roles(16) {
+			By(fmt.Sprintf("trying spec.roles[%d]", at))
+			offered := builders.Policy("hidden").Allowing(roles(at + 1)...).Build()
+			Expect(author.Create(ctx, offered, client.DryRunAll)).To(Succeed())
+			for _, of := range []int{at + 1, 16} {
+				names := roles(of)
+				names[at] = "writer"
+				refused(builders.Policy("hidden").Allowing(names...).Build(), "ClusterRole", "writer", at)
+			}
+			// He may bind the ClusterRole of that name.
+			local := builders.Policy("hidden").Allowing(roles(16)...).Build()
+			local.Spec.Roles[at].Kind = v1alpha1.RoleKind
+			refused(local, "Role", name, at)
+		}
+	})
+
 	It("may not offer a Role that he may not bind", func(ctx SpecContext) {
 		p := builders.Policy("escalation").Allowing("reader").AllowingRole("local").Build()
 		Expect(author.Create(ctx, p)).To(MatchError(ContainSubstring(`to offer Role "local" (spec.roles[1])`)))
