@@ -68,11 +68,32 @@ func (f Foreign) Demand(ctx context.Context, c client.Client, expression, messag
 // update, as tools do that keep objects as they are in Git. That takes a second or two to
 // be in force; the caller sees when.
 func (f Foreign) PutSubjectsBack(ctx context.Context, c client.Client) (remove func(context.Context) error, err error) {
-	hook := httptest.NewTLSServer(http.HandlerFunc(putSubjectsBack))
+	return f.put(ctx, c, "/subjects", subjectsBefore)
+}
+
+func subjectsBefore(req *admissionv1.AdmissionRequest) (any, error) {
+	var old struct {
+		Subjects []rbacv1.Subject `json:"subjects"`
+	}
+	err := json.Unmarshal(req.OldObject.Raw, &old)
+	return old.Subjects, err
+}
+
+// Put has a webhook that puts a value at a path of an object, whatever is there. That takes
+// a second or two to be in force; the caller sees when.
+func (f Foreign) Put(ctx context.Context, c client.Client, path string, value any) (remove func(context.Context) error, err error) {
+	return f.put(ctx, c, path, func(*admissionv1.AdmissionRequest) (any, error) { return value, nil })
+}
+
+// put has a webhook that puts at a path what it works out from what it is sent.
+func (f Foreign) put(
+	ctx context.Context, c client.Client, path string, valueOf func(*admissionv1.AdmissionRequest) (any, error),
+) (remove func(context.Context) error, err error) {
+	hook := httptest.NewTLSServer(putting(path, valueOf))
 	config := &admissionregistrationv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "foreign-"},
 		Webhooks: []admissionregistrationv1.MutatingWebhook{{
-			Name: "undoing.example.com", AdmissionReviewVersions: []string{"v1"},
+			Name: "altering.example.com", AdmissionReviewVersions: []string{"v1"},
 			SideEffects: new(admissionregistrationv1.SideEffectClassNone), FailurePolicy: new(admissionregistrationv1.Fail),
 			NamespaceSelector: f.namespaces(), Rules: []admissionregistrationv1.RuleWithOperations{f.rule()}, ClientConfig: clientOf(hook),
 		}},
@@ -86,25 +107,29 @@ func (f Foreign) PutSubjectsBack(ctx context.Context, c client.Client) (remove f
 	return remove, c.Create(ctx, config)
 }
 
-func putSubjectsBack(w http.ResponseWriter, r *http.Request) {
-	review := &admissionv1.AdmissionReview{}
-	var old struct {
-		Subjects []rbacv1.Subject `json:"subjects"`
+func putting(path string, valueOf func(*admissionv1.AdmissionRequest) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		review := &admissionv1.AdmissionReview{}
+		if err := json.NewDecoder(r.Body).Decode(review); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		value, err := valueOf(review.Request)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		patch, err := json.Marshal([]map[string]any{{"op": "add", "path": path, "value": value}})
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		review.Response = &admissionv1.AdmissionResponse{
+			UID: review.Request.UID, Allowed: true, Patch: patch, PatchType: new(admissionv1.PatchTypeJSONPatch),
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(review) // whoever does not get it tells the caller
 	}
-	if err := errors.Join(json.NewDecoder(r.Body).Decode(review), json.Unmarshal(review.Request.OldObject.Raw, &old)); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	patch, err := json.Marshal([]map[string]any{{"op": "add", "path": "/subjects", "value": old.Subjects}})
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	review.Response = &admissionv1.AdmissionResponse{
-		UID: review.Request.UID, Allowed: true, Patch: patch, PatchType: new(admissionv1.PatchTypeJSONPatch),
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(review) // whoever does not get it tells the caller
 }
 
 func clientOf(hook *httptest.Server) admissionregistrationv1.WebhookClientConfig {
