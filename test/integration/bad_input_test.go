@@ -225,6 +225,46 @@ var _ = Describe("A request that cannot be granted", func() {
 	})
 })
 
+var _ = Describe("A decision", func() {
+	It("holds as many labels and annotations as a request, and no more, when it is made and later", func(ctx SpecContext) {
+		c := newCourt(ctx)
+		many := func(n, size int) map[string]string {
+			out := map[string]string{}
+			for i := range n {
+				out[fmt.Sprintf("example.com/k%d", i)] = strings.Repeat("v", size)
+			}
+			return out
+		}
+		tooMuch := map[string]func(*v1alpha1.AccessDecision){
+			"metadata.labels may hold at most 32 labels":           func(d *v1alpha1.AccessDecision) { d.Labels = many(33, 1) },
+			"metadata.annotations may hold at most 32 annotations": func(d *v1alpha1.AccessDecision) { d.Annotations = many(33, 1) },
+			"metadata.annotations may hold at most 8192 characters together": func(d *v1alpha1.AccessDecision) {
+				d.Annotations = many(32, 256)
+				d.Annotations["example.com/k0"] += "v"
+			},
+		}
+		for limit, change := range tooMuch {
+			c.refused(ctx, c.bob, limit, change)
+		}
+		d := builders.Decision("full", c.req, v1alpha1.VerdictApprove)
+		d.Labels, d.Annotations = many(32, 1), many(32, 256)
+		Expect(c.bob.Create(ctx, d)).To(Succeed())
+
+		By("adding to it later, also as an admin")
+		for limit, change := range tooMuch {
+			for _, as := range []client.Client{c.bob, admin} {
+				more := d.DeepCopy()
+				change(more)
+				Expect(as.Update(ctx, more)).To(MatchError(ContainSubstring(limit)), limit)
+			}
+		}
+		d.GenerateName = strings.Repeat("g", 254)
+		Expect(c.bob.Update(ctx, d.DeepCopy())).To(MatchError(ContainSubstring("metadata.generateName may have at most 253 characters")))
+		d.GenerateName = strings.Repeat("g", 253)
+		Expect(c.bob.Update(ctx, d)).To(Succeed())
+	})
+})
+
 // forbidBindings installs an admission policy of somebody else's.
 func forbidBindings(ctx SpecContext, ns string) {
 	GinkgoHelper()
