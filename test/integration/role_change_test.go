@@ -150,6 +150,80 @@ var _ = Describe("A role that changes while it is held", func() {
 		expectAccess(ctx, alice, ns, false)
 	})
 
+	// again creates the role anew, with other rules.
+	again := func(ctx SpecContext, rules ...rbacv1.PolicyRule) {
+		GinkgoHelper()
+		Expect(admin.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: role.Name}, Rules: rules})).To(Succeed())
+	}
+
+	It("of the cluster that is deleted is told, once, and so is what comes in its place", func(ctx SpecContext) {
+		req := held(ctx, builders.Request("deleted").ForClusterRole(role.Name))
+		Expect(admin.Delete(ctx, role)).To(Succeed())
+		h.settle(ctx, req)
+		Expect(req).To(haveCondition(v1alpha1.ConditionRoleChanged, metav1.ConditionTrue, v1alpha1.ReasonRoleDeleted))
+		said := `ClusterRole "` + role.Name + `" was deleted: access gives nothing until there is one of that name, and then what that allows`
+		Expect(roleMessage(req)).To(Equal(said))
+		Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
+		Expect(bindingOf(ctx, req).Subjects).To(HaveLen(1))
+		expectAccess(ctx, alice, ns, false)
+		Expect(h.drainEvents()).To(Equal([]string{"Warning RoleDeleted " + said}))
+
+		version := req.ResourceVersion
+		h.settle(ctx, req)
+		Expect(req.ResourceVersion).To(Equal(version), "said once")
+		Expect(h.drainEvents()).To(BeEmpty())
+
+		again(ctx, readConfigMaps, more)
+		h.settle(ctx, req)
+		Expect(req).To(haveCondition(v1alpha1.ConditionRoleChanged, metav1.ConditionTrue, v1alpha1.ReasonRoleReplaced))
+		said = `ClusterRole "` + role.Name + `" was deleted and created again: it allows more than when access was given: get on secrets`
+		Expect(roleMessage(req)).To(Equal(said))
+		Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
+		expectAccess(ctx, alice, ns, true)
+		Expect(h.drainEvents()).To(Equal([]string{"Warning RoleReplaced " + said}))
+	})
+
+	It("of the cluster that is deleted ends access where the policy says so, and gives none when it is created again", func(ctx SpecContext) {
+		p.Spec.OnRoleChange = v1alpha1.RoleChangeRevoke
+		Expect(admin.Update(ctx, p)).To(Succeed())
+		req := held(ctx, builders.Request("revoked").ForClusterRole(role.Name))
+		Expect(admin.Delete(ctx, role)).To(Succeed())
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonRoleChanged))
+		Expect(message(req)).To(Equal(`ClusterRole "` + role.Name + `" was deleted: access gives nothing until there is one of that name, ` +
+			"and then what that allows; policy " + p.Name + " says onRoleChange: Revoke"))
+		Expect(req.Status.State).To(Equal(v1alpha1.StateRevoked))
+		Expect(bindingOf(ctx, req)).To(BeNil())
+
+		again(ctx, readConfigMaps)
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonRoleChanged))
+		Expect(bindingOf(ctx, req)).To(BeNil())
+		expectAccess(ctx, alice, ns, false)
+	})
+
+	// Without the role and the right to bind it, the API server refuses to take subjects off.
+	It("of the cluster that is deleted, and the right to bind it with it, delays no end", func(ctx SpecContext) {
+		req := held(ctx, builders.Request("gone").ForClusterRole(role.Name))
+		Expect(admin.Delete(ctx, role)).To(Succeed())
+		Expect(admin.Delete(ctx, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "may-bind-clusterroles-" + role.Name}})).
+			To(Succeed())
+		Eventually(func() error { // until the authorizer knows
+			emptied := bindingOf(ctx, req)
+			emptied.Subjects = nil
+			return asOperator.Update(ctx, emptied, client.DryRunAll)
+		}).WithContext(ctx).ShouldNot(Succeed())
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonGranted))
+
+		h.clock.SetTime(req.Status.Grant.ExpiresAt.Time)
+		h.settle(ctx, req)
+		Expect(req).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonExpired))
+		Expect(bindingOf(ctx, req)).To(BeNil())
+		again(ctx, readConfigMaps)
+		expectAccess(ctx, alice, ns, false)
+	})
+
 	It("that cannot be read ends nothing, and delays no end", func(ctx SpecContext) {
 		Expect(admin.Create(ctx,
 			&rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: role.Name}, Rules: []rbacv1.PolicyRule{readConfigMaps}})).To(Succeed())
