@@ -49,7 +49,7 @@ func (r *RequestReconciler) urgent(ctx context.Context, key ctrl.Request) bool {
 }
 
 func (r *RequestReconciler) toldNo(ctx context.Context, req *v1alpha1.AccessRequest) bool {
-	decisions, err := decisionsOn(ctx, r.client, req, client.UnsafeDisableDeepCopy)
+	decisions, err := decisionsOn(ctx, r.client, req)
 	return err == nil && slices.ContainsFunc(decisions, func(d v1alpha1.AccessDecision) bool { return isNo(&d) })
 }
 

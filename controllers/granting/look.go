@@ -145,10 +145,12 @@ func (r *RequestReconciler) observe(ctx context.Context, bindings, decisions cli
 	return seen, err
 }
 
-func decisionsOn(ctx context.Context, reader client.Reader, req *v1alpha1.AccessRequest, opts ...client.ListOption) ([]v1alpha1.AccessDecision, error) {
+// decisionsOn are the decisions on a request, to be read only: those of the cache are no
+// copies, since whoever may decide may make very many.
+func decisionsOn(ctx context.Context, reader client.Reader, req *v1alpha1.AccessRequest) ([]v1alpha1.AccessDecision, error) {
 	list := &v1alpha1.AccessDecisionList{}
-	opts = append(opts, client.InNamespace(req.Namespace), client.MatchingFields{requestUIDField: string(req.UID)})
-	if err := reader.List(ctx, list, opts...); err != nil {
+	onIt := client.MatchingFields{requestUIDField: string(req.UID)}
+	if err := reader.List(ctx, list, client.InNamespace(req.Namespace), onIt, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing decisions: %w", err)
 	}
 	return list.Items, nil

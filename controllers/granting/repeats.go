@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
 
@@ -66,6 +64,6 @@ func (r *RequestReconciler) crowded(ctx context.Context, req *v1alpha1.AccessReq
 	if n < waitingRepeats || standingOf(req) != waiting || r.bound(ctx, req) {
 		return false
 	}
-	decisions, err := decisionsOn(ctx, r.client, req, client.UnsafeDisableDeepCopy)
+	decisions, err := decisionsOn(ctx, r.client, req)
 	return err != nil || len(decisions) == 0 || n >= decidedRepeats
 }

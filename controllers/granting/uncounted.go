@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/lru"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -71,7 +70,7 @@ func (r *RequestReconciler) announceUncounted(ctx context.Context, now time.Time
 	decisions := seen.Decisions
 	if req.Status.State.Final() { // of which nobody looks at decisions any more
 		var err error
-		if decisions, err = decisionsOn(ctx, r.client, req, client.UnsafeDisableDeepCopy); err != nil {
+		if decisions, err = decisionsOn(ctx, r.client, req); err != nil {
 			log.FromContext(ctx).Error(err, "whether decisions count is not told")
 			return
 		}

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -45,7 +46,7 @@ type messenger struct {
 	sending sync.Mutex
 	insistence
 	// told are the messages that were told, or need not be, of requests that are there.
-	told map[types.UID][]recordID
+	told map[types.UID]sets.Set[recordID]
 	// broken and behind are what was told last of the guard and of sinks.
 	broken bool
 	behind []string
@@ -66,7 +67,7 @@ func newMessenger(o MessageOptions, to *receiver.Receiver) *messenger {
 	metrics.MessageReceiver(to.Name)
 	return &messenger{
 		o: o, to: to, inbox: newInbox(), checkpoints: checkpoints{client: o.Writer, live: o.Live, namespace: o.Namespace},
-		insistence: insistence{name: to.Name, clock: o.Clock.Here}, told: map[types.UID][]recordID{}, due: map[types.NamespacedName]time.Time{},
+		insistence: insistence{name: to.Name, clock: o.Clock.Here}, told: map[types.UID]sets.Set[recordID]{}, due: map[types.NamespacedName]time.Time{},
 	}
 }
 
@@ -160,10 +161,13 @@ func (m *messenger) tell(ctx context.Context, req *v1alpha1.AccessRequest, gone 
 	all, next := message.Of(message.View{Source: m.source, Request: req, Decisions: decisions, Policy: p, Gone: gone, Now: now}, m.to.Options)
 	known, seen := m.told[req.UID]
 	covered := m.since.covers(markOf(req, decisions))
-	m.told[req.UID] = known
+	if !seen {
+		known = sets.New[recordID]()
+		m.told[req.UID] = known
+	}
 	for i := range all {
 		one := &all[i]
-		if slices.Contains(m.told[req.UID], idOfMessage(one)) || !m.to.Wants(*one) {
+		if known.Has(idOfMessage(one)) || !m.to.Wants(*one) {
 			continue
 		}
 		if seen || !m.before(one, covered) {
@@ -171,7 +175,7 @@ func (m *messenger) tell(ctx context.Context, req *v1alpha1.AccessRequest, gone 
 				return time.Time{}, err
 			}
 		}
-		m.told[req.UID] = append(m.told[req.UID], idOfMessage(one))
+		known.Insert(idOfMessage(one))
 	}
 	return next, nil
 }

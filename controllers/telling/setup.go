@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -92,7 +93,7 @@ func New(o Options) *Tellers {
 		name := o.Name + "/" + s.Name
 		ts.all = append(ts.all, &Teller{
 			cached: o.Cached, clock: o.Clock, name: name, version: o.Version, admission: o.Admission, inbox: newInbox(), checkpoints: ts.checkpoints,
-			book: &book{sink: s, insistence: insistence{name: s.Name, clock: o.Clock.Here}, redact: o.Redact, chain: *audit.NewChain(name)}, told: map[types.UID][]recordID{},
+			book: &book{sink: s, insistence: insistence{name: s.Name, clock: o.Clock.Here}, redact: o.Redact, chain: *audit.NewChain(name)}, told: map[types.UID]sets.Set[recordID]{},
 		})
 	}
 	return ts

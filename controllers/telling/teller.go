@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -50,7 +51,7 @@ type Teller struct {
 	// since is up to where all was told before this writer began; nil until that is known.
 	since *mark
 	// told are the records that were told, by their IDs, of requests that are there.
-	told map[types.UID][]recordID
+	told map[types.UID]sets.Set[recordID]
 }
 
 type recordID [16]byte
@@ -225,9 +226,12 @@ func (t *Teller) decisions(ctx context.Context, req *v1alpha1.AccessRequest) ([]
 	return decisionsOn(ctx, t.cached, req)
 }
 
+// decisionsOn are the decisions on a request, to be read only: they are no copies, since
+// whoever may decide may make very many.
 func decisionsOn(ctx context.Context, cached client.Reader, req *v1alpha1.AccessRequest) ([]v1alpha1.AccessDecision, error) {
 	list := &v1alpha1.AccessDecisionList{}
-	if err := cached.List(ctx, list, client.InNamespace(req.Namespace), client.MatchingFields{requestUIDField: string(req.UID)}); err != nil {
+	onIt := client.MatchingFields{requestUIDField: string(req.UID)}
+	if err := cached.List(ctx, list, client.InNamespace(req.Namespace), onIt, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("listing decisions: %w", err)
 	}
 	return list.Items, nil
@@ -250,7 +254,7 @@ func (t *Teller) tellGone(ctx context.Context, req *v1alpha1.AccessRequest) erro
 // add what was not told yet.
 func (t *Teller) add(uid types.UID, records []audit.Record) error {
 	for i := range records {
-		if slices.Contains(t.told[uid], idOf(&records[i])) {
+		if t.told[uid].Has(idOf(&records[i])) {
 			continue
 		}
 		if err := t.book.add(records[i]); err != nil {
@@ -262,7 +266,10 @@ func (t *Teller) add(uid types.UID, records []audit.Record) error {
 }
 
 func (t *Teller) remember(uid types.UID, records []audit.Record) {
+	if t.told[uid] == nil {
+		t.told[uid] = sets.New[recordID]()
+	}
 	for i := range records {
-		t.told[uid] = append(t.told[uid], idOf(&records[i]))
+		t.told[uid].Insert(idOf(&records[i]))
 	}
 }
