@@ -52,7 +52,7 @@ func parse() *flags {
 		func(pair string) error { f.labels = append(f.labels, pair); return nil })
 	flag.Func("binding-annotation", "The same for an annotation.",
 		func(pair string) error { f.annotations = append(f.annotations, pair); return nil })
-	flag.BoolVar(&f.redact, "redact-reasons", false, "Leave out of records and messages what people wrote: reasons, comments and texts that may repeat them.")
+	flag.BoolVar(&f.redact, "redact-reasons", false, "Leave out of records, messages and the log what people wrote: reasons, comments and texts that may repeat them.")
 	flag.StringVar(&f.messages, "messages", "", "File that says who is told of what, by a webhook, Slack, Teams, Alertmanager or mail. It is read anew when it changes. Empty tells nobody.")
 	f.logging.BindFlags(flag.CommandLine)
 	flag.Parse()

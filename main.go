@@ -252,7 +252,7 @@ func (o *operator) grant(ctx context.Context) error {
 	if err := granting.Setup(mgr, granting.Options{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: o.clock, Recorder: mgr.GetEventRecorder("lapse"),
 		Admission: o.guard.Admission, Busy: o.ending.Busy, Memory: o.memory, Limits: o.limits, Retention: o.flags.retention,
-		Metadata: o.metadata,
+		Metadata: o.metadata, Redact: o.flags.redact,
 	}, o.guard.InForce()); err != nil {
 		return err
 	}

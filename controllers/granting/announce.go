@@ -20,8 +20,12 @@ import (
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
-// maxNote bounds the note of an Event, in bytes; the API allows 1024.
-const maxNote = 1000
+const (
+	// maxNote bounds the note of an Event, in bytes; the API allows 1024.
+	maxNote = 1000
+	// maxWhy bounds what a line of the log has of the reason of a request, in bytes.
+	maxWhy = 256
+)
 
 // announceRole tells what is new in the role of a grant, once for each new thing.
 func (r *RequestReconciler) announceRole(ctx context.Context, before, req *v1alpha1.AccessRequest) {
@@ -58,8 +62,31 @@ func (r *RequestReconciler) announce(ctx context.Context, before, req *v1alpha1.
 	if last := lastApproval(req); before.Status.Grant == nil && req.Status.Grant != nil && !last.IsZero() {
 		metrics.ApprovalWait(max(last.Sub(req.CreationTimestamp.Time), 0))
 	}
+	r.logChange(ctx, req, ready)
+}
+
+// logChange writes a line that can be read alone: who asked and why, what came of it, and by
+// whose word.
+func (r *RequestReconciler) logChange(ctx context.Context, req *v1alpha1.AccessRequest, ready *metav1.Condition) {
+	why, message := text.Cut(text.Line(req.Spec.Reason), maxWhy), ready.Message
+	if r.redact {
+		why, message = "", "" // which may repeat what people wrote
+	}
 	log.FromContext(ctx).Info("request "+string(req.Status.State), "request", req.Name, "uid", req.UID,
-		"reason", ready.Reason, "message", ready.Message, "requester", requester(req), "reviewers", approvedBy(req), "subject", req.Spec.Subject, "role", req.Spec.RoleRef, "policy", req.Status.Policy, "grant", req.Status.Grant)
+		"reason", ready.Reason, "message", message, "requester", requester(req), "requestReason", why, "reviewers", approvedBy(req),
+		"subject", req.Spec.Subject, "role", req.Spec.RoleRef, "policy", req.Status.Policy, "grant", withoutRules(req.Status.Grant))
+}
+
+// withoutRules is a grant without the rules of its role, which are packed: kilobytes that nobody
+// can read in a log.
+func withoutRules(g *v1alpha1.Grant) *v1alpha1.Grant {
+	if g == nil || g.Role == nil {
+		return g
+	}
+	out, role := *g, *g.Role
+	role.Rules = nil
+	out.Role = &role
+	return &out
 }
 
 // announcePinned tells what keeps a binding, once and not at every attempt. Access by

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -22,7 +23,9 @@ import (
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/text"
 	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/hostile"
 )
 
 // recorded are the Events so far: what they are about, besides what, why, and their notes.
@@ -47,6 +50,11 @@ func (r *recorded) Eventf(regarding, related runtime.Object, _, reason, _, note 
 
 const secret = "s3cr3t-that-somebody-pasted"
 
+// packed is a role whose rules are as long as they may be.
+func packed() *v1alpha1.GrantedRole {
+	return &v1alpha1.GrantedRole{UID: "r", Digest: "d", Rules: bytes.Repeat([]byte("x"), 8192)}
+}
+
 // life is what becomes of a request, each outcome as often as the reconciler may see it.
 func life(t *testing.T, tell func(before, req *v1alpha1.AccessRequest)) {
 	t.Helper()
@@ -54,7 +62,7 @@ func life(t *testing.T, tell func(before, req *v1alpha1.AccessRequest)) {
 	req := builders.Request("debug").In("payments").By("alice").Build()
 	req.Spec.Reason = secret
 	policy, end := &v1alpha1.PolicyReference{Name: "oncall"}, metav1.NewTime(now)
-	held := v1alpha1.Grant{Binding: "lapse-debug-1", GrantedAt: metav1.NewTime(now), ExpiresAt: metav1.NewTime(now)}
+	held := v1alpha1.Grant{Binding: "lapse-debug-1", GrantedAt: metav1.NewTime(now), ExpiresAt: metav1.NewTime(now), Role: packed()}
 	ended := held
 	ended.EndedAt, ended.EndedBy = &end, "carol"
 	approvals := []v1alpha1.Approval{{Decision: "d", Reviewer: "bob"}}
@@ -110,6 +118,7 @@ func TestALogLineNamesWhoAskedAndWhoApproved(t *testing.T) {
 			Message   string   `json:"msg"`
 			Reason    string   `json:"reason"`
 			Requester string   `json:"requester"`
+			Why       string   `json:"requestReason"`
 			Reviewers []string `json:"reviewers"`
 		}
 		if err := json.Unmarshal([]byte(lines[i]), &said); err != nil {
@@ -117,6 +126,50 @@ func TestALogLineNamesWhoAskedAndWhoApproved(t *testing.T) {
 		}
 		if got := fmt.Sprintf("%s: %s %s %v", said.Message, said.Reason, said.Requester, said.Reviewers); got != want {
 			t.Errorf("%s\nwant %s\nin %s", got, want, lines[i])
+		}
+		if said.Why != secret || len(lines[i]) > 2048 {
+			t.Errorf("it is said why: %q, in %d bytes: %s", said.Why, len(lines[i]), lines[i])
+		}
+	}
+}
+
+func TestTheLogHasNothingThatPeopleWroteIfThatIsToBeLeftOut(t *testing.T) {
+	var out bytes.Buffer
+	ctx := log.IntoContext(t.Context(), zap.New(zap.WriteTo(&out)))
+	r := &RequestReconciler{recorder: &recorded{}, redact: true}
+	life(t, func(before, req *v1alpha1.AccessRequest) { r.announce(ctx, before, req) })
+	for _, written := range []string{secret, "enough"} {
+		if out.Len() == 0 || strings.Contains(out.String(), written) {
+			t.Errorf("%q is in the log: %s", written, out.String())
+		}
+	}
+}
+
+func TestALogLineIsOneShortObjectWhateverPeopleWrote(t *testing.T) {
+	for _, s := range hostile.Strings(t) {
+		req := builders.Request("debug").In("payments").By(s).Because(s).Build()
+		req.Status = v1alpha1.AccessRequestStatus{
+			State: v1alpha1.StateActive, Approvals: []v1alpha1.Approval{{Decision: "d", Reviewer: s}},
+			Grant: &v1alpha1.Grant{Binding: "lapse-debug-1", Role: packed()},
+		}
+		var out bytes.Buffer // a logger each: of many lines with one message some are left out
+		ctx := log.IntoContext(t.Context(), zap.New(zap.WriteTo(&out)))
+		(&RequestReconciler{}).logChange(ctx, req, &metav1.Condition{Reason: v1alpha1.ReasonGranted, Message: s})
+		said := map[string]any{}
+		if err := json.Unmarshal(out.Bytes(), &said); err != nil || strings.Count(out.String(), "\n") != 1 {
+			t.Fatalf("%.60q: %v in %.200q", s, err, out.String())
+		}
+		as := string([]rune(s)) // what is no UTF-8 is marked
+		for key, want := range map[string]any{
+			"message": as, "requester": as, "requestReason": text.Cut(text.Line(s), maxWhy), "reviewers": []any{as},
+			"role": map[string]any{"kind": "ClusterRole", "name": "view"},
+			"grant": map[string]any{
+				"binding": "lapse-debug-1", "grantedAt": nil, "expiresAt": nil, "role": map[string]any{"uid": "r", "digest": "d"},
+			},
+		} {
+			if !reflect.DeepEqual(said[key], want) {
+				t.Errorf("%.60q: %s is %.200q, want %.200q", s, key, fmt.Sprint(said[key]), fmt.Sprint(want))
+			}
 		}
 	}
 }

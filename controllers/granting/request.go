@@ -42,7 +42,9 @@ type RequestReconciler struct {
 	unbinder unbind.Unbinder
 	settings grant.Settings
 	metadata binding.Metadata
-	turns    *turns
+	// redact leaves out of the log what people wrote.
+	redact bool
+	turns  *turns
 	// pinned are the bindings of which it was told that finalizers keep them.
 	pinned    *binding.UIDs
 	uncounted *uncounted
@@ -58,6 +60,7 @@ func NewRequestReconciler(o Options) *RequestReconciler {
 		unbinder:  unbind.Unbinder{Writer: o.Client, Live: o.Live, Clock: o.Clock.Here},
 		settings:  grant.Settings{MaxDuration: o.Limits.MaxDuration, Retention: o.Retention},
 		metadata:  o.Metadata,
+		redact:    o.Redact,
 		turns:     newTurns(),
 		pinned:    binding.NewUIDs(),
 		uncounted: newUncounted(),

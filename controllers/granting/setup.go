@@ -80,6 +80,8 @@ type Options struct {
 	Retention time.Duration
 	// Metadata of others that each binding gets.
 	Metadata binding.Metadata
+	// Redact leaves out of the log what people wrote.
+	Redact bool
 }
 
 // CacheOptions keep what nobody reads out of a cache.
