@@ -219,6 +219,10 @@ bench-admission: controlplane ## Measure what the admission policies cost, next 
 bench-audit: build controlplane ## Measure what the audit log takes by config/audit/policy.yaml, next to Metadata of all calls
 	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench Audit -benchtime 1x
 
+.PHONY: bench-report
+bench-report: build ## Measure kubectl lapse report over 1 GB of audit log next to wc -l and gzip -dc (minutes)
+	go test ./test/perf -run '^$$' -bench Report -benchtime 1x -timeout 30m
+
 .PHONY: bench-load
 bench-load: build controlplane ## Measure asking, bursts and a full namespace next to plain writes, five times (minutes)
 	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench Load -benchtime 5x -timeout 1h
