@@ -145,16 +145,8 @@ func (r *reconciler) end(ctx context.Context, b *rbacv1.RoleBinding, owner bindi
 // mayGo says whether the binding of a request may go: the request knows of the
 // grant, or is gone for certain. If it cannot be told, the answer is no.
 func (r *reconciler) mayGo(ctx context.Context, owner binding.Owner) bool {
-	switch r.requestOf(ctx, owner) {
-	case binding.Aware:
-		return true
-	case binding.Unaware:
-		return false
-	case binding.Missing, binding.Unknown:
-		return r.requestGone(ctx, owner) == nil
-	default:
-		return false
-	}
+	is := r.requestOf(ctx, owner)
+	return is == binding.Aware || is != binding.Unaware && r.requestGone(ctx, owner) == nil
 }
 
 // orphaned says whether the request of a binding is gone, or has another binding. What the

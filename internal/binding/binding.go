@@ -64,9 +64,9 @@ func rbacSubject(s v1alpha1.Subject) rbacv1.Subject {
 
 // Of reads the grant that a binding stands for; false if it is not readable.
 func Of(b metav1.Object) (v1alpha1.Grant, bool) {
-	expiresAt, expires := parseTime(b.GetAnnotations()[v1alpha1.ExpiresAtAnnotation])
-	createBy, creates := parseTime(b.GetAnnotations()[v1alpha1.CreateByAnnotation])
-	if !expires || !creates {
+	expiresAt, err := text.ParseTime(b.GetAnnotations()[v1alpha1.ExpiresAtAnnotation])
+	createBy, createErr := text.ParseTime(b.GetAnnotations()[v1alpha1.CreateByAnnotation])
+	if err != nil || createErr != nil {
 		return v1alpha1.Grant{}, false
 	}
 	return v1alpha1.Grant{

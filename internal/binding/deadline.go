@@ -29,8 +29,8 @@ const (
 // ceiling, but for what the clocks may be apart.
 func Deadline(b metav1.Object, ceiling time.Duration) time.Time {
 	latest := b.GetCreationTimestamp().Add(ceiling)
-	expiresAt, ok := parseTime(b.GetAnnotations()[v1alpha1.ExpiresAtAnnotation])
-	if !ok || expiresAt.After(latest.Add(MaxSkew)) {
+	expiresAt, err := text.ParseTime(b.GetAnnotations()[v1alpha1.ExpiresAtAnnotation])
+	if err != nil || expiresAt.After(latest.Add(MaxSkew)) {
 		return latest
 	}
 	return expiresAt
@@ -72,9 +72,4 @@ func marked(b metav1.Object) bool {
 	return slices.ContainsFunc(b.GetOwnerReferences(), func(o metav1.OwnerReference) bool {
 		return o.Kind == RequestGVK.Kind && strings.HasPrefix(o.APIVersion, v1alpha1.GroupVersion.Group+"/")
 	})
-}
-
-func parseTime(s string) (time.Time, bool) {
-	t, err := text.ParseTime(s)
-	return t, err == nil
 }

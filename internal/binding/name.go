@@ -25,9 +25,7 @@ func Name(req metav1.Object) string { return nameFor(req.GetName(), req.GetUID()
 
 func nameFor(request string, requestUID types.UID) string {
 	uid := string(requestUID)
-	if len(uid) > 8 {
-		uid = uid[:8]
-	}
+	uid = uid[:min(8, len(uid))]
 	if room := maxName - len(v1alpha1.BindingPrefix) - 1 - len(uid); len(request) > room {
 		request = strings.TrimRight(request[:room], "-.")
 	}

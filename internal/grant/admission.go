@@ -51,6 +51,6 @@ func unenforced(now time.Time, a admission.State, meant *Outcome) Step {
 	if a.Problem == "" {
 		return Step{Action: Nothing, After: now.Add(time.Second)} // nobody has looked yet: that takes a moment
 	}
-	return Step{Action: Nothing, After: now.Add(RetryAfter), Outcome: instead(v1alpha1.ReasonAdmissionNotEnforced,
+	return Step{Action: Nothing, Outcome: instead(v1alpha1.ReasonAdmissionNotEnforced,
 		"nothing is granted until it is certain that the admission policies are in force: "+a.Problem+"; "+a.Remedy, meant)}
 }

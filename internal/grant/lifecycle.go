@@ -15,8 +15,8 @@ import (
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
-// RetryAfter is when a request that cannot be bound yet is tried again, if nothing
-// that it waits for is seen to change before.
+// RetryAfter is when a request that cannot be bound yet, and is Failed, is looked at again, if
+// nothing that it waits for is seen to change before.
 const RetryAfter = time.Minute
 
 const (
@@ -122,11 +122,11 @@ func judged(now time.Time, req v1alpha1.Request, d policy.Decision, seen Observe
 	case policy.Allowed:
 		return allowed(now, req, d, seen), nil
 	case policy.RoleMissing:
-		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonRoleNotFound, d.Message(), d.Policy), After: now.Add(RetryAfter)}, nil
+		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonRoleNotFound, d.Message(), d.Policy)}, nil
 	case policy.RoleEmpty:
-		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonRoleEmpty, d.Message(), d.Policy), After: now.Add(RetryAfter)}, nil
+		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonRoleEmpty, d.Message(), d.Policy)}, nil
 	case policy.TooCostly:
-		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonConditionsTooCostly, d.Message(), d.Policy), After: now.Add(RetryAfter)}, nil
+		return Step{Action: Nothing, Outcome: failed(v1alpha1.ReasonConditionsTooCostly, d.Message(), d.Policy)}, nil
 	case policy.NoMatchingPolicy:
 		return refuse(v1alpha1.ReasonNoMatchingPolicy, d.Message(), nil), nil
 	case policy.Denied:
@@ -167,7 +167,7 @@ func allowed(now time.Time, req v1alpha1.Request, d policy.Decision, seen Observ
 		return unenforced(now, seen.Admission, outcome)
 	}
 	if skew := seen.Skew.Abs(); skew > binding.MaxSkew {
-		return Step{Action: Nothing, After: now.Add(binding.MaxSkew / 2), Outcome: instead(v1alpha1.ReasonClockSkew, fmt.Sprintf(
+		return Step{Action: Nothing, Outcome: instead(v1alpha1.ReasonClockSkew, fmt.Sprintf(
 			"the clocks of operator and API server are %s apart, and at most %s is safe: set them (NTP); nothing is granted until then",
 			skew.Round(time.Second), binding.MaxSkew), outcome)}
 	}

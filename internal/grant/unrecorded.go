@@ -20,7 +20,7 @@ func unrecorded(now time.Time, req v1alpha1.Request, judge Judge, seen Observed,
 	b := seen.Binding
 	g, readable := binding.Of(b)
 	if !readable || !madeFor(b, req) {
-		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
+		return Step{Action: Nothing, Outcome: conflict(b.Name)}, nil
 	}
 	promise := promised(now, g)
 	if latest := binding.Deadline(b, set.MaxDuration); latest.Before(g.ExpiresAt.Time) {
@@ -84,7 +84,7 @@ func adopt(now time.Time, req v1alpha1.Request, g v1alpha1.Grant, judge Judge, s
 	}
 	binding.CopyTimes(want, b)
 	if len(binding.Differences(b, want)) > 0 || g.ExpiresAt.After(step.Outcome.Grant.ExpiresAt.Time) {
-		return Step{Action: Nothing, Outcome: conflict(b.Name), After: now.Add(RetryAfter)}, nil
+		return Step{Action: Nothing, Outcome: conflict(b.Name)}, nil
 	}
 	g.Role = step.Outcome.Grant.Role
 	step.Outcome.Grant = &g
