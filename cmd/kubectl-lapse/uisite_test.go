@@ -195,7 +195,11 @@ func TestForMeSaysWhatItTakesWhenItCannotBeTold(t *testing.T) {
 	if code != http.StatusBadGateway {
 		t.Errorf("answered %d", code)
 	}
-	mustShow(t, page, "you (bob) may not list accessdecisions.lapse.dev", "ask a cluster admin")
+	mustShow(t, page, "For me has to read requests, decisions and policies: you (bob) may not list accessdecisions.lapse.dev",
+		"ask a cluster admin", "Meanwhile Now lists what waits")
+	if strings.Contains(page, "--for-me") {
+		t.Error("it speaks of a flag")
+	}
 }
 
 func TestAPageListsAtMostSoManyOf10000Requests(t *testing.T) {
