@@ -6,6 +6,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,13 +32,13 @@ func (p *plugin) uiCommand() *cobra.Command {
 		Short: "Open a page in the browser: what you hold, what waits for you, what you may ask for",
 		Long: `Serve a page to the browser of this machine, with your own kubeconfig: what you hold, what
 waits for your word, what you may ask for, who has what, and the story of each request. It
-asks the API server as you, and nobody else. It ends with Ctrl-C.
+asks the API server as you, and nobody else. It ends with Ctrl-C, and with its terminal.
 
 The address works once, in one browser. It shows the requests of all namespaces, or those
 of one: with -n, or where you may not list them all.`,
 		Example: `  kubectl lapse ui
 
-  # on another machine: print the address, and lead to it by ssh -L 8080:127.0.0.1:8080
+  # on another machine: print the address, and lead to it by ssh -t -L 8080:127.0.0.1:8080
   kubectl lapse ui --no-browser --port 8080`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -51,7 +53,7 @@ of one: with -n, or where you may not list them all.`,
 }
 
 func (o *uiOptions) run(ctx context.Context, one bool) error {
-	ctx, stop := context.WithCancel(ctx)
+	ctx, stop := untilHangup(ctx)
 	defer stop()
 	l, hosts, err := ui.Listen(ctx, o.address, o.port)
 	if err != nil {
@@ -77,6 +79,16 @@ func (o *uiOptions) run(ctx context.Context, one bool) error {
 	go s.live.follow(ctx, o.plugin, c, namespace)
 	defer o.lead(gate.Address())()
 	return ui.Serve(ctx, l, gate.Guard(s.routes()))
+}
+
+// untilHangup ends, too, when the terminal is closed, or the ssh client is gone that had it: else the
+// process would be killed, and leave the file by which the browser was led here. Who started it with
+// nohup wants it to go on.
+func untilHangup(ctx context.Context) (context.Context, context.CancelFunc) {
+	if signal.Ignored(syscall.SIGHUP) {
+		return context.WithCancel(ctx)
+	}
+	return signal.NotifyContext(ctx, syscall.SIGHUP)
 }
 
 // scope is the namespace that is looked at; empty is all of them.
