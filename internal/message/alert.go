@@ -31,6 +31,9 @@ func (m Message) Alert() ([]byte, error) {
 		name, severity = "LapseGrantHeld", "info"
 	}
 	labels := map[string]string{"alertname": name, "severity": severity, "cluster_uid": strings.TrimPrefix(m.Source, "/clusters/")}
+	if m.Cluster != "" {
+		labels["cluster"] = m.Cluster
+	}
 	if named(m.Namespace, m.Name) {
 		labels["namespace"], labels["request"] = m.Namespace, m.Name
 	}
@@ -47,7 +50,7 @@ func (m Message) Alert() ([]byte, error) {
 		a.StartsAt = &m.At
 	}
 	var facts []string
-	for _, f := range m.Facts {
+	for _, f := range m.facts() {
 		if !f.Written {
 			facts = append(facts, f.Label+": "+noMarkup.Replace(f.Value))
 		}

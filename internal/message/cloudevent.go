@@ -21,14 +21,16 @@ type cloudEvent struct {
 	Subject         string    `json:"subject,omitempty"`
 	Time            time.Time `json:"time"`
 	DataContentType string    `json:"datacontenttype"`
-	Data            Data      `json:"data"`
+	// Cluster is an extension attribute: a program may choose by it without reading the data.
+	Cluster string `json:"cluster,omitempty"`
+	Data    Data   `json:"data"`
 }
 
 // CloudEvent is the message for a program.
 func (m Message) CloudEvent() ([]byte, error) {
 	e := cloudEvent{
 		SpecVersion: "1.0", ID: m.ID, Source: m.Source, Type: "dev.lapse.message." + strings.ToLower(string(m.Event)) + ".v1",
-		Time: m.At, DataContentType: "application/json", Data: m.Data,
+		Time: m.At, DataContentType: "application/json", Cluster: m.Cluster, Data: m.Data,
 	}
 	if m.Name != "" {
 		e.Subject = m.Namespace + "/" + m.Name

@@ -18,9 +18,9 @@ import (
 type Message struct {
 	// ID is the same if the message is sent again, by whichever replica.
 	ID string
-	// Source is the cluster.
-	Source string
-	Event  Event
+	// Source is the cluster, and Cluster what its admins call it; empty if they did not say.
+	Source, Cluster string
+	Event           Event
 	// At is when it happened, or was due.
 	At time.Time
 	// Timed says that nothing changed in the cluster at that moment.
@@ -109,6 +109,15 @@ func (m Message) Less(why string) []Message {
 	bare.Data = Data{Event: m.Event, Title: m.Title, Command: m.Command, Link: m.Link}
 	redacted.Data.Withheld, bare.Data.Withheld = why, why
 	return []Message{redacted, bare}
+}
+
+// facts are those of the message, after the name of the cluster. That is in each form of the
+// message, also in what says least.
+func (m Message) facts() []Fact {
+	if m.Cluster == "" {
+		return m.Facts
+	}
+	return append([]Fact{{Label: "Cluster", Value: m.Cluster}}, m.Facts...)
 }
 
 // add a fact, unless there is nothing to say.

@@ -4,6 +4,7 @@
 package message
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -307,6 +308,29 @@ func TestWhatPeopleWroteCanBeLeftOut(t *testing.T) {
 	less := whole[1].Less("403")
 	if strings.Contains(less[0].Body(), "fine") || less[1].Facts != nil || less[1].Data.Request != nil || less[1].Title == "" {
 		t.Errorf("%+v", less)
+	}
+}
+
+func TestEachFormSaysWhatTheClusterIsCalled(t *testing.T) {
+	out, _ := Of(asked(), Options{})
+	whole := out[0]
+	whole.Cluster = "prod-eu"
+	for _, m := range append(whole.Less("403"), whole) {
+		event, err1 := m.CloudEvent()
+		slack, err2 := m.Slack()
+		teams, err3 := m.Teams()
+		alert, err4 := m.Alert()
+		if err := errors.Join(err1, err2, err3, err4); err != nil {
+			t.Fatal(err)
+		}
+		for said, want := range map[string]string{
+			string(event): `"cluster":"prod-eu"`, string(slack): `"Cluster\nprod-eu"`, string(teams): `"text":"Cluster: "`,
+			string(alert): `"cluster":"prod-eu"`, m.Body(): "Cluster: prod-eu\n", m.Subject(): "[Lapse prod-eu] A request in payments",
+		} {
+			if !strings.Contains(said, want) {
+				t.Errorf("no %s in %s", want, said)
+			}
+		}
 	}
 }
 

@@ -60,8 +60,9 @@ func plainSlack(s string) slackText {
 func (m Message) Slack() ([]byte, error) {
 	title := plainSlack(m.Title[:min(len(m.Title), slackHeader)])
 	out := slackMessage{Text: title.Text, Blocks: []slackBlock{{Type: "header", Text: &title}}}
-	fields := make([]slackText, 0, len(m.Facts))
-	for _, f := range m.Facts {
+	facts := m.facts()
+	fields := make([]slackText, 0, len(facts))
+	for _, f := range facts {
 		fields = append(fields, plainSlack(f.Label+"\n"+f.Value))
 	}
 	for some := range slices.Chunk(fields, slackFields) {

@@ -49,7 +49,7 @@ func (m Message) Teams() ([]byte, error) {
 	block := func(runs ...teamsRun) teamsBlock { return teamsBlock{Type: "RichTextBlock", Inlines: runs} }
 	card := teamsCard{Schema: "http://adaptivecards.io/schemas/adaptive-card.json", Type: "AdaptiveCard", Version: "1.4"}
 	card.Body = append(card.Body, block(teamsRun{Type: run, Text: m.Title, Weight: bolder, Size: "Medium"}))
-	for _, f := range m.Facts {
+	for _, f := range m.facts() {
 		card.Body = append(card.Body, block(teamsRun{Type: run, Text: f.Label + ": ", Weight: bolder}, teamsRun{Type: run, Text: f.Value}))
 	}
 	if m.Command != "" {

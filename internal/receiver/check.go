@@ -5,6 +5,7 @@ package receiver
 
 import (
 	"crypto/x509"
+	"encoding/json"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/lapse-dev/lapse/internal/message"
@@ -134,6 +136,16 @@ func (m *mistakes) file(path, name string, check func([]byte) string) {
 	if allowed := check(data); allowed != "" {
 		m.add(path, "is %q; allowed is %s", text.Line(name), allowed)
 	}
+}
+
+// cluster is how people call it. Alerts have it as a label, so it is one of Kubernetes' form.
+func (m *mistakes) cluster(raw json.RawMessage) (name string) {
+	m.read("cluster", raw, &name, "a text")
+	if string(raw) == `""` || len(content.IsLabelValue(name)) > 0 {
+		m.add("cluster", "is %q; 1 to %d of a-z, A-Z, 0-9, -, _ and . are allowed, with a letter or digit at both ends, such as prod-eu; leave it out to name none",
+			text.Cut(text.Line(name), 60), content.LabelValueMaxLength)
+	}
+	return name
 }
 
 func (m *mistakes) link(base string) {

@@ -4,6 +4,7 @@
 package receiver
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/lapse-dev/lapse/internal/message"
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
@@ -81,15 +83,16 @@ func (m *mistakes) add(path, format string, args ...any) {
 func Parse(data []byte, env Env) ([]*Receiver, error) {
 	var top map[string]json.RawMessage
 	if err := yaml.UnmarshalStrict(data, &top); err != nil {
-		return nil, fmt.Errorf("it is no YAML with fields link and receivers: %w", err)
+		return nil, fmt.Errorf("it is no YAML with fields such as receivers: %w", err)
 	}
 	var wrong mistakes
-	wrong.unknown("", top, []string{"link", "receivers"})
+	wrong.unknown("", top, []string{"cluster", "link", "receivers"})
 	var list []json.RawMessage
 	wrong.read("receivers", top["receivers"], &list, "a list of receivers")
 	var base string
 	wrong.read("link", top["link"], &base, "an address")
 	wrong.link(base)
+	cluster := wrong.cluster(top["cluster"])
 	if n := len(list); n == 0 || n > maxReceivers {
 		wrong.add("receivers", "there are %d; 1 to %d are allowed. Leave out --messages to tell nobody", n, maxReceivers)
 	}
@@ -107,12 +110,21 @@ func Parse(data []byte, env Env) ([]*Receiver, error) {
 		names[e.Name] = path
 		r := e.receiver(path, &wrong, env)
 		r.Options.Base, r.Options.Redact = base, env.Redact
+		r.Send = naming(cluster, r.Send)
 		out = append(out, r)
 	}
 	if len(wrong) > 0 {
 		return nil, errors.Join(wrong...)
 	}
 	return out, nil
+}
+
+// naming has each message say how its cluster is called.
+func naming(cluster string, send func(context.Context, message.Message) error) func(context.Context, message.Message) error {
+	return func(ctx context.Context, m message.Message) error {
+		m.Cluster = cluster
+		return send(ctx, m)
+	}
 }
 
 // entry is nil if it is none.

@@ -44,6 +44,7 @@ receivers:
 		t.Fatalf("null: %v", err)
 	}
 	receivers, err := Parse([]byte(`
+cluster: gke_acme_europe-west1_prod.1
 receivers:
 - {name: sre, type: slack, url: https://h.example.com/x, events: [endingSoon, guardBroken], namespaces: [payments], policies: [hotfix]}
 - {name: all, type: slack, url: https://hooks.slack.com/services/T/B/x, events: [endingSoon], endsIn: 1h}
@@ -82,7 +83,7 @@ func TestEachMistakeIsNamed(t *testing.T) {
 		want []string
 	}{
 		{`{`, []string{"no YAML"}},
-		{`receivers: [{` + slack + `}]` + "\nmore: 1", []string{"more: there is no such field", "allowed are link, receivers"}},
+		{`receivers: [{` + slack + `}]` + "\nmore: 1", []string{"more: there is no such field", "allowed are cluster, link, receivers"}},
 		{`receivers: []`, []string{"receivers: there are 0; 1 to 32"}},
 		{`{}`, []string{"receivers: there are 0"}},
 		{`receivers: {}`, []string{"receivers: is {}; a list"}},
@@ -178,6 +179,11 @@ func TestEachMistakeIsNamed(t *testing.T) {
 		{"link: http://lapse.example.com\nreceivers: [{" + slack + "}]", []string{`link: is "http://lapse.example.com"; an https URL`}},
 		{"link: https://lapse.example.com/?a=b\nreceivers: [{" + slack + "}]", []string{"without query"}},
 		{"link: [1]\nreceivers: [{" + slack + "}]", []string{"link: is [1]; an address"}},
+		{"cluster: ''\nreceivers: [{" + slack + "}]", []string{`cluster: is ""; 1 to 63 of a-z`, "leave it out to name none"}},
+		{"cluster: prod eu\nreceivers: [{" + slack + "}]", []string{`cluster: is "prod eu"; 1 to 63`}},
+		{"cluster: <!channel>\nreceivers: [{" + slack + "}]", []string{`cluster: is "<!channel>"; 1 to 63`}},
+		{"cluster: " + strings.Repeat("x", 64) + "\nreceivers: [{" + slack + "}]", []string{`cluster: is "xxx`, "1 to 63"}},
+		{"cluster: 7\nreceivers: [{" + slack + "}]", []string{"cluster: is 7; a text"}},
 	} {
 		_, err := Parse([]byte(tc.text), env())
 		if err == nil {

@@ -288,6 +288,26 @@ func TestAnAddressAndATokenAreReadForEachMessage(t *testing.T) {
 	}
 }
 
+func TestAReceiverIsToldWhatTheClusterIsCalled(t *testing.T) {
+	for _, name := range []string{"", "prod-eu", strings.Repeat("x", 63)} {
+		s, first := newServer(t), ""
+		if name != "" {
+			first = "cluster: " + name + "\n"
+		}
+		receivers, err := Parse([]byte(fmt.Sprintf(
+			"%sreceivers: [{name: a, type: slack, url: %q, events: [guardBroken], caFile: %s}]", first, s.URL, s.ca(t))), env())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := receivers[0].Send(t.Context(), one()); err != nil {
+			t.Fatal(err)
+		}
+		if body := string(s.body); strings.Contains(body, `"Cluster\n`+name+`"`) != (name != "") {
+			t.Errorf("%q: %s", name, body)
+		}
+	}
+}
+
 func TestWhatIsTooLongSaysLess(t *testing.T) {
 	s := newServer(t)
 	m := one()
