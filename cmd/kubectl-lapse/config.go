@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -52,6 +53,19 @@ func (f *configFlags) load() clientcmd.ClientConfig {
 	}
 	f.loader = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &f.overrides)
 	return f.loader
+}
+
+// clusterName is what the kubeconfig calls the cluster: the context, or what a flag puts in its
+// place. It is empty if nothing is called so, as where a flag has the address itself.
+func (f *configFlags) clusterName() string {
+	if f.overrides.ClusterInfo.Server != "" {
+		return ""
+	}
+	raw, err := f.load().RawConfig()
+	if err != nil {
+		return "" // connect says what is wrong with it
+	}
+	return cmp.Or(f.overrides.Context.Cluster, f.overrides.CurrentContext, raw.CurrentContext)
 }
 
 // restConfig is how the API server is reached.

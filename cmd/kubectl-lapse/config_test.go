@@ -5,6 +5,9 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
@@ -29,6 +32,32 @@ func TestFlagsAreThoseOfKubectl(t *testing.T) {
 			t.Errorf("--%s is no flag of kubectl's", g.Name)
 		}
 	})
+}
+
+func TestTheClusterIsCalledByTheContext(t *testing.T) {
+	kubeconfig := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(kubeconfig, []byte(`apiVersion: v1
+kind: Config
+current-context: prod-eu
+contexts:
+- {name: prod-eu, context: {cluster: prod, user: bob}}
+- {name: staging, context: {cluster: staging, user: bob}}
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for args, want := range map[string]string{
+		"": "prod-eu", "--context staging": "staging", "--cluster prod --context staging": "prod", "--user alice": "prod-eu",
+		"--server https://127.0.0.1:6443": "", "--kubeconfig /there/is/none": "",
+	} {
+		flags, config := pflag.NewFlagSet("lapse", pflag.ContinueOnError), &configFlags{}
+		config.addTo(flags)
+		if err := flags.Parse(append([]string{"--kubeconfig", kubeconfig}, strings.Fields(args)...)); err != nil {
+			t.Fatal(err)
+		}
+		if got := config.clusterName(); got != want {
+			t.Errorf("%s: %q, want %q", args, got, want)
+		}
+	}
 }
 
 // TestFormatsAreThoseOfKubectl compares with the library that kubectl takes them from.

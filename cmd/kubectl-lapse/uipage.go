@@ -32,6 +32,9 @@ var views = []struct{ at, title string }{
 // body is what is on each page around what it shows. v is nil if it is not known who looks.
 func (s *site) body(v *visit, title string, main []ui.Part) []ui.Part {
 	var who, said []ui.Part
+	if s.called != "" {
+		who = append(who, ui.Text(" on "), ui.Said(s.called))
+	}
 	links := make([]ui.Part, 0, len(views))
 	for _, view := range views {
 		here := v != nil && strings.HasSuffix(v.r.URL.Path, "/"+view.at)

@@ -29,6 +29,7 @@ const visitTimeout = 30 * time.Second
 type site struct {
 	*plugin
 	c         *cluster
+	called    string // what the kubeconfig calls the cluster; may be empty
 	gate      *ui.Gate
 	namespace string // that is looked at; empty is all of them
 	live      *live
@@ -49,7 +50,9 @@ type notice struct {
 }
 
 func newSite(p *plugin, c *cluster, gate *ui.Gate, namespace string) *site {
-	return &site{plugin: p, c: c, gate: gate, namespace: namespace, live: newLive(), terminal: &terminal{out: p.ErrOut}}
+	return &site{
+		plugin: p, c: c, called: p.config.clusterName(), gate: gate, namespace: namespace, live: newLive(), terminal: &terminal{out: p.ErrOut},
+	}
 }
 
 // terminal is told by many pages at once, and the same only once in a row.

@@ -187,6 +187,19 @@ func TestForMeOnThePageIsWhatTheVerbLists(t *testing.T) {
 	}
 }
 
+func TestEachPageSaysWhichClusterItIsOf(t *testing.T) {
+	b := browse(t, newDesk(t, "bob").ServeHTTP)
+	mustShow(t, b.open(mineAt), "Lapse, as bob")
+	b.site.called = "prod</p><script>alert(1)</script>"
+	for _, path := range []string{mineAt, forMeAt, askAt, nowAt} {
+		page := b.open(path)
+		mustShow(t, page, "Lapse on prod</p><script>alert(1)</script>, as bob")
+		if strings.Contains(page, "<script>") {
+			t.Errorf("%s has a script of theirs", path)
+		}
+	}
+}
+
 func TestForMeSaysWhatItTakesWhenItCannotBeTold(t *testing.T) {
 	some := queue()
 	delete(some, "accessdecisions")

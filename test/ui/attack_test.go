@@ -46,7 +46,7 @@ var _ = Describe("Whoever attacks the page", func() {
 		bob := enrol("bob", "sre-leads").browses()
 		for _, page := range []string{"for-me", "now", "now?page=2", "story?namespace=payments&name=hostile-0", `now?person="><script>alert(1)</script>`} {
 			bob.open(page)
-			bob.reads("Lapse, as bob")
+			bob.reads("Lapse on lapse, as bob")
 			Expect(value[int](bob, `document.querySelectorAll("script, img, svg, iframe, object, embed, base, style, [onerror], [onload]").length`)).
 				To(Equal(1), "%s has its own script, and nothing else", page)
 			Expect(value[[]string](bob, `[...document.querySelectorAll("form")].map(f => new URL(f.action).origin).filter(o => o !== location.origin)`)).To(BeEmpty())
