@@ -30,15 +30,25 @@ type diagnosis struct {
 	mend   string
 }
 
+// check is one that the doctor makes.
+type check struct {
+	name string
+	run  func(context.Context) []diagnosis
+}
+
 // doctor is `kubectl lapse doctor`.
 type doctor struct {
 	*plugin
 	c      *cluster
 	server string // the version of Kubernetes
+	// receiver is who is sent a test message, and messages the file that has it; both are empty if
+	// nobody is.
+	receiver, messages string
 }
 
 func (p *plugin) doctorCommand() *cobra.Command {
-	return &cobra.Command{
+	d := &doctor{plugin: p}
+	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check that Lapse is installed, enforced and at work",
 		Long: `Check what Lapse needs: its kinds, the admission policies (also that they are enforced,
@@ -48,15 +58,34 @@ that no access is past its time. Each failure comes with the command that mends 
 
 A cluster admin can check all of it; what you may not read is marked "?". Of the audit log of
 kube-apiserver, what can be seen in the cluster is marked "-", and counts for nothing. Exit
-codes: 0 all well, 1 something is wrong, 3 something could not be checked.`,
-		Example: "  kubectl lapse doctor",
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return p.doctor(cmd.Context()) },
+codes: 0 all well, 1 something is wrong, 3 something could not be checked.
+
+With --message it checks one receiver of messages and nothing else: it sends one message, from
+this machine, that says that it is a test, who sent it, and that nobody has to do anything. The
+file is read as the operator reads it, and the files that it names are read here, by the same
+paths.`,
+		Example: `  kubectl lapse doctor
+
+  # send a test message, with secrets that are still in this folder
+  sed "s|/etc/lapse-messages|$PWD|" messages.yaml | kubectl lapse doctor --message sre --messages -`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			tries := cmd.Flags().Changed("message") || cmd.Flags().Changed("messages")
+			if tries && (d.receiver == "" || d.messages == "") {
+				return fmt.Errorf("--message is %q and --messages %q; a receiver and the file that has it are needed, such as --message sre --messages messages.yaml",
+					d.receiver, d.messages)
+			}
+			return d.run(cmd.Context())
+		},
 	}
+	f := cmd.Flags()
+	f.StringVar(&d.receiver, "message", "", "Send a test message to the receiver of this name in --messages, and check nothing else.")
+	f.StringVar(&d.messages, "messages", "", "The file that the operator gets as --messages, or - for stdin.")
+	return cmd
 }
 
-func (p *plugin) doctor(ctx context.Context) error {
-	c, err := p.connect()
+func (d *doctor) run(ctx context.Context) error {
+	c, err := d.connect()
 	if err != nil {
 		return err
 	}
@@ -64,8 +93,12 @@ func (p *plugin) doctor(ctx context.Context) error {
 	if err != nil {
 		return err // there is nothing to check
 	}
-	d := &doctor{plugin: p, c: c, server: server.GitVersion}
-	failed, unknown := d.examine(ctx)
+	d.c, d.server = c, server.GitVersion
+	checks := d.checks()
+	if d.receiver != "" {
+		checks = []check{{"message", d.message}}
+	}
+	failed, unknown := d.examine(ctx, checks)
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -73,18 +106,14 @@ func (p *plugin) doctor(ctx context.Context) error {
 		return &exitError{exitFailed, fmt.Sprintf("checks that failed: %d; that could not be made: %d", failed, unknown)}
 	case unknown > 0:
 		return &exitError{exitUnknown, fmt.Sprintf("%d checks could not be made; a cluster admin can make them", unknown)}
-	default:
-		p.say("all is well")
-		return nil
+	case d.receiver == "":
+		d.say("all is well")
 	}
+	return nil
 }
 
-// examine makes all checks and prints what they find.
-func (d *doctor) examine(ctx context.Context) (failed, unknown int) {
-	for _, check := range []struct {
-		name string
-		run  func(context.Context) []diagnosis
-	}{
+func (d *doctor) checks() []check {
+	return []check{
 		{"kubernetes", d.kubernetes},
 		{"kinds", d.kinds},
 		{"admission", d.admission},
@@ -98,7 +127,12 @@ func (d *doctor) examine(ctx context.Context) (failed, unknown int) {
 		{"clocks", d.clocks},
 		{"overdue", d.pastTheirTime},
 		{"audit log", d.auditLog},
-	} {
+	}
+}
+
+// examine makes checks and prints what they find.
+func (d *doctor) examine(ctx context.Context, checks []check) (failed, unknown int) {
+	for _, check := range checks {
 		for _, found := range check.run(ctx) {
 			switch found.health {
 			case healthy, noted:

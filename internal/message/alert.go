@@ -30,6 +30,9 @@ func (m Message) Alert() ([]byte, error) {
 	if m.Event == Granted {
 		name, severity = "LapseGrantHeld", "info"
 	}
+	if m.Event == Test {
+		name, severity = "LapseTest", "info"
+	}
 	labels := map[string]string{"alertname": name, "severity": severity, "cluster_uid": strings.TrimPrefix(m.Source, "/clusters/")}
 	if m.Cluster != "" {
 		labels["cluster"] = m.Cluster

@@ -36,6 +36,20 @@ func Records(source, sink string, behind bool, now time.Time) Message {
 	return m
 }
 
+// NewTest is a message that shows to a receiver that messages arrive, and who tried that. It asks
+// for nothing, and as an alert it is over by itself.
+func NewTest(source, receiver, who string, now time.Time) Message {
+	const title = "This is a test of Lapse, and nobody has to do anything"
+	m := Message{
+		ID: fmt.Sprintf("test/%d", now.UnixMilli()), Source: source, Event: Test, At: now.UTC(), Title: title, Until: now.Add(repeatEvery).UTC(),
+	}
+	m.Data = Data{Event: Test, Title: title, SentBy: who}
+	m.add("Receiver", receiver)
+	m.add("Sent by", who)
+	m.add("Sent with", "kubectl lapse doctor --message "+receiver)
+	return m
+}
+
 func ofCluster(e Event, source, what, title string, now time.Time) Message {
 	m := Message{
 		ID: fmt.Sprintf("%s/%d", what, now.UnixMilli()), Source: source, Event: e, At: now.UTC(), Title: title, Command: "kubectl lapse doctor",

@@ -30,9 +30,11 @@ const (
 	GuardBroken Event = "guardBroken"
 	// RecordsBehind: a sink takes no records, or does again.
 	RecordsBehind Event = "recordsBehind"
+	// Test: somebody tries whether messages arrive. It is sent to whom he names, and to nobody else.
+	Test Event = "test"
 )
 
-// Events are all of them.
+// Events are all that a receiver may want.
 func Events() []Event {
 	return []Event{Asked, StillWaiting, Decided, Granted, EndingSoon, EndedEarly, Refused, Tampered, GuardBroken, RecordsBehind}
 }

@@ -64,6 +64,8 @@ type Data struct {
 	Sink    string `json:"sink,omitempty"`
 	Command string `json:"command,omitempty"`
 	Link    string `json:"link,omitempty"`
+	// SentBy is who sent a test.
+	SentBy string `json:"sentBy,omitempty"`
 	// Withheld says why the message says less than it could: the receiver refused it.
 	Withheld string `json:"withheld,omitempty"`
 }

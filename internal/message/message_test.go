@@ -334,6 +334,30 @@ func TestEachFormSaysWhatTheClusterIsCalled(t *testing.T) {
 	}
 }
 
+func TestATestMessageSaysThatItIsOneAndWhoSentIt(t *testing.T) {
+	m := NewTest("/clusters/c", "sre", "alice", start)
+	event, err1 := m.CloudEvent()
+	alert, err2 := m.Alert()
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	for said, want := range map[string][]string{
+		m.Subject():   {"[Lapse] This is a test of Lapse, and nobody has to do anything"},
+		m.Body():      {"Receiver: sre\nSent by: alice\nSent with: kubectl lapse doctor --message sre\n"},
+		string(event): {`"type":"dev.lapse.message.test.v1"`, `"sentBy":"alice"`, "nobody has to do anything"},
+		string(alert): {`"alertname":"LapseTest"`, `"endsAt":"2026-11-29T06:05:00Z"`, "Sent by: alice"},
+	} {
+		for _, part := range want {
+			if !strings.Contains(said, part) {
+				t.Errorf("no %s in %s", part, said)
+			}
+		}
+	}
+	if m.Command != "" || m.Link != "" || slices.Contains(Events(), m.Event) {
+		t.Errorf("it asks for something, or can be asked for: %+v", m)
+	}
+}
+
 func TestTheGuardAndSinksAreToldOf(t *testing.T) {
 	broken, whole := Guard("/clusters/c", "policy x is gone", start), Guard("/clusters/c", "", start.Add(time.Second))
 	behind := Records("/clusters/c", "file", true, start)
