@@ -12,11 +12,11 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/reap"
 )
 
@@ -80,7 +80,7 @@ func stopGranting(ctx context.Context, live client.Writer, pause func(context.Co
 	last := fmt.Errorf("ClusterRoleBinding %s stays: take off its finalizers", may.Name)
 	for ctx.Err() == nil {
 		err := live.Delete(ctx, may.DeepCopy())
-		if apierrors.IsNotFound(err) {
+		if binding.NotFound(err, "clusterrolebindings") {
 			return nil
 		}
 		if err != nil && ctx.Err() == nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -41,6 +42,7 @@ func TestGrantsAreStoppedWhenTheirBindingIsGone(t *testing.T) {
 		"the way there is not up yet": {[]error{away, away, nil, gone}, ""},
 		"a finalizer keeps it":        {[]error{nil}, "lapse-granting stays: take off its finalizers"},
 		"nobody lets it":              {[]error{errors.New("forbidden")}, "forbidden"},
+		"a webhook finds not its own": {[]error{apierrors.NewNotFound(corev1.Resource("configmaps"), "rules")}, "rules"},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		seconds := 0

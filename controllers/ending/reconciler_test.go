@@ -56,11 +56,11 @@ func TestABindingThatCannotBeEmptiedWithoutBindGoes(t *testing.T) {
 		says error
 		goes bool
 	}{
-		"emptied":                           {nil, false},
-		"the operator may not bind":         {apierrors.NewForbidden(rbacv1.Resource("rolebindings"), "x", errors.New("attempting to grant")), true},
-		"nor is the role there":             {apierrors.NewNotFound(rbacv1.Resource("clusterroles"), "edit"), true},
-		"a webhook is away":                 {apierrors.NewInternalError(errors.New("webhook")), false},
-		"the binding went by itself before": {apierrors.NewNotFound(rbacv1.Resource("rolebindings"), "x"), false},
+		"emptied":                    {nil, false},
+		"the operator may not bind":  {apierrors.NewForbidden(rbacv1.Resource("rolebindings"), "x", errors.New("attempting to grant")), true},
+		"nor is the role there":      {apierrors.NewNotFound(rbacv1.Resource("clusterroles"), "edit"), true},
+		"a webhook is away":          {apierrors.NewInternalError(errors.New("webhook")), false},
+		"a webhook does not find it": {apierrors.NewNotFound(rbacv1.Resource("rolebindings"), "x"), true},
 	} {
 		b := &rbacv1.RoleBinding{Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, Name: "alice"}}}
 		b.Namespace, b.Name, b.UID = "payments", "lapse-debug-4602efc0", "b1"

@@ -18,6 +18,7 @@ import (
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/text"
 )
 
 // judges fetches what policies are judged by, when grant.Next asks for it.
@@ -166,7 +167,11 @@ func (j judges) mayEndBy(ctx context.Context, p *v1alpha1.AccessPolicy, req *v1a
 	if err := j.authorizer.Create(ctx, review); err != nil {
 		return false, err
 	}
-	return review.Status.Allowed && !review.Status.Denied, nil
+	s := review.Status
+	if !s.Allowed && !s.Denied && s.EvaluationError != "" { // an authorizer that could not tell might have allowed it
+		return false, fmt.Errorf("the authorizer could not tell: %s", text.Line(s.EvaluationError))
+	}
+	return s.Allowed && !s.Denied, nil
 }
 
 // confirm says whether a policy is still, on the API server, what it was judged by.

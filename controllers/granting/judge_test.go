@@ -5,6 +5,7 @@ package granting
 
 import (
 	"context"
+	"strings"
 	"errors"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ type courts struct {
 	policy  *v1alpha1.AccessPolicy
 	deleter string
 	asked   int
+	problem string // of the authorizer, in asking somebody else
 }
 
 func (c *courts) Get(_ context.Context, _ client.ObjectKey, into client.Object, _ ...client.GetOption) error {
@@ -41,6 +43,7 @@ func (c *courts) Get(_ context.Context, _ client.ObjectKey, into client.Object, 
 func (c *courts) Create(_ context.Context, obj client.Object, _ ...client.CreateOption) error {
 	review := obj.(*authorizationv1.SubjectAccessReview)
 	c.asked++
+	review.Status.EvaluationError = c.problem
 	review.Status.Allowed = review.Spec.ResourceAttributes.Verb == "delete" && review.Spec.User == c.deleter
 	return nil
 }
@@ -70,6 +73,19 @@ func TestWhoMayEnd(t *testing.T) {
 				t.Errorf("may = %v, err = %v, and the authorizer was asked %d times", may, err, c.asked)
 			}
 		})
+	}
+}
+
+// One authorizer that cannot be reached does not keep another from saying yes; but without
+// that, nobody knows.
+func TestAnAuthorizerThatCannotTellHasNotSaidNo(t *testing.T) {
+	c := &courts{policy: builders.Policy("p").Build(), deleter: "del", problem: "webhook: connection refused"}
+	mayEnd := newJudges(c, c, policy.Limits{}).mayEnd(t.Context(), c, builders.Request("r").Build())
+	if may, err := mayEnd("p", &v1alpha1.Identity{Username: "del"}); !may || err != nil {
+		t.Errorf("who is allowed: %t, %v", may, err)
+	}
+	if may, err := mayEnd("p", &v1alpha1.Identity{Username: "eve"}); may || err == nil || !strings.Contains(err.Error(), c.problem) {
+		t.Errorf("who may be: %t, %v", may, err)
 	}
 }
 

@@ -183,11 +183,15 @@ func (r *RequestReconciler) record(ctx context.Context, before, req *v1alpha1.Ac
 	status := req.Status
 	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
 		err := r.client.Status().Patch(ctx, req, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
-		if !apierrors.IsConflict(err) {
-			return client.IgnoreNotFound(err)
+		if !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
+			return err
 		}
 		live := &v1alpha1.AccessRequest{}
-		if r.live.Get(ctx, client.ObjectKeyFromObject(req), live) != nil || !onlyMetadataDiffers(before, live) {
+		readErr := r.live.Get(ctx, client.ObjectKeyFromObject(req), live)
+		if apierrors.IsNotFound(readErr) {
+			return nil // of a write, a webhook may have said so
+		}
+		if readErr != nil || !apierrors.IsConflict(err) || !onlyMetadataDiffers(before, live) {
 			return errors.New(err.Error()) // no conflict that can be tried again
 		}
 		*before, *req = *live, *live.DeepCopy()

@@ -6,6 +6,7 @@ package binding
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -14,6 +15,7 @@ import (
 
 func TestOnlyTheBindingItselfIsGone(t *testing.T) {
 	notFound := func(resource string) error { return apierrors.NewNotFound(rbacv1.Resource(resource), "x") }
+	page := apierrors.NewGenericServerResponse(http.StatusNotFound, "GET", rbacv1.Resource("rolebindings"), "x", "<html>", 0, true)
 	for name, tc := range map[string]struct {
 		err  error
 		want bool
@@ -23,7 +25,8 @@ func TestOnlyTheBindingItselfIsGone(t *testing.T) {
 		"the binding, wrapped":    {fmt.Errorf("emptying: %w", notFound("rolebindings")), true},
 		"its ClusterRole":         {notFound("clusterroles"), false},
 		"its Role":                {notFound("roles"), false},
-		"nobody knows what":       {&apierrors.StatusError{ErrStatus: apierrors.NewNotFound(rbacv1.Resource(""), "").ErrStatus}, false},
+		"nobody knows what":       {notFound(""), false},
+		"the page of a proxy":     {page, false},
 		"another object is there": {apierrors.NewConflict(rbacv1.Resource("rolebindings"), "x", errors.New("UID in precondition")), false},
 		"no answer":               {errors.New("the connection was lost"), false},
 	} {

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -112,8 +113,13 @@ func (c *cluster) Delete(ctx context.Context, namespace, name string, uid types.
 	return nil
 }
 
-// errAnother is how the API server says that another object has the name.
-var errAnother = errors.New("UID in precondition: a, UID in object meta: b")
+// errAnother is how the API server says that another object has the name, and errRace how it does
+// if that was made meanwhile.
+var (
+	errAnother = errors.New("the UID in the precondition (a) does not match the UID in record (b). " +
+		"The object might have been deleted and then recreated")
+	errRace = fmt.Errorf("%s: UID in precondition: a, UID in object meta: b", "Precondition failed")
+)
 
 func (c *cluster) ask(ctx context.Context, b *rbacv1.RoleBinding) error {
 	err := c.begin(ctx, "ask "+b.Namespace)
@@ -303,7 +309,8 @@ func TestDrainTakesTheSubjectsOffWhatStays(t *testing.T) {
 func TestWhetherABindingIsOver(t *testing.T) {
 	bindings, webhook, pin := rbacv1.Resource("rolebindings"), errors.New("webhook"), []string{"example.com/pin"}
 	missing := apierrors.NewNotFound(bindings, "lapse-one")
-	another := apierrors.NewConflict(bindings, "lapse-one", errAnother)
+	another, raced := apierrors.NewConflict(bindings, "lapse-one", errAnother), apierrors.NewConflict(bindings, "lapse-one", errRace)
+	hooked := apierrors.NewNotFound(corev1.Resource("configmaps"), "rules")
 	edited := apierrors.NewConflict(bindings, "lapse-one", errors.New("the object has been modified"))
 	ours := []string{metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents}
 	nobody, noRole := errors.New("nobody may take subjects off"), apierrors.NewNotFound(rbacv1.Resource("clusterroles"), "edit")
@@ -317,6 +324,8 @@ func TestWhetherABindingIsOver(t *testing.T) {
 		"it is deleted":                         {nil, nil, nobody, ""},
 		"it went by itself":                     {missing, nil, nobody, ""},
 		"another one has its name":              {another, nil, nobody, ""},
+		"another one came to have its name":     {raced, nil, nobody, ""},
+		"a webhook does not find what it needs": {hooked, nil, nobody, failed},
 		"it was edited meanwhile":               {edited, nil, nobody, failed},
 		"it cannot be deleted":                  {webhook, nil, nobody, failed + "webhook"},
 		"it is emptied instead":                 {webhook, nil, nil, ""},

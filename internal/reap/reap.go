@@ -157,9 +157,10 @@ func (r Reaper) end(ctx context.Context, b Binding) error {
 	}
 }
 
-// gone says whether an answer shows that the object is not there any more.
+// gone says whether an answer shows that the object is not there any more. Another one of its
+// name is there if the API server says so in the words of its registry, or of its storage.
 func gone(err error) bool {
-	return binding.Gone(err) || apierrors.IsConflict(err) && strings.Contains(err.Error(), "UID in precondition")
+	return binding.Gone(err) || apierrors.IsConflict(err) && (strings.Contains(err.Error(), "the UID in the precondition") || strings.Contains(err.Error(), "UID in precondition"))
 }
 
 // pinned says whether something keeps an object that is deleted in the background.

@@ -73,23 +73,46 @@ func (u Unbinder) Remove(ctx context.Context, seen *rbacv1.RoleBinding) (left *r
 		// With the resource version matched there is still no finalizer: this
 		// deletion is whole, and needs no second look.
 		err := u.Writer.Delete(ctx, seen, client.Preconditions{UID: &seen.UID, ResourceVersion: &seen.ResourceVersion}, inBackground)
-		if err == nil || apierrors.IsNotFound(err) {
+		if err == nil {
 			return nil, nil
 		}
 		// Whatever is in the way of deletions, a webhook that is down or RBAC, may not be
 		// in the way of an update.
 	}
-	live := &rbacv1.RoleBinding{}
-	err = u.Live.Get(ctx, client.ObjectKeyFromObject(seen), live)
+	live, err := u.look(ctx, seen)
 	switch {
-	case apierrors.IsNotFound(err), err == nil && live.UID != seen.UID:
-		return nil, nil
 	case err != nil:
-		return nil, errors.Join(fmt.Errorf("reading RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err), u.deleteByUID(ctx, seen))
+		return nil, errors.Join(err, u.deleteByUID(ctx, seen))
+	case live == nil:
+		return nil, nil
 	case live.DeletionTimestamp != nil && len(live.Subjects) == 0:
 		return live, nil // it goes by itself when what keeps it lets go
 	}
 	return u.disarm(ctx, live)
+}
+
+// look reads a binding past the cache; nil if it is not there any more. That is believed of
+// nothing else.
+func (u Unbinder) look(ctx context.Context, seen *rbacv1.RoleBinding) (*rbacv1.RoleBinding, error) {
+	live := &rbacv1.RoleBinding{}
+	err := u.Live.Get(ctx, client.ObjectKeyFromObject(seen), live)
+	switch {
+	case binding.Gone(err), err == nil && live.UID != seen.UID:
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
+	}
+	return live, nil
+}
+
+// unlessGone is what a write was answered; nil if it says "not found", and the binding is not there.
+func (u Unbinder) unlessGone(ctx context.Context, seen *rbacv1.RoleBinding, err error) error {
+	if apierrors.IsNotFound(err) {
+		if live, lookErr := u.look(ctx, seen); live == nil && lookErr == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // disarm ends the access of a binding that may be pinned by a finalizer.
@@ -97,7 +120,7 @@ func (u Unbinder) disarm(ctx context.Context, live *rbacv1.RoleBinding) (left *r
 	pinned := len(live.Finalizers) > 0
 	emptyErr := u.Empty(ctx, live)
 	emptied := emptyErr == nil
-	if pinned && MayNotBind(emptyErr) {
+	if pinned && refused(emptyErr) {
 		emptyErr = u.unpin(ctx, live)
 		pinned = emptyErr != nil
 	}
@@ -122,8 +145,8 @@ const undoes = "a mutating webhook or a MutatingAdmissionPolicy; exempt the oper
 func (u Unbinder) unpin(ctx context.Context, seen *rbacv1.RoleBinding) error {
 	free := seen.DeepCopy()
 	free.Finalizers = nil
-	switch err := u.Writer.Update(ctx, free); {
-	case client.IgnoreNotFound(err) != nil:
+	switch err := u.unlessGone(ctx, seen, u.Writer.Update(ctx, free)); {
+	case err != nil:
 		return fmt.Errorf("taking the finalizers off RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
 	case len(free.Finalizers) > 0:
 		return fmt.Errorf("the finalizers of RoleBinding %s/%s were put back by %s", seen.Namespace, seen.Name, undoes)
@@ -135,6 +158,11 @@ func (u Unbinder) unpin(ctx context.Context, seen *rbacv1.RoleBinding) error {
 // role is gone as well, the API server says "not found".
 func MayNotBind(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsNotFound(err) }
 
+// refused is the same, or that a rule of somebody else wants a RoleBinding to have subjects.
+func refused(err error) bool {
+	return MayNotBind(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
+}
+
 // Empty takes the subjects off a binding. It is unconditional but for the UID, so
 // that somebody who keeps changing the object cannot keep the access.
 func (u Unbinder) Empty(ctx context.Context, seen *rbacv1.RoleBinding) error {
@@ -143,9 +171,7 @@ func (u Unbinder) Empty(ctx context.Context, seen *rbacv1.RoleBinding) error {
 	}
 	empty := seen.DeepCopy()
 	empty.Subjects, empty.ResourceVersion = nil, ""
-	switch err := u.Writer.Update(ctx, empty); {
-	case binding.Gone(err):
-		return nil
+	switch err := u.unlessGone(ctx, seen, u.Writer.Update(ctx, empty)); {
 	case err != nil:
 		return fmt.Errorf("emptying RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
 	case len(empty.Subjects) > 0:
@@ -159,8 +185,8 @@ func (u Unbinder) Empty(ctx context.Context, seen *rbacv1.RoleBinding) error {
 const inBackground = client.PropagationPolicy(metav1.DeletePropagationBackground)
 
 func (u Unbinder) deleteByUID(ctx context.Context, seen *rbacv1.RoleBinding) error {
-	err := u.Writer.Delete(ctx, seen, client.Preconditions{UID: &seen.UID}, inBackground)
-	if err != nil && !apierrors.IsNotFound(err) {
+	err := u.unlessGone(ctx, seen, u.Writer.Delete(ctx, seen, client.Preconditions{UID: &seen.UID}, inBackground))
+	if err != nil {
 		return fmt.Errorf("deleting RoleBinding %s/%s: %w", seen.Namespace, seen.Name, err)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -21,10 +22,14 @@ type apiServer struct {
 	client.Writer
 	client.Reader
 	binding        rbacv1.RoleBinding
+	went           bool // the binding, by itself
 	update, delete func(context.Context, client.Object) error
 }
 
-func (s *apiServer) Get(_ context.Context, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+func (s *apiServer) Get(ctx context.Context, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
+	if s.went {
+		return missing(ctx, nil)
+	}
 	s.binding.DeepCopyInto(obj.(*rbacv1.RoleBinding))
 	return nil
 }
@@ -68,6 +73,24 @@ func mayOnlyUnpin(_ context.Context, obj client.Object) error {
 	return nil
 }
 
+// missing is how the API server says that there is no such binding, and a webhook may, too.
+func missing(context.Context, client.Object) error {
+	return apierrors.NewNotFound(rbacv1.Resource("rolebindings"), "lapse-debug-4602efc0")
+}
+
+// lookup is how a webhook answers that does not find what it needs.
+func lookup(context.Context, client.Object) error {
+	return apierrors.NewNotFound(rbacv1.Resource("configmaps"), "rules")
+}
+
+// subjectsWanted is a rule of somebody else.
+func subjectsWanted(_ context.Context, obj client.Object) error {
+	if len(obj.(*rbacv1.RoleBinding).Subjects) == 0 {
+		return apierrors.NewInvalid(schema.GroupKind{Group: rbacv1.GroupName, Kind: "RoleBinding"}, obj.GetName(), nil)
+	}
+	return nil
+}
+
 // roleGone is what is left to it if the role is gone as well.
 func roleGone(_ context.Context, obj client.Object) error {
 	if len(obj.(*rbacv1.RoleBinding).Subjects) == 0 {
@@ -101,6 +124,7 @@ func TestEndByWhateverIsAnswered(t *testing.T) {
 		name           string
 		finalizers     []string
 		update, delete func(context.Context, client.Object) error
+		went           bool
 		left, fails    bool
 	}{
 		{name: "all is well", update: answers, delete: answers},
@@ -118,6 +142,14 @@ func TestEndByWhateverIsAnswered(t *testing.T) {
 		{name: "deletions hang, without bind and role", update: roleGone, delete: hangs, fails: true},
 		{name: "pinned, without bind and role", finalizers: pin, update: roleGone, delete: answers},
 		{name: "pinned, without bind and role, and deletions fail", finalizers: pin, update: roleGone, delete: fails, fails: true},
+		{name: "pinned, without bind and role, which unpinning is told, too", finalizers: pin, update: lookup, delete: answers, fails: true},
+		{name: "pinned, and a rule wants subjects", finalizers: pin, update: subjectsWanted, delete: answers},
+		{name: "went by itself", went: true, update: missing, delete: missing},
+		{name: "pinned, and went by itself", finalizers: pin, went: true, update: missing, delete: missing},
+		{name: "a webhook for deletions does not find what it needs", update: answers, delete: lookup, left: true},
+		{name: "a webhook for deletions does not find the binding", update: answers, delete: missing, left: true},
+		{name: "a webhook for both does not find what it needs", update: lookup, delete: lookup, fails: true},
+		{name: "a webhook for both does not find the binding", update: missing, delete: missing, fails: true},
 		{name: "subjects are put back, and deletions fail", update: undone, delete: fails, fails: true},
 		{name: "subjects are put back", update: undone, delete: answers},
 		{name: "finalizers are put back, without bind", finalizers: pin, update: repinned, delete: answers, fails: true},
@@ -126,7 +158,7 @@ func TestEndByWhateverIsAnswered(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 			defer cancel()
-			server := &apiServer{update: tc.update, delete: tc.delete, binding: rbacv1.RoleBinding{
+			server := &apiServer{update: tc.update, delete: tc.delete, went: tc.went, binding: rbacv1.RoleBinding{
 				ObjectMeta: metav1.ObjectMeta{Namespace: "payments", Name: "lapse-debug-4602efc0", UID: "1", Finalizers: tc.finalizers},
 				Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, Name: "alice"}},
 			}}

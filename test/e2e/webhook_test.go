@@ -19,6 +19,49 @@ import (
 	"github.com/lapse-dev/lapse/test/operator"
 )
 
+// Many webhooks look something up, and pass on that it is not there. The API server answers with
+// that, as if the RoleBinding were not there.
+var _ = Describe("Beside a webhook that answers deletions with not found", func() {
+	It("access that is revoked, and access that runs out, ends and is said to have ended then", func(ctx SpecContext) {
+		startManager(ctx)
+		ns := newNamespace(ctx)
+		newPolicy(ctx, builders.Policy("p-"+ns).Allowing("reader").RevokedBy(builders.Group("leads")).In(ns))
+		create(ctx, builders.Binding(ns, "approvers", "lapse-approver", builders.Group("leads")))
+		bob := operator.NewUser(GinkgoTB(), plane, "bob", "leads")
+		end := time.Now().Add(15 * time.Second).Truncate(time.Second)
+		revoked := builders.Request("revoked").In(ns).ForClusterRole("reader").Lasting(time.Hour).Build()
+		expires := builders.Request("expires").In(ns).ForClusterRole("reader").Lasting(time.Hour).NotAfter(end).Build()
+		for _, req := range []*v1alpha1.AccessRequest{revoked, expires} {
+			Expect(alice.Create(ctx, req)).To(Succeed())
+		}
+		Eventually(func() []string { return holding(ctx, ns) }).WithContext(ctx).Should(HaveLen(2))
+		deletions := operator.Foreign{
+			Namespace: ns, Group: rbacv1.GroupName, Resource: "rolebindings",
+			Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Delete},
+		}
+		remove, err := deletions.Miss(ctx, admin)
+		DeferCleanup(func(ctx SpecContext) { Expect(remove(ctx)).To(Succeed()) })
+		Expect(err).NotTo(HaveOccurred())
+		Eventually(func() error { return admin.Delete(ctx, &bindings(ctx, ns)[0], client.DryRunAll) }, "10s", "100ms").WithContext(ctx).
+			Should(MatchError(ContainSubstring(`configmaps "rules" not found`)))
+
+		no := builders.Decision("no", revoked, v1alpha1.VerdictRevoke)
+		Eventually(func() error { return bob.Create(ctx, no) }).WithContext(ctx).Should(Succeed())
+		over := func(req *v1alpha1.AccessRequest, state v1alpha1.RequestState) {
+			GinkgoHelper()
+			Eventually(func(g Gomega) {
+				g.Expect(admin.Get(ctx, client.ObjectKeyFromObject(req), req)).To(Succeed())
+				g.Expect(req.Status.State).To(Equal(state))
+			}, "30s").WithContext(ctx).Should(Succeed())
+			Expect(holding(ctx, ns)).NotTo(ContainElement(req.Status.Grant.Binding), "it is said to have ended")
+		}
+		over(revoked, v1alpha1.StateRevoked)
+		over(expires, v1alpha1.StateExpired)
+		Expect(remove(ctx)).To(Succeed())
+		Eventually(func() []rbacv1.RoleBinding { return bindings(ctx, ns) }, "30s").WithContext(ctx).Should(BeEmpty())
+	}, SpecTimeout(90*time.Second))
+})
+
 // The webhook is real: what it holds up keeps its seat in the API server's flow control.
 var _ = Describe("Beside a namespace whose webhook answers nothing", func() {
 	It("access ends within 3 s, and there when the webhook is gone", func(ctx SpecContext) {

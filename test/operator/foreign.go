@@ -17,6 +17,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -89,7 +90,7 @@ func (f Foreign) Put(ctx context.Context, c client.Client, path string, value an
 func (f Foreign) put(
 	ctx context.Context, c client.Client, path string, valueOf func(*admissionv1.AdmissionRequest) (any, error),
 ) (remove func(context.Context) error, err error) {
-	hook := httptest.NewTLSServer(putting(path, valueOf))
+	hook := httptest.NewTLSServer(answering(putting(path, valueOf)))
 	config := &admissionregistrationv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "foreign-"},
 		Webhooks: []admissionregistrationv1.MutatingWebhook{{
@@ -107,26 +108,33 @@ func (f Foreign) put(
 	return remove, c.Create(ctx, config)
 }
 
-func putting(path string, valueOf func(*admissionv1.AdmissionRequest) (any, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		review := &admissionv1.AdmissionReview{}
-		if err := json.NewDecoder(r.Body).Decode(review); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		value, err := valueOf(review.Request)
+// putting answers with what is to be put at a path.
+func putting(path string, valueOf func(*admissionv1.AdmissionRequest) (any, error)) answerer {
+	return func(req *admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
+		value, err := valueOf(req)
 		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
+			return nil, err
 		}
 		patch, err := json.Marshal([]map[string]any{{"op": "add", "path": path, "value": value}})
+		return &admissionv1.AdmissionResponse{Allowed: true, Patch: patch, PatchType: new(admissionv1.PatchTypeJSONPatch)}, err
+	}
+}
+
+// answerer is what a webhook makes of what it is sent.
+type answerer func(*admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error)
+
+func answering(answer answerer) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		review := &admissionv1.AdmissionReview{}
+		err := json.NewDecoder(r.Body).Decode(review)
+		if err == nil {
+			review.Response, err = answer(review.Request)
+		}
 		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
+			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		review.Response = &admissionv1.AdmissionResponse{
-			UID: review.Request.UID, Allowed: true, Patch: patch, PatchType: new(admissionv1.PatchTypeJSONPatch),
-		}
+		review.Response.UID = review.Request.UID
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(review) // whoever does not get it tells the caller
 	}
@@ -143,11 +151,32 @@ func clientOf(hook *httptest.Server) admissionregistrationv1.WebhookClientConfig
 func (f Foreign) Swallow(ctx context.Context, c client.Client, timeout time.Duration) (remove func(context.Context) error, err error) {
 	release := make(chan struct{})
 	hook := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
+	return f.validate(ctx, c, hook, admissionregistrationv1.Ignore, timeout, func() {
+		close(release)
+		hook.Close()
+	})
+}
+
+// Miss has a webhook that refuses all of it with 404, as one does that looks something up which
+// is not there. That takes a second or two to be in force; the caller sees when.
+func (f Foreign) Miss(ctx context.Context, c client.Client) (remove func(context.Context) error, err error) {
+	hook := httptest.NewTLSServer(answering(func(*admissionv1.AdmissionRequest) (*admissionv1.AdmissionResponse, error) {
+		missing := apierrors.NewNotFound(corev1.Resource("configmaps"), "rules")
+		return &admissionv1.AdmissionResponse{Result: &missing.ErrStatus}, nil
+	}))
+	return f.validate(ctx, c, hook, admissionregistrationv1.Fail, 10*time.Second, hook.Close)
+}
+
+// validate sends all of it to a webhook, which is closed when that is removed.
+func (f Foreign) validate(
+	ctx context.Context, c client.Client, hook *httptest.Server,
+	failure admissionregistrationv1.FailurePolicyType, timeout time.Duration, closing func(),
+) (remove func(context.Context) error, err error) {
 	config := &admissionregistrationv1.ValidatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "foreign-"},
 		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
-			Name: "silent.example.com", AdmissionReviewVersions: []string{"v1"},
-			SideEffects: new(admissionregistrationv1.SideEffectClassNone), FailurePolicy: new(admissionregistrationv1.Ignore),
+			Name: "foreign.example.com", AdmissionReviewVersions: []string{"v1"},
+			SideEffects: new(admissionregistrationv1.SideEffectClassNone), FailurePolicy: new(failure),
 			TimeoutSeconds: new(int32(timeout.Seconds())), ClientConfig: clientOf(hook),
 			NamespaceSelector: f.namespaces(), Rules: []admissionregistrationv1.RuleWithOperations{f.rule()},
 		}},
@@ -155,10 +184,7 @@ func (f Foreign) Swallow(ctx context.Context, c client.Client, timeout time.Dura
 	var once sync.Once
 	remove = func(ctx context.Context) error {
 		err := client.IgnoreNotFound(c.Delete(ctx, config))
-		once.Do(func() {
-			close(release)
-			hook.Close()
-		})
+		once.Do(closing)
 		return err
 	}
 	return remove, c.Create(ctx, config)
