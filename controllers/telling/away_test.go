@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/audit"
 )
@@ -52,6 +55,60 @@ func TestASinkThatIsAwayForAnHourGetsAllInOrder(t *testing.T) {
 	c.checkOrder()
 	if len(c.toldIDs()) <= len(c.happened) {
 		t.Error("nothing was told twice: the kill was of no consequence")
+	}
+}
+
+// A request is kept for a sink that is away, and so are its decisions, which go with it.
+func TestWhatIsDeletedWhileASinkIsAwayIsToldAsOfThen(t *testing.T) {
+	c := newCluster(t)
+	w := c.started()
+	c.away = true
+	req := c.ask(w, "debug")
+	c.approve(w, req)
+	c.grant(w, req)
+	c.clock.Step(time.Hour)
+	then := c.now()
+	c.delete(w, req)
+	c.happened = append(c.happened, string(req.UID)+"/ended")
+	c.clock.Step(4 * time.Hour)
+	c.away = false
+	w.tellAll()
+	c.check()
+	for _, line := range c.taken {
+		var r audit.Record
+		if err := json.Unmarshal(line, &r); err != nil {
+			t.Fatal(err)
+		}
+		if last := r.Type == audit.Ended || r.Type == audit.Forgotten; last && !r.Time.Equal(then.Time) {
+			t.Errorf("it was deleted at %s: %s", then, line)
+		}
+	}
+}
+
+// After a watch was down, an informer shows one change from a request to another one of its name.
+func TestARequestThatWasMadeAnewUnseenIsTwo(t *testing.T) {
+	c := newCluster(t)
+	w := c.started()
+	old := c.ask(w, "debug")
+	w.tellAll()
+	again := old.DeepCopy()
+	again.UID, again.CreationTimestamp = "uid-again", c.now()
+	again.Status.Approvals = []v1alpha1.Approval{{Decision: "nobody-shows-it", Reviewer: "bob", Time: c.now()}}
+	c.stamp(again)
+	c.requests[client.ObjectKeyFromObject(again)] = again
+	c.happened = append(c.happened, string(old.UID)+"/forgotten", string(again.UID)+"/asked")
+	w.Teller.inbox.requests().Update(t.Context(), event.UpdateEvent{ObjectOld: old, ObjectNew: again.DeepCopy()}, w.queue)
+	for range 3 { // it waits for that decision
+		w.tellAll()
+	}
+	c.clock.Step(patience + time.Second)
+	w.tellAll()
+	c.check()
+	if got, want := c.toldIDs(), []string{"uid-debug/asked", "uid-debug/forgotten", "uid-again/asked"}; !slices.Equal(got, want) {
+		t.Errorf("told %q, want %q", got, want)
+	}
+	if len(w.told) != 1 {
+		t.Errorf("remembered: %v", w.told)
 	}
 }
 

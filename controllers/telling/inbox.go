@@ -8,8 +8,10 @@ import (
 	"encoding/json"
 	"strconv"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -68,16 +70,17 @@ func version(obj client.Object) int64 {
 	return n
 }
 
-// maxGone bounds what is kept of deleted requests, in bytes of their JSON. Only a sink that is
-// away lets it grow.
-const maxGone = 32 << 20
+// maxKept bounds what is kept of deleted requests and of decisions, in bytes of their JSON. Only a
+// sink that is away lets it grow.
+const maxKept = 32 << 20
 
 // inbox are requests of which something is to be told.
 type inbox struct {
-	mu sync.Mutex
-	// gone is the size of all requests that were deleted, and missed how many were more
-	// than may be kept.
-	gone, missed int
+	now func() time.Time
+	mu  sync.Mutex
+	// kept is the size of all requests that were deleted and of decisions, and missed how many
+	// of these requests were more than may be kept.
+	kept, missed int
 	// seen is the newest that informers showed.
 	seen mark
 	// waiting and taken have, for each request, the oldest that is not told.
@@ -87,28 +90,52 @@ type inbox struct {
 // mail is what is to be told of one request.
 type mail struct {
 	at mark
-	// gone are requests of that name that were deleted, as they were last, and size is theirs.
-	gone []*v1alpha1.AccessRequest
+	// gone are requests of that name that were deleted.
+	gone []gone
+	// words are decisions. They may go before they are told, with their request.
+	words []*v1alpha1.AccessDecision
+	// size of what is gone and of words.
 	size int
 }
 
-func (m mail) and(later mail) mail {
-	return mail{m.at.oldest(later.at), append(m.gone, later.gone...), m.size + later.size}
+// gone is a request that was deleted, as it was last, and when that was seen.
+type gone struct {
+	req *v1alpha1.AccessRequest
+	at  time.Time
 }
 
-func newInbox() *inbox {
-	return &inbox{waiting: map[types.NamespacedName]mail{}, taken: map[types.NamespacedName]mail{}}
+func (m mail) and(later mail) mail {
+	return mail{m.at.oldest(later.at), append(m.gone, later.gone...), append(m.words, later.words...), m.size + later.size}
+}
+
+// on are the decisions on a request: those that the cache has, and those that it has no more.
+func (m mail) on(req *v1alpha1.AccessRequest, cached []v1alpha1.AccessDecision) []v1alpha1.AccessDecision {
+	there := sets.New[types.UID]()
+	for i := range cached {
+		there.Insert(cached[i].UID)
+	}
+	for _, d := range m.words {
+		if d.Spec.RequestRef.UID == req.UID && !there.Has(d.UID) {
+			there.Insert(d.UID)
+			cached = append(cached, *d)
+		}
+	}
+	return cached
+}
+
+func newInbox(now func() time.Time) *inbox {
+	return &inbox{now: now, waiting: map[types.NamespacedName]mail{}, taken: map[types.NamespacedName]mail{}}
 }
 
 func (i *inbox) add(key types.NamespacedName, m mail) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.seen = i.seen.newest(m.at)
-	if i.gone+m.size > maxGone {
-		i.missed++
-		return
+	if i.kept+m.size > maxKept { // a decision is told all the same while it is there
+		i.missed += len(m.gone)
+		m.gone, m.words, m.size = nil, nil, 0
 	}
-	i.gone += m.size
+	i.kept += m.size
 	i.waiting[key] = i.waiting[key].and(m)
 }
 
@@ -125,7 +152,7 @@ func (i *inbox) take(key types.NamespacedName) mail {
 func (i *inbox) done(key types.NamespacedName) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.gone -= i.taken[key].size
+	i.kept -= i.taken[key].size
 	delete(i.taken, key)
 }
 
@@ -178,23 +205,29 @@ func (i *inbox) requests() handler.EventHandler {
 		i.add(key, mail{at: mark{Requests: version(obj)}})
 		q.Add(reconcile.Request{NamespacedName: key})
 	}
+	went := func(obj client.Object, q queue) {
+		req := obj.(*v1alpha1.AccessRequest)
+		key := client.ObjectKeyFromObject(req)
+		i.add(key, mail{at: mark{Requests: version(req)}, gone: []gone{{req, i.now()}}, size: sizeOf(req)})
+		q.Add(reconcile.Request{NamespacedName: key})
+	}
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { add(e.Object, q) },
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { add(e.ObjectNew, q) },
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
-			req := e.Object.(*v1alpha1.AccessRequest)
-			key := client.ObjectKeyFromObject(req)
-			i.add(key, mail{mark{Requests: version(req)}, []*v1alpha1.AccessRequest{req}, sizeOf(req)})
-			q.Add(reconcile.Request{NamespacedName: key})
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+			if e.ObjectOld.GetUID() != e.ObjectNew.GetUID() { // deleted and created anew while the watch was down
+				went(e.ObjectOld, q)
+			}
+			add(e.ObjectNew, q)
 		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { went(e.Object, q) },
 	}
 }
 
-// sizeOf a request, in bytes of its JSON.
-func sizeOf(req *v1alpha1.AccessRequest) int {
-	text, err := json.Marshal(req)
+// sizeOf an object, in bytes of its JSON.
+func sizeOf(obj client.Object) int {
+	text, err := json.Marshal(obj)
 	if err != nil {
-		return maxGone + 1 // it cannot be told either
+		return maxKept + 1 // it cannot be told either
 	}
 	return len(text)
 }
@@ -203,10 +236,18 @@ type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // decisions queues the requests of decisions that were made. That one is deleted says nothing.
 func (i *inbox) decisions() handler.EventHandler {
-	return handler.Funcs{CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
-		d := e.Object.(*v1alpha1.AccessDecision)
+	add := func(obj client.Object, q queue) {
+		d := obj.(*v1alpha1.AccessDecision)
 		key := types.NamespacedName{Namespace: d.Namespace, Name: d.Spec.RequestRef.Name}
-		i.add(key, mail{at: mark{Decisions: version(d)}})
+		i.add(key, mail{at: mark{Decisions: version(d)}, words: []*v1alpha1.AccessDecision{d}, size: sizeOf(d)})
 		q.Add(reconcile.Request{NamespacedName: key})
-	}}
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { add(e.Object, q) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+			if e.ObjectOld.GetUID() != e.ObjectNew.GetUID() {
+				add(e.ObjectNew, q)
+			}
+		},
+	}
 }

@@ -66,7 +66,7 @@ type messenger struct {
 func newMessenger(o MessageOptions, to *receiver.Receiver) *messenger {
 	metrics.MessageReceiver(to.Name)
 	return &messenger{
-		o: o, to: to, inbox: newInbox(), checkpoints: checkpoints{client: o.Writer, live: o.Live, namespace: o.Namespace},
+		o: o, to: to, inbox: newInbox(o.Clock.Now), checkpoints: checkpoints{client: o.Writer, live: o.Live, namespace: o.Namespace},
 		insistence: insistence{name: to.Name, clock: o.Clock.Here}, told: map[types.UID]sets.Set[recordID]{}, due: map[types.NamespacedName]time.Time{},
 	}
 }
@@ -112,7 +112,8 @@ func (m *messenger) point() (p point, sent int, begun bool) {
 
 // Reconcile tells what is new of one request, and comes again when the next is due.
 func (m *messenger) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, error) {
-	next, err := m.news(ctx, key.NamespacedName, m.inbox.take(key.NamespacedName))
+	got := m.inbox.take(key.NamespacedName)
+	next, err := m.news(ctx, key.NamespacedName, got)
 	if errors.Is(err, errEarly) {
 		return ctrl.Result{RequeueAfter: lookAgain}, nil
 	}
@@ -122,6 +123,9 @@ func (m *messenger) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resul
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.inbox.done(key.NamespacedName)
+	for _, gone := range got.gone {
+		delete(m.told, gone.req.UID)
+	}
 	if next.IsZero() {
 		delete(m.due, key.NamespacedName)
 		return ctrl.Result{}, nil
@@ -132,25 +136,24 @@ func (m *messenger) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Resul
 
 func (m *messenger) news(ctx context.Context, key types.NamespacedName, got mail) (next time.Time, err error) {
 	for _, gone := range got.gone {
-		if _, err := m.tell(ctx, gone, true); err != nil {
+		if _, err := m.tell(ctx, got, gone.req, true, gone.at); err != nil {
 			return time.Time{}, err
 		}
-		delete(m.told, gone.UID)
 	}
 	req := &v1alpha1.AccessRequest{}
 	if err := m.o.Cached.Get(ctx, key, req); err != nil {
 		return time.Time{}, client.IgnoreNotFound(err)
 	}
-	return m.tell(ctx, req, false)
+	return m.tell(ctx, got, req, false, m.o.Clock.Now())
 }
 
-// tell what is new of a request, and when more is due.
-func (m *messenger) tell(ctx context.Context, req *v1alpha1.AccessRequest, gone bool) (next time.Time, err error) {
+// tell what is new of a request as of a moment, and when more is due.
+func (m *messenger) tell(ctx context.Context, got mail, req *v1alpha1.AccessRequest, gone bool, now time.Time) (next time.Time, err error) {
 	decisions, err := decisionsOn(ctx, m.o.Cached, req)
 	if err != nil {
 		return time.Time{}, err
 	}
-	now := m.o.Clock.Now()
+	decisions = got.on(req, decisions)
 	if !gone && lacks(req, decisions) && now.Sub(lastChange(req)) < patience {
 		return time.Time{}, errEarly
 	}
@@ -166,18 +169,25 @@ func (m *messenger) tell(ctx context.Context, req *v1alpha1.AccessRequest, gone 
 		m.told[req.UID] = known
 	}
 	for i := range all {
-		one := &all[i]
-		if known.Has(idOfMessage(one)) || !m.to.Wants(*one) {
-			continue
+		if err := m.once(ctx, known, &all[i], seen || !m.before(&all[i], covered)); err != nil {
+			return time.Time{}, err
 		}
-		if seen || !m.before(one, covered) {
-			if err := m.send(ctx, one); err != nil {
-				return time.Time{}, err
-			}
-		}
-		known.Insert(idOfMessage(one))
 	}
 	return next, nil
+}
+
+// once sends a message that is new, if the receiver wants it.
+func (m *messenger) once(ctx context.Context, known sets.Set[recordID], one *message.Message, isNew bool) error {
+	if known.Has(idOfMessage(one)) || !m.to.Wants(*one) {
+		return nil
+	}
+	if isNew {
+		if err := m.send(ctx, one); err != nil {
+			return err
+		}
+	}
+	known.Insert(idOfMessage(one))
+	return nil
 }
 
 // policy that a request is under; nil if there is none, or it is gone.
@@ -193,17 +203,6 @@ func (m *messenger) policy(ctx context.Context, req *v1alpha1.AccessRequest) (*v
 		return nil, nil
 	}
 	return p, nil
-}
-
-// before says whether a message was told before this messenger began.
-func (m *messenger) before(one *message.Message, covered bool) bool {
-	switch {
-	case one.Timed:
-		return !one.At.After(m.since.Time)
-	case one.Event == message.Asked: // at whatever time it began to wait
-		return covered
-	}
-	return covered || one.At.Before(m.since.Time.Add(-statusLag))
 }
 
 // send a message, until the receiver takes it, it is of no use any more, or the context ends.

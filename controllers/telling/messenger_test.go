@@ -159,7 +159,12 @@ func (p *people) begins(w *writer, req *v1alpha1.AccessRequest) {
 }
 
 func (p *people) held(w *writer, req *v1alpha1.AccessRequest, length time.Duration) {
-	p.approve(w, req)
+	p.heldBy(w, w, req, length)
+}
+
+// heldBy an approval that is seen by one writer, and a grant that is by another.
+func (p *people) heldBy(approval, w *writer, req *v1alpha1.AccessRequest, length time.Duration) {
+	p.approve(approval, req)
 	p.decisions[len(p.decisions)-1].Spec.Reviewer = &v1alpha1.Identity{Username: "bob", Groups: []string{"leads"}}
 	p.grant(w, req)
 	req.Status.Grant.ExpiresAt = metav1.NewTime(p.clock.Now().Add(length))
@@ -299,7 +304,7 @@ func TestADecisionIsToldBeforeWhatItLetHappen(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPeople(t).process(message.Decided, message.Granted)
-			p.held(p.w, p.wait(p.w, "r"), time.Hour)
+			p.heldBy(nil, p.w, p.wait(p.w, "r"), time.Hour)
 			made := p.decisions
 			p.decisions = nil
 			p.work()

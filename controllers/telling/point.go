@@ -13,6 +13,8 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/lapse-dev/lapse/internal/message"
 )
 
 // messagesAnnotation of the Lease of checkpoints, with the name of a receiver, is a point in JSON.
@@ -93,4 +95,15 @@ func (ms *Messages) has(name string) bool {
 		}
 	}
 	return false
+}
+
+// before says whether a message was told before this messenger began.
+func (m *messenger) before(one *message.Message, covered bool) bool {
+	switch {
+	case one.Timed:
+		return !one.At.After(m.since.Time)
+	case one.Event == message.Asked: // at whatever time it began to wait
+		return covered
+	}
+	return covered || one.At.Before(m.since.Time.Add(-statusLag))
 }

@@ -92,7 +92,7 @@ func New(o Options) *Tellers {
 		metrics.RecordSink(s.Name)
 		name := o.Name + "/" + s.Name
 		ts.all = append(ts.all, &Teller{
-			cached: o.Cached, clock: o.Clock, name: name, version: o.Version, admission: o.Admission, inbox: newInbox(), checkpoints: ts.checkpoints,
+			cached: o.Cached, clock: o.Clock, name: name, version: o.Version, admission: o.Admission, inbox: newInbox(o.Clock.Now), checkpoints: ts.checkpoints,
 			book: &book{sink: s, insistence: insistence{name: s.Name, clock: o.Clock.Here}, redact: o.Redact, chain: *audit.NewChain(name)}, told: map[types.UID]sets.Set[recordID]{},
 		})
 	}

@@ -76,13 +76,16 @@ func (t *Teller) Reconcile(ctx context.Context, key ctrl.Request) (ctrl.Result, 
 		return ctrl.Result{}, err
 	}
 	t.inbox.done(key.NamespacedName)
+	for _, gone := range m.gone {
+		delete(t.told, gone.req.UID)
+	}
 	return ctrl.Result{}, nil
 }
 
 // news adds to the book what is new of one request.
 func (t *Teller) news(ctx context.Context, key types.NamespacedName, m mail) error {
 	for _, gone := range m.gone {
-		if err := t.tellGone(ctx, gone); err != nil {
+		if err := t.tellGone(ctx, m, gone); err != nil {
 			return err
 		}
 	}
@@ -90,7 +93,7 @@ func (t *Teller) news(ctx context.Context, key types.NamespacedName, m mail) err
 	if err := t.cached.Get(ctx, key, req); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	return t.tell(ctx, req)
+	return t.tell(ctx, m, req)
 }
 
 // begin finds out up to where all was told, and introduces the writer.
@@ -171,11 +174,12 @@ func (t *Teller) say(ctx context.Context, what audit.Type, name string, data aud
 // errEarly says that a request knows of a decision that the cache does not show yet.
 var errEarly = errors.New("a decision that counted is not seen yet")
 
-func (t *Teller) tell(ctx context.Context, req *v1alpha1.AccessRequest) error {
-	decisions, err := t.decisions(ctx, req)
+func (t *Teller) tell(ctx context.Context, m mail, req *v1alpha1.AccessRequest) error {
+	decisions, err := decisionsOn(ctx, t.cached, req)
 	if err != nil {
 		return err
 	}
+	decisions = m.on(req, decisions)
 	records := audit.Of(t.source, req, decisions)
 	if _, known := t.told[req.UID]; !known && t.since.covers(markOf(req, decisions)) {
 		t.remember(req.UID, records) // by a writer before this one
@@ -222,10 +226,6 @@ func markOf(req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision) ma
 	return m
 }
 
-func (t *Teller) decisions(ctx context.Context, req *v1alpha1.AccessRequest) ([]v1alpha1.AccessDecision, error) {
-	return decisionsOn(ctx, t.cached, req)
-}
-
 // decisionsOn are the decisions on a request, to be read only: they are no copies, since
 // whoever may decide may make very many.
 func decisionsOn(ctx context.Context, cached client.Reader, req *v1alpha1.AccessRequest) ([]v1alpha1.AccessDecision, error) {
@@ -238,17 +238,13 @@ func decisionsOn(ctx context.Context, cached client.Reader, req *v1alpha1.Access
 }
 
 // tellGone tells the rest of a request that was deleted.
-func (t *Teller) tellGone(ctx context.Context, req *v1alpha1.AccessRequest) error {
-	decisions, err := t.decisions(ctx, req)
+func (t *Teller) tellGone(ctx context.Context, m mail, gone gone) error {
+	decisions, err := decisionsOn(ctx, t.cached, gone.req)
 	if err != nil {
 		return err
 	}
-	records := append(audit.Of(t.source, req, decisions), audit.Gone(t.source, req, t.clock.Now().Truncate(time.Second))...)
-	if err := t.add(req.UID, records); err != nil {
-		return err
-	}
-	delete(t.told, req.UID)
-	return nil
+	records := audit.Of(t.source, gone.req, m.on(gone.req, decisions))
+	return t.add(gone.req.UID, append(records, audit.Gone(t.source, gone.req, gone.at.Truncate(time.Second))...))
 }
 
 // add what was not told yet.

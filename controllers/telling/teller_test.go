@@ -225,6 +225,7 @@ func (c *cluster) delete(w *writer, req *v1alpha1.AccessRequest) {
 	delete(c.requests, client.ObjectKeyFromObject(req))
 	c.stamp(req)
 	c.happened = append(c.happened, string(req.UID)+"/forgotten")
+	c.decisions = slices.DeleteFunc(c.decisions, func(d *v1alpha1.AccessDecision) bool { return d.Spec.RequestRef.UID == req.UID })
 	w.Teller.inbox.requests().Delete(c.t.Context(), event.DeleteEvent{Object: req.DeepCopy()}, w.queue)
 }
 
@@ -365,7 +366,7 @@ func TestWhatIsDeletedWhileASinkIsAwayIsKeptForItOrCounted(t *testing.T) {
 	c.away = true
 	w.tellAll()
 	c.delete(w, kept)
-	w.inbox.gone = maxGone
+	w.inbox.kept = maxKept
 	c.delete(w, missed)
 	c.happened = slices.DeleteFunc(c.happened, func(id string) bool { return id == string(missed.UID)+"/forgotten" })
 	c.away = false

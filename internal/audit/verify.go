@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/util/sets"
 )
@@ -237,16 +238,17 @@ func (v *Verifier) succeeds(writer string, first *run, last map[string]*run, fin
 	}
 }
 
-// unconfirmed are writers that nobody began after and no head is kept of. One may be: the last.
+// unconfirmed are writers that nobody began after and no head is kept of. One may be, the last, if
+// it is the only one that followed the one before.
 func (v *Verifier) unconfirmed(unclear func(*run, string, ...any)) {
-	confirmed := sets.New[string]()
+	confirmed, followers := sets.New[string](), map[place]int{}
 	for _, head := range v.kept {
 		confirmed.Insert(head.Writer)
 	}
 	for _, runs := range v.runs {
-		if began := runs[0].began; began != nil && began.Predecessor != nil {
-			confirmed.Insert(began.Predecessor.Writer)
-		}
+		after := placeOf(runs[0])
+		confirmed.Insert(after.before)
+		followers[after]++
 	}
 	var alone []*run
 	for writer, runs := range v.runs {
@@ -254,10 +256,24 @@ func (v *Verifier) unconfirmed(unclear func(*run, string, ...any)) {
 			alone = append(alone, runs[0])
 		}
 	}
-	if len(alone) < 2 {
-		return
-	}
 	for _, r := range alone {
-		unclear(r, "nothing confirms writer %s: no other began after it, and no head of it was kept; it may have been killed in its first minute, or be invented", r.first.Writer)
+		if len(alone) > 1 || followers[placeOf(r)] > 1 {
+			unclear(r, "nothing confirms writer %s: no other began after it, and no head of it was kept; it may have been killed in its first minute, or be invented", r.first.Writer)
+		}
 	}
+}
+
+// place of a chain: after that of another writer, which is empty for the first one, and of the same
+// sink, whose name is the end of each writer's.
+type place struct{ before, sink string }
+
+func placeOf(r *run) place {
+	p := place{}
+	if i := strings.LastIndex(r.first.Writer, "/"); i >= 0 {
+		p.sink = r.first.Writer[i:]
+	}
+	if r.began != nil && r.began.Predecessor != nil {
+		p.before = r.began.Predecessor.Writer
+	}
+	return p
 }

@@ -180,6 +180,31 @@ func TestAnInventedWriterIsUnclear(t *testing.T) {
 	if len(got.Unclear) != 2 || !strings.Contains(got.Unclear[0].Problem, "nothing confirms writer") {
 		t.Errorf("%+v", got)
 	}
+	// With a head of the last writer, the invented one is the only one that nothing confirms.
+	b, headB := written(t, "b", 3, &headA)
+	fork, _ := written(t, "x", 3, &headA)
+	for name, files := range map[string][][]byte{
+		"as if it were the first": slices.Concat(a, invented, b), "as if it followed a": slices.Concat(a, fork, b),
+	} {
+		got := verify(t, [][]byte{file(files...)}, headB)
+		if len(got.Findings) > 0 || len(got.Unclear) != 1 || !strings.Contains(got.Unclear[0].Problem, "nothing confirms writer x") {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func TestEachSinkHasAChainOfItsOwn(t *testing.T) {
+	a, headA := written(t, "pod/stdout", 3, nil)
+	b, headB := written(t, "pod/file", 3, nil)
+	if got := verify(t, [][]byte{file(a...), file(b...)}, headA, headB); len(got.Findings)+len(got.Unclear) > 0 {
+		t.Errorf("%+v", got)
+	}
+	if got := verify(t, [][]byte{file(a...), file(b...)}, headA); len(got.Findings)+len(got.Unclear) > 0 {
+		t.Errorf("both are first ones: %+v", got)
+	}
+	if got := verify(t, [][]byte{file(a...)}); len(got.Findings)+len(got.Unclear) > 0 {
+		t.Errorf("%+v", got)
+	}
 }
 
 func TestRecordsAreFoundBetweenLinesOfALog(t *testing.T) {
