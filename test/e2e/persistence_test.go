@@ -48,7 +48,10 @@ subjects:
 ---
 apiVersion: v1
 kind: Secret
-metadata: {name: app-token, annotations: {kubernetes.io/service-account.name: app}}
+metadata:
+  name: app-token
+  annotations: {kubernetes.io/service-account.name: app}
+  labels: {kubernetes.io/legacy-token-invalid-since: "2026-11-01"}
 type: kubernetes.io/service-account-token
 `
 
@@ -85,6 +88,7 @@ const (
 	makeAccounts  = "create ServiceAccounts"
 	requestTokens = "create tokens of ServiceAccounts"
 	makeTokens    = "create token Secrets of ServiceAccounts"
+	reviveTokens  = "make token Secrets valid again"
 )
 
 // lasting are ways to keep access beyond a grant: what is refused, and the kubectl
@@ -116,7 +120,8 @@ var lasting = [][2]string{
 	{requestTokens, "create token default"},
 	{makeTokens, "create -f @token"},
 	{makeTokens, "apply --server-side -f @token-ssa"},
-	{makeTokens, "annotate --overwrite secret app-token kubernetes.io/service-account.name=other"},
+	{reviveTokens, "label secret app-token kubernetes.io/legacy-token-invalid-since-"},
+	{makeTokens, "annotate --overwrite secret app-token kubernetes.io/service-account.name=other"}, // after which it is deleted
 }
 
 // hiding are ways to have the guard of RoleBindings not asked, by the label that it selects.

@@ -72,6 +72,9 @@ var tampering = map[string]func(context.Context, *victim) error{
 	"subjects set by server-side apply": patch(types.ApplyPatchType,
 		fmt.Sprintf(applied, "", `,"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"alice"},`+
 			`{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"eve"}]`)),
+	"the subject many times": patch(types.JSONPatchType,
+		`[{"op":"add","path":"/subjects/-","value":{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"alice"}}]`),
+	"a megabyte that is no name": patch(types.MergePatchType, `{"metadata":{"generateName":"`+strings.Repeat("a", 1<<20)+`"}}`),
 	"the expiry put off": patch(types.MergePatchType,
 		`{"metadata":{"annotations":{"lapse.dev/expires-at":"2099-01-01T00:00:00Z"}}}`),
 	"the expiry put off by server-side apply": patch(types.ApplyPatchType,

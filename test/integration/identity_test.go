@@ -101,6 +101,20 @@ var _ = Describe("The requester", func() {
 		Expect(mallory.Create(ctx, req)).To(Succeed())
 	})
 
+	It("asks for nothing that is deleted already", func(ctx SpecContext) {
+		req := builders.Request("gone").In(ns).By("mallory", "oncall", "askers", "system:authenticated").To(builders.User("mallory")).Build()
+		req.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AccessRequest"))
+		req.DeletionTimestamp, req.DeletionGracePeriodSeconds = new(metav1.Now()), new(int64(1))
+		manifest, err := json.Marshal(req)
+		Expect(err).NotTo(HaveOccurred())
+		err = mallory.Patch(ctx, req, client.RawPatch(types.ApplyPatchType, manifest), client.FieldOwner("mallory"))
+		if err == nil { // from 1.37 on, the API server leaves it out
+			Expect(req.DeletionTimestamp).To(BeNil())
+			return
+		}
+		Expect(err).To(MatchError(ContainSubstring("metadata.deletionTimestamp must be left out when an AccessRequest is created")))
+	})
+
 	It("is a ServiceAccount when a ServiceAccount asks", func(ctx SpecContext) {
 		Expect(admin.Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "ci"}})).To(Succeed())
 		bindCluster(ctx, "ci-"+ns, "lapse-requester", rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: ns, Name: "ci"})
