@@ -19,13 +19,14 @@ import (
 
 // An approver may make as many decisions as he likes: only a ResourceQuota bounds them.
 var _ = Describe("Beside an approver who decides on one request thousands of times, at the greatest length", func() {
-	It("the operator keeps its memory, hears a revocation, and ends access on time", func(ctx SpecContext) {
+	// In a sample, what the process takes anyway would hide what the decisions take.
+	It("the operator keeps its memory, hears a revocation, and ends access on time", whole, func(ctx SpecContext) {
 		m := startDirect(ctx)
-		n, many := 20, sized(10_000, 2_000)
+		const n, many = 20, 10_000
 		s, flooded := newScene(ctx, 3*time.Second, false), newScene(ctx, time.Minute, true)
 		req := ask(ctx, flooded.request("flooded"))
 		await(ctx, req, v1alpha1.ReasonPendingApproval)
-		flood := time.Duration(many) * 5 * time.Millisecond
+		const flood = many * 5 * time.Millisecond
 		begin := time.Now().Add(setup(n)).Truncate(time.Second)
 		s.expiring(ctx, n, begin.Add(time.Second), begin.Add(flood))
 		before, err := m.Memory()
@@ -52,7 +53,7 @@ var _ = Describe("Beside an approver who decides on one request thousands of tim
 			note: fmt.Sprintf("%d of 4 kB: %.1f kB more for each; revoked after %s", many, grown, ms(took)),
 		})
 		Expect(took).To(BeNumerically("<", 2*time.Second))
-		Expect(grown).To(BeNumerically("<", 16), "kB of memory for each")
+		Expect(grown).To(BeNumerically("<", 20), "kB of memory for each")
 	}, SpecTimeout(10*time.Minute))
 })
 
