@@ -174,8 +174,8 @@ test-ui: build controlplane ## Have three people use the pages of kubectl lapse 
 	cd test/ui && KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -timeout 20m | $(RESULTS)
 
 .PHONY: model
-model: ## Explore millions of orders of crashes, lost answers, edits and time (two minutes)
-	go test ./test/model -run '^TestNoOrder' -full -v -count=1 -timeout 10m | $(RESULTS)
+model: ## Explore millions of orders of crashes, lost answers, edits and time (ten minutes)
+	go test ./test/model -run '^TestNoOrder' -full -v -count=1 -timeout 20m | $(RESULTS)
 
 .PHONY: test-oldest
 test-oldest: build ## Run the suites of the API and the plugin on the oldest supported Kubernetes (minutes, once it is built)
