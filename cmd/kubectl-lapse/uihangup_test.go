@@ -14,9 +14,9 @@ import (
 )
 
 func TestThePageEndsWithItsTerminal(t *testing.T) {
-	if signal.Ignored(syscall.SIGHUP) {
-		t.Skip("these tests run under nohup")
-	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // which else would kill the tests, or be ignored under nohup
+	t.Cleanup(func() { signal.Stop(hangup) })
 	p := against(t, newDesk(t, "bob").ServeHTTP)
 	said, out := io.Pipe()
 	p.Out = out
@@ -26,9 +26,6 @@ func TestThePageEndsWithItsTerminal(t *testing.T) {
 	if _, err := bufio.NewReader(said).ReadString('\n'); err != nil { // the address
 		t.Fatal(err)
 	}
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP) // which else would kill the tests, were it not heeded
-	t.Cleanup(func() { signal.Stop(hangup) })
 	self, err := os.FindProcess(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
