@@ -85,6 +85,23 @@ func TestWhatIsDeletedWhileASinkIsAwayIsToldAsOfThen(t *testing.T) {
 	}
 }
 
+// Whoever may decide may make as many decisions as he likes.
+func TestManyDecisionsLeaveRoomForWhatIsGone(t *testing.T) {
+	c := newCluster(t)
+	w := c.started()
+	c.away = true
+	req, other := c.ask(w, "debug"), c.ask(w, "other")
+	w.inbox.kept = maxKept/2 - 1
+	c.approve(w, req)
+	if w.inbox.kept != maxKept/2-1 {
+		t.Error("a decision takes the room of what is gone")
+	}
+	c.delete(w, other)
+	if lost := w.inbox.lost(); lost != 0 || w.inbox.kept < maxKept/2 {
+		t.Errorf("%d requests were not kept", lost)
+	}
+}
+
 // After a watch was down, an informer shows one change from a request to another one of its name.
 func TestARequestThatWasMadeAnewUnseenIsTwo(t *testing.T) {
 	c := newCluster(t)

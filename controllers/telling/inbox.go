@@ -6,6 +6,7 @@ package telling
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -108,19 +109,25 @@ func (m mail) and(later mail) mail {
 	return mail{m.at.oldest(later.at), append(m.gone, later.gone...), append(m.words, later.words...), m.size + later.size}
 }
 
-// on are the decisions on a request: those that the cache has, and those that it has no more.
-func (m mail) on(req *v1alpha1.AccessRequest, cached []v1alpha1.AccessDecision) []v1alpha1.AccessDecision {
+// decisionsOn are the decisions on a request: those that the cache has, and those that it has no
+// more. They are to be read only: they are no copies, since whoever may decide may make very many.
+func (m mail) decisionsOn(ctx context.Context, cached client.Reader, req *v1alpha1.AccessRequest) ([]v1alpha1.AccessDecision, error) {
+	list := &v1alpha1.AccessDecisionList{}
+	onIt := client.MatchingFields{requestUIDField: string(req.UID)}
+	if err := cached.List(ctx, list, client.InNamespace(req.Namespace), onIt, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("listing decisions: %w", err)
+	}
 	there := sets.New[types.UID]()
-	for i := range cached {
-		there.Insert(cached[i].UID)
+	for i := range list.Items {
+		there.Insert(list.Items[i].UID)
 	}
 	for _, d := range m.words {
 		if d.Spec.RequestRef.UID == req.UID && !there.Has(d.UID) {
 			there.Insert(d.UID)
-			cached = append(cached, *d)
+			list.Items = append(list.Items, *d)
 		}
 	}
-	return cached
+	return list.Items, nil
 }
 
 func newInbox(now func() time.Time) *inbox {
@@ -131,7 +138,11 @@ func (i *inbox) add(key types.NamespacedName, m mail) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.seen = i.seen.newest(m.at)
-	if i.kept+m.size > maxKept { // a decision is told all the same while it is there
+	room := maxKept
+	if len(m.gone) == 0 {
+		room /= 2 // whoever makes many decisions keeps none from being told of what is gone
+	}
+	if i.kept+m.size > room { // a decision is told all the same while it is there
 		i.missed += len(m.gone)
 		m.gone, m.words, m.size = nil, nil, 0
 	}

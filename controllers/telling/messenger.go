@@ -149,11 +149,10 @@ func (m *messenger) news(ctx context.Context, key types.NamespacedName, got mail
 
 // tell what is new of a request as of a moment, and when more is due.
 func (m *messenger) tell(ctx context.Context, got mail, req *v1alpha1.AccessRequest, gone bool, now time.Time) (next time.Time, err error) {
-	decisions, err := decisionsOn(ctx, m.o.Cached, req)
+	decisions, err := got.decisionsOn(ctx, m.o.Cached, req)
 	if err != nil {
 		return time.Time{}, err
 	}
-	decisions = got.on(req, decisions)
 	if !gone && lacks(req, decisions) && now.Sub(lastChange(req)) < patience {
 		return time.Time{}, errEarly
 	}

@@ -175,11 +175,10 @@ func (t *Teller) say(ctx context.Context, what audit.Type, name string, data aud
 var errEarly = errors.New("a decision that counted is not seen yet")
 
 func (t *Teller) tell(ctx context.Context, m mail, req *v1alpha1.AccessRequest) error {
-	decisions, err := decisionsOn(ctx, t.cached, req)
+	decisions, err := m.decisionsOn(ctx, t.cached, req)
 	if err != nil {
 		return err
 	}
-	decisions = m.on(req, decisions)
 	records := audit.Of(t.source, req, decisions)
 	if _, known := t.told[req.UID]; !known && t.since.covers(markOf(req, decisions)) {
 		t.remember(req.UID, records) // by a writer before this one
@@ -226,24 +225,13 @@ func markOf(req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision) ma
 	return m
 }
 
-// decisionsOn are the decisions on a request, to be read only: they are no copies, since
-// whoever may decide may make very many.
-func decisionsOn(ctx context.Context, cached client.Reader, req *v1alpha1.AccessRequest) ([]v1alpha1.AccessDecision, error) {
-	list := &v1alpha1.AccessDecisionList{}
-	onIt := client.MatchingFields{requestUIDField: string(req.UID)}
-	if err := cached.List(ctx, list, client.InNamespace(req.Namespace), onIt, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, fmt.Errorf("listing decisions: %w", err)
-	}
-	return list.Items, nil
-}
-
 // tellGone tells the rest of a request that was deleted.
 func (t *Teller) tellGone(ctx context.Context, m mail, gone gone) error {
-	decisions, err := decisionsOn(ctx, t.cached, gone.req)
+	decisions, err := m.decisionsOn(ctx, t.cached, gone.req)
 	if err != nil {
 		return err
 	}
-	records := audit.Of(t.source, gone.req, m.on(gone.req, decisions))
+	records := audit.Of(t.source, gone.req, decisions)
 	return t.add(gone.req.UID, append(records, audit.Gone(t.source, gone.req, gone.at.Truncate(time.Second))...))
 }
 
