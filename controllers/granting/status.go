@@ -31,8 +31,10 @@ func setStatus(now time.Time, req v1alpha1.Request, o *grant.Outcome) {
 	for _, c := range []metav1.Condition{readyCondition(o), approvedCondition(o), grantedCondition(o)} {
 		setCondition(now, req, c)
 	}
-	setOrRemove(now, req, reconcilingCondition(o))
-	setOrRemove(now, req, stalledCondition(o))
+	onItsWay := o.State == v1alpha1.StatePending || o.State == v1alpha1.StateScheduled || o.State == v1alpha1.StateFailed
+	setIf(now, req, onItsWay, v1alpha1.ConditionReconciling, o.Reason, o.Message)
+	badEnd := o.State == v1alpha1.StateDenied || o.State == v1alpha1.StateRevoked
+	setIf(now, req, badEnd, v1alpha1.ConditionStalled, o.Reason, o.Message)
 }
 
 // readyCondition sums the request up.
@@ -87,45 +89,22 @@ func grantedCondition(o *grant.Outcome) metav1.Condition {
 	return c
 }
 
-// reconcilingCondition is True while the request is on its way.
-func reconcilingCondition(o *grant.Outcome) metav1.Condition {
-	c := metav1.Condition{Type: v1alpha1.ConditionReconciling, Status: metav1.ConditionFalse}
-	if o.State == v1alpha1.StatePending || o.State == v1alpha1.StateScheduled || o.State == v1alpha1.StateFailed {
-		c.Status, c.Reason, c.Message = metav1.ConditionTrue, o.Reason, o.Message
-	}
-	return c
-}
-
-// stalledCondition is True when the request came to a bad end.
-func stalledCondition(o *grant.Outcome) metav1.Condition {
-	c := metav1.Condition{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionFalse}
-	if o.State == v1alpha1.StateDenied || o.State == v1alpha1.StateRevoked {
-		c.Status, c.Reason, c.Message = metav1.ConditionTrue, o.Reason, o.Message
-	}
-	return c
-}
-
 // setRoleChanged says how the role differs from what was granted, while it does; nil
 // changes nothing.
 func setRoleChanged(now time.Time, req v1alpha1.Request, change *policy.RoleChange) {
-	if change == nil {
-		return
+	if change != nil {
+		setIf(now, req, change.Reason != "", v1alpha1.ConditionRoleChanged, change.Reason, change.Message)
 	}
-	c := metav1.Condition{Type: v1alpha1.ConditionRoleChanged, Status: metav1.ConditionFalse}
-	if change.Reason != "" {
-		c.Status, c.Reason, c.Message = metav1.ConditionTrue, change.Reason, change.Message
-	}
-	setOrRemove(now, req, c)
 }
 
-// setOrRemove keeps a condition of which kstatus asks that it be there only while
-// it is true.
-func setOrRemove(now time.Time, req v1alpha1.Request, c metav1.Condition) {
-	if c.Status != metav1.ConditionTrue {
-		meta.RemoveStatusCondition(&req.RequestStatus().Conditions, c.Type)
+// setIf sets a condition of which kstatus asks that it be there only while it is true, or
+// removes it.
+func setIf(now time.Time, req v1alpha1.Request, is bool, kind, reason, message string) {
+	if !is {
+		meta.RemoveStatusCondition(&req.RequestStatus().Conditions, kind)
 		return
 	}
-	setCondition(now, req, c)
+	setCondition(now, req, metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: reason, Message: message})
 }
 
 func setCondition(now time.Time, req v1alpha1.Request, c metav1.Condition) {
