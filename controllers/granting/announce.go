@@ -73,7 +73,7 @@ func (r *RequestReconciler) logChange(ctx context.Context, req *v1alpha1.AccessR
 		why, message = "", "" // which may repeat what people wrote
 	}
 	log.FromContext(ctx).Info("request "+string(req.Status.State), "request", req.Name, "uid", req.UID,
-		"reason", ready.Reason, "message", message, "requester", requester(req), "requestReason", why, "reviewers", approvedBy(req),
+		"reason", ready.Reason, "message", message, "requester", requesterOf(req), "requestReason", why, "reviewers", approvedBy(req),
 		"subject", req.Spec.Subject, "role", req.Spec.RoleRef, "policy", req.Status.Policy, "grant", withoutRules(req.Status.Grant))
 }
 
@@ -99,13 +99,6 @@ func (r *RequestReconciler) announcePinned(req *v1alpha1.AccessRequest, left *rb
 	r.recorder.Eventf(req, left, corev1.EventTypeWarning, v1alpha1.ReasonBindingPinned, "Unbind",
 		"nobody holds the role by RoleBinding %s any more, but finalizers keep the object: %s. Find out who set them; to remove it: kubectl -n %s patch rolebinding %s --type=merge -p '{\"metadata\":{\"finalizers\":null}}'",
 		left.Name, text.Cut(strings.Join(left.Finalizers, ", "), maxNote/3), left.Namespace, left.Name)
-}
-
-func requester(req *v1alpha1.AccessRequest) string {
-	if req.Spec.Requester == nil {
-		return ""
-	}
-	return req.Spec.Requester.Username
 }
 
 // approvedBy are the names of those whose approval counted.
