@@ -47,7 +47,10 @@ func Next(now time.Time, req v1alpha1.Request, judge Judge, seen Observed, set S
 		return lost(now, req, *seen.Lost), nil
 	default:
 		step, err := undecided(now, req, judge, seen)
-		return keepingApprovals(req, oneTooMany(req, seen, step)), err
+		if o := OneTooMany(req, seen, step.Outcome); o != step.Outcome {
+			step = Step{Action: Nothing, Outcome: o}
+		}
+		return keepingApprovals(req, step), err
 	}
 }
 
@@ -55,15 +58,6 @@ func Next(now time.Time, req v1alpha1.Request, judge Judge, seen Observed, set S
 func keepingApprovals(req v1alpha1.Request, step Step) Step {
 	if o := step.Outcome; o != nil && o.State.Final() && o.Approvals == nil {
 		o.Approvals = req.RequestStatus().Approvals
-	}
-	return step
-}
-
-// oneTooMany refuses a request that would have to wait, of somebody of whom as many as
-// may be wait already.
-func oneTooMany(req v1alpha1.Request, seen Observed, step Step) Step {
-	if o := step.Outcome; OneTooMany(req, seen, o) != o {
-		return Step{Action: Nothing, Outcome: OneTooMany(req, seen, o)}
 	}
 	return step
 }
