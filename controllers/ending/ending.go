@@ -36,16 +36,26 @@ type Ending struct {
 type Others struct {
 	// RequestOf says what a cache knows of the request of a binding, without waiting.
 	RequestOf func(context.Context, binding.Owner) binding.RequestIs
-	// Elected is closed when this replica becomes the leader.
+	// Elected is closed when this replica becomes the leader; nil never is.
 	Elected <-chan struct{}
 	// Ready says whether the rest knows what there is.
 	Ready healthz.Checker
+}
+
+// alone is what there is to follow until there is another: nobody knows a request, and nobody
+// is elected.
+var alone = Others{
+	RequestOf: func(context.Context, binding.Owner) binding.RequestIs { return binding.Unknown },
+	Ready: func(*http.Request) error {
+		return errors.New("what grants cannot be set up: see the log for what is wrong; access goes on ending")
+	},
 }
 
 // Setup adds to the manager what ends access. The manager must have nothing else, and no
 // leader election.
 func Setup(mgr ctrl.Manager, clock *servertime.Clock, maxDuration time.Duration, memory binding.Memory) (*Ending, error) {
 	e := &Ending{due: make(chan event.GenericEvent, maxDue)}
+	e.Follow(alone)
 	r := newReconciler(Options{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Clock: clock, MaxDuration: maxDuration, Memory: memory,
 		RequestOf: e.requestOf, Leading: e.leading,
@@ -75,28 +85,15 @@ func (e *Ending) Look(key client.ObjectKey) {
 func (e *Ending) Busy() bool { return e.seated.Busy() }
 
 // Ready says whether what grants knows what there is.
-func (e *Ending) Ready(req *http.Request) error {
-	o := e.others.Load()
-	if o == nil {
-		return errors.New("what grants cannot be set up: see the log for what is wrong; access goes on ending")
-	}
-	return o.Ready(req)
-}
+func (e *Ending) Ready(req *http.Request) error { return e.others.Load().Ready(req) }
 
 func (e *Ending) requestOf(ctx context.Context, owner binding.Owner) binding.RequestIs {
-	if o := e.others.Load(); o != nil {
-		return o.RequestOf(ctx, owner)
-	}
-	return binding.Unknown
+	return e.others.Load().RequestOf(ctx, owner)
 }
 
 func (e *Ending) leading() bool {
-	o := e.others.Load()
-	if o == nil {
-		return false
-	}
 	select {
-	case <-o.Elected:
+	case <-e.others.Load().Elected:
 		return true
 	default:
 		return false
