@@ -17,7 +17,6 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/binding"
@@ -39,10 +38,8 @@ func newEstate(t *testing.T, names ...string) *estate {
 	e := &estate{incident: newIncident(t), granting: true}
 	for _, name := range names {
 		req := e.add(name, "oncall", v1alpha1.StateActive, builders.Request("").By("alice"))
-		e.bindings = append(e.bindings, *binding.New(binding.Terms{
-			Owner: binding.Owner{Key: types.NamespacedName{Namespace: req.Namespace, Name: req.Name}, UID: req.UID}, Kind: "AccessRequest",
-			Subject: builders.User("alice"), Role: req.Spec.RoleRef, Policy: "oncall",
-		}, v1alpha1.Grant{Binding: binding.Name(req), GrantedAt: minutes(0), ExpiresAt: minutes(60)}))
+		given := v1alpha1.Grant{Binding: binding.Name(req), GrantedAt: minutes(0), ExpiresAt: minutes(60)}
+		e.bindings = append(e.bindings, *binding.New(req, builders.User("alice"), "oncall", given))
 		b := &e.bindings[len(e.bindings)-1]
 		b.UID, b.CreationTimestamp = "of-"+req.UID, minutes(0)
 	}

@@ -12,7 +12,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -88,11 +87,11 @@ func TestAccessEndsAtItsDeadlineAndByAStandby2SecondsLater(t *testing.T) {
 		"by a standby, 2 s later":        {false, 2 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			owner := binding.Owner{Key: types.NamespacedName{Namespace: "payments", Name: "debug"}, UID: "6f1c2d3e-0000"}
-			given := v1alpha1.Grant{GrantedAt: metav1.NewTime(noon.Add(-time.Hour)), ExpiresAt: metav1.NewTime(noon)}
-			b := binding.New(binding.Terms{Owner: owner}, given)
-			b.UID, b.CreationTimestamp = "b1", metav1.NewTime(noon.Add(-time.Hour))
-			b.Name = binding.Name(&metav1.ObjectMeta{Name: owner.Key.Name, UID: owner.UID})
+			req := &v1alpha1.AccessRequest{ObjectMeta: metav1.ObjectMeta{Namespace: "payments", Name: "debug", UID: "6f1c2d3e-0000"}}
+			began := metav1.NewTime(noon.Add(-time.Hour))
+			given := v1alpha1.Grant{Binding: binding.Name(req), GrantedAt: began, ExpiresAt: metav1.NewTime(noon)}
+			b := binding.New(req, v1alpha1.Subject{}, "", given)
+			b.UID, b.CreationTimestamp = "b1", began
 			server, here := &oneBinding{binding: b}, clocktesting.NewFakeClock(noon.Add(tc.late-time.Second))
 			ending := NewReconciler(Options{
 				Client: server, Live: server, Clock: servertime.New(here), MaxDuration: 24 * time.Hour, Memory: binding.NewMemory(24 * time.Hour),

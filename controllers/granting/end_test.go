@@ -9,7 +9,6 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -21,7 +20,7 @@ import (
 func TestOnlyAnEndByTheDeadlineIsLeftToEndingAndNotForLong(t *testing.T) {
 	end := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
 	expired := &grant.Outcome{Reason: v1alpha1.ReasonExpired}
-	terms := binding.Terms{Owner: binding.Owner{Key: types.NamespacedName{Namespace: "payments", Name: "debug"}, UID: "6f1c2d3e-0000"}}
+	req := &v1alpha1.AccessRequest{ObjectMeta: metav1.ObjectMeta{Namespace: "payments", Name: "debug", UID: "6f1c2d3e-0000"}}
 	for name, tc := range map[string]struct {
 		now     time.Time
 		outcome *grant.Outcome
@@ -39,7 +38,8 @@ func TestOnlyAnEndByTheDeadlineIsLeftToEndingAndNotForLong(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := binding.New(terms, v1alpha1.Grant{GrantedAt: metav1.NewTime(end.Add(-time.Hour)), ExpiresAt: metav1.NewTime(end)})
+			b := binding.New(req, v1alpha1.Subject{}, "",
+				v1alpha1.Grant{GrantedAt: metav1.NewTime(end.Add(-time.Hour)), ExpiresAt: metav1.NewTime(end)})
 			b.Name, b.CreationTimestamp = v1alpha1.BindingPrefix+"debug-6f1c2d3e", metav1.NewTime(end.Add(-time.Hour))
 			b.Subjects = []rbacv1.Subject{{Name: "alice"}}
 			if tc.change != nil {

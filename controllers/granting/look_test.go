@@ -12,7 +12,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -40,7 +39,7 @@ func (s noBinding) List(context.Context, client.ObjectList, ...client.ListOption
 func TestABindingThatIsSeenWhileItIsNotFoundIsLookedForAgain(t *testing.T) {
 	now := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
 	req := &v1alpha1.AccessRequest{ObjectMeta: metav1.ObjectMeta{Namespace: "payments", Name: "debug", UID: "6f1c2d3e-0000"}}
-	made := binding.New(binding.Terms{Owner: binding.Owner{Key: types.NamespacedName{Namespace: "payments", Name: "debug"}, UID: req.UID}},
+	made := binding.New(req, v1alpha1.Subject{}, "",
 		v1alpha1.Grant{GrantedAt: metav1.NewTime(now), ExpiresAt: metav1.NewTime(now.Add(time.Hour))})
 	made.Name, made.CreationTimestamp = binding.Name(req), metav1.NewTime(now)
 	r := &RequestReconciler{

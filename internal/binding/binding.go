@@ -16,41 +16,32 @@ import (
 // CreateWindow is how long after the decision the API server accepts the binding.
 const CreateWindow = 10 * time.Second
 
-// Terms are what a binding gives, to whom and on whose word.
-type Terms struct {
-	Owner Owner
-	// Kind of the owner.
-	Kind    string
-	Subject v1alpha1.Subject
-	Role    v1alpha1.RoleRef
-	Policy  string
-}
-
-// New is the RoleBinding of a grant.
-func New(t Terms, g v1alpha1.Grant) *rbacv1.RoleBinding {
+// New is the RoleBinding by which a subject gets what a request asks for, under a policy.
+func New(req v1alpha1.Request, subject v1alpha1.Subject, policy string, g v1alpha1.Grant) *rbacv1.RoleBinding {
+	role := req.RequestSpec().RoleRef
 	return &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:      g.Binding,
-			Namespace: t.Owner.Key.Namespace,
+			Namespace: req.GetNamespace(),
 			Labels: map[string]string{
 				v1alpha1.ManagedByLabel:  v1alpha1.ManagedBy,
-				v1alpha1.RequestUIDLabel: string(t.Owner.UID),
+				v1alpha1.RequestUIDLabel: string(req.GetUID()),
 			},
 			Annotations: map[string]string{
 				v1alpha1.ExpiresAtAnnotation: text.Time(g.ExpiresAt.Time),
 				v1alpha1.CreateByAnnotation:  text.Time(g.GrantedAt.Add(CreateWindow)),
-				v1alpha1.RequestAnnotation:   t.Owner.Key.Name,
-				v1alpha1.PolicyAnnotation:    t.Policy,
+				v1alpha1.RequestAnnotation:   req.GetName(),
+				v1alpha1.PolicyAnnotation:    policy,
 			},
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: v1alpha1.GroupVersion.String(),
-				Kind:       t.Kind,
-				Name:       t.Owner.Key.Name,
-				UID:        t.Owner.UID,
+				Kind:       req.RequestKind(),
+				Name:       req.GetName(),
+				UID:        req.GetUID(),
 			}},
 		},
-		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: t.Role.Kind, Name: t.Role.Name},
-		Subjects: []rbacv1.Subject{rbacSubject(t.Subject)},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: role.Kind, Name: role.Name},
+		Subjects: []rbacv1.Subject{rbacSubject(subject)},
 	}
 }
 
@@ -105,17 +96,16 @@ func Differences(got, want *rbacv1.RoleBinding) []string {
 	return out
 }
 
-// MadeBy says whether a binding is what the operator makes by such terms, whatever its
-// times, its policy and its finalizers. Its subjects may have been taken off. Anything else
-// is a stranger's.
-func MadeBy(b *rbacv1.RoleBinding, t Terms) bool {
-	if !OwnedBy(b, t.Owner.UID) {
+// MadeFor says whether a binding is what the operator makes for a request and a subject,
+// whatever its times, its policy and its finalizers. Its subjects may have been taken off.
+// Anything else is a stranger's.
+func MadeFor(b *rbacv1.RoleBinding, req v1alpha1.Request, subject v1alpha1.Subject) bool {
+	if !OwnedBy(b, req.GetUID()) {
 		return false
 	}
 	got := b.DeepCopy()
 	got.Finalizers = nil
-	t.Policy = b.Annotations[v1alpha1.PolicyAnnotation]
-	want := New(t, v1alpha1.Grant{Binding: b.Name})
+	want := New(req, subject, b.Annotations[v1alpha1.PolicyAnnotation], v1alpha1.Grant{Binding: b.Name})
 	CopyTimes(want, b)
 	if len(got.Subjects) == 0 {
 		got.Subjects = want.Subjects

@@ -121,7 +121,7 @@ func TestDeadline(t *testing.T) {
 		"with an offset: the same time": {"2026-12-01T14:00:00+01:00", noon.Add(time.Hour)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := New(Terms{}, v1alpha1.Grant{})
+			b := New(request(), v1alpha1.Subject{}, "", v1alpha1.Grant{})
 			b.CreationTimestamp = metav1.NewTime(noon)
 			b.Annotations[v1alpha1.ExpiresAtAnnotation] = tc.annotation
 			if got := Deadline(b, 24*time.Hour); !got.Equal(tc.want) {

@@ -28,7 +28,7 @@ func FuzzDeadline(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, annotation string, nanoseconds int64) {
 		ceiling := time.Duration(max(nanoseconds, 0) % int64(24*time.Hour+1))
-		b := New(Terms{}, v1alpha1.Grant{})
+		b := New(request(), v1alpha1.Subject{}, "", v1alpha1.Grant{})
 		b.CreationTimestamp = metav1.NewTime(noon)
 		b.Annotations[v1alpha1.ExpiresAtAnnotation] = annotation
 		got, latest := Deadline(b, ceiling), noon.Add(ceiling)

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
@@ -21,18 +20,16 @@ func TestMetadataOfOthersIsPutBesideOurs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	terms := Terms{
-		Owner: Owner{Key: types.NamespacedName{Namespace: "payments", Name: "debug"}, UID: "u-1"},
-		Role:  v1alpha1.RoleRef{Kind: "ClusterRole", Name: "view"},
-	}
+	req := request()
+	req.Spec.RoleRef = v1alpha1.RoleRef{Kind: "ClusterRole", Name: "view"}
 	at := metav1.Now().Rfc3339Copy()
-	want := New(terms, v1alpha1.Grant{Binding: "lapse-x", GrantedAt: at, ExpiresAt: at})
+	want := New(req, v1alpha1.Subject{}, "", v1alpha1.Grant{Binding: "lapse-x", GrantedAt: at, ExpiresAt: at})
 	got := want.DeepCopy()
 	m.Put(got)
 	if d := Differences(got, want); d != nil {
 		t.Errorf("it is told of as altered: %q", d)
 	}
-	if !MadeBy(got, terms) {
+	if !MadeFor(got, req, v1alpha1.Subject{}) {
 		t.Error("it is taken for a stranger's")
 	}
 	for _, tc := range []struct {
@@ -49,7 +46,7 @@ func TestMetadataOfOthersIsPutBesideOurs(t *testing.T) {
 	}
 	second := want.DeepCopy()
 	m.Put(second)
-	if second.Labels[v1alpha1.RequestUIDLabel] != "u-1" {
+	if second.Labels[v1alpha1.RequestUIDLabel] != string(req.UID) {
 		t.Errorf("the first binding's labels are on the second: %v", second.Labels)
 	}
 	none := want.DeepCopy()

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
@@ -34,8 +33,7 @@ func TestMisnamed(t *testing.T) {
 		"with more than its request says": {request(), "lapse-debug-more-6f1c2d3e", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := New(Terms{Owner: Owner{Key: types.NamespacedName{Namespace: tc.req.Namespace, Name: tc.req.Name}, UID: tc.req.UID}},
-				v1alpha1.Grant{Binding: tc.as})
+			b := New(tc.req, v1alpha1.Subject{}, "", v1alpha1.Grant{Binding: tc.as})
 			if got := Misnamed(b); got != tc.want {
 				t.Errorf("Misnamed(%s) = %t", tc.as, got)
 			}

@@ -10,7 +10,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/binding"
@@ -58,23 +57,14 @@ func changes(req v1alpha1.Request, g v1alpha1.Grant, seen Observed) []string {
 	if err != nil {
 		return []string{"subjects"}
 	}
-	return binding.Differences(seen.Binding, binding.New(terms(req, subject, policyName(req)), g))
-}
-
-// terms are those of the binding of a request.
-func terms(req v1alpha1.Request, subject v1alpha1.Subject, policyName string) binding.Terms {
-	return binding.Terms{
-		Owner:   binding.Owner{Key: types.NamespacedName{Namespace: req.GetNamespace(), Name: req.GetName()}, UID: req.GetUID()},
-		Kind:    req.RequestKind(),
-		Subject: subject, Role: req.RequestSpec().RoleRef, Policy: policyName,
-	}
+	return binding.Differences(seen.Binding, binding.New(req, subject, policyName(req), g))
 }
 
 // madeFor says whether a binding is what the operator makes for a request; see
-// binding.MadeBy.
+// binding.MadeFor.
 func madeFor(b *rbacv1.RoleBinding, req v1alpha1.Request) bool {
 	subject, err := policy.GrantSubject(req.RequestSpec())
-	return err == nil && binding.MadeBy(b, terms(req, subject, ""))
+	return err == nil && binding.MadeFor(b, req, subject)
 }
 
 func policyName(req v1alpha1.Request) string {

@@ -121,11 +121,6 @@ var _ = Describe("A namespace of Kubernetes itself", func() {
 // forgedFor is what the operator would make of a request, for mallory.
 func forgedFor(req *v1alpha1.AccessRequest) *rbacv1.RoleBinding {
 	now := time.Now()
-	return binding.New(
-		binding.Terms{
-			Owner: binding.Owner{Key: client.ObjectKeyFromObject(req), UID: req.UID}, Kind: "AccessRequest",
-			Subject: builders.User("mallory"), Role: req.Spec.RoleRef, Policy: "none",
-		},
-		v1alpha1.Grant{Binding: binding.Name(req), GrantedAt: metav1.NewTime(now), ExpiresAt: metav1.NewTime(now.Add(time.Hour))},
-	)
+	return binding.New(req, builders.User("mallory"), "none",
+		v1alpha1.Grant{Binding: binding.Name(req), GrantedAt: metav1.NewTime(now), ExpiresAt: metav1.NewTime(now.Add(time.Hour))})
 }
