@@ -51,15 +51,6 @@ func endOf(req v1alpha1.Request) time.Time {
 	return req.GetCreationTimestamp().Time
 }
 
-// changes names what was changed in the binding of a grant.
-func changes(req v1alpha1.Request, g v1alpha1.Grant, seen Observed) []string {
-	subject, err := policy.GrantSubject(req.RequestSpec())
-	if err != nil {
-		return []string{"subjects"}
-	}
-	return binding.Differences(seen.Binding, binding.New(req, subject, policyName(req), g))
-}
-
 // madeFor says whether a binding is what the operator makes for a request; see
 // binding.MadeFor.
 func madeFor(b *rbacv1.RoleBinding, req v1alpha1.Request) bool {

@@ -84,7 +84,10 @@ func (r *running) over() (*Outcome, error) {
 
 // changed says what somebody changed in the binding; empty if nobody did.
 func (r *running) changed() string {
-	changed := changes(r.req, r.grant, r.seen)
+	changed := []string{"subjects"}
+	if subject, err := policy.GrantSubject(r.req.RequestSpec()); err == nil {
+		changed = binding.Differences(r.seen.Binding, binding.New(r.req, subject, policyName(r.req), r.grant))
+	}
 	if len(changed) == 0 {
 		return ""
 	}
