@@ -82,7 +82,7 @@ func (r *RequestReconciler) byDecision() handler.EventHandler {
 		switch {
 		case r.client.Get(ctx, key, req, client.UnsafeDisableDeepCopy) != nil:
 			return nil // it is queued when it is seen
-		case isNo(d) && (held(req) || r.bound(ctx, req)):
+		case isNo(d) && (held(req) || bound(ctx, r.client, req)):
 			return &endFirst
 		case standingOf(req) == unanswered, policy.Involved(req, d.Spec.Reviewer):
 			return r.turns.priority(req)
@@ -96,9 +96,9 @@ func isNo(d *v1alpha1.AccessDecision) bool { return d.Spec.Verdict != v1alpha1.V
 
 // bound says whether a request has a binding, of which status may not know yet, or not any
 // more.
-func (r *RequestReconciler) bound(ctx context.Context, req *v1alpha1.AccessRequest) bool {
+func bound(ctx context.Context, cached client.Reader, req *v1alpha1.AccessRequest) bool {
 	key := client.ObjectKey{Namespace: req.Namespace, Name: binding.Name(req)}
-	return r.client.Get(ctx, key, &rbacv1.RoleBinding{}, client.UnsafeDisableDeepCopy) == nil
+	return cached.Get(ctx, key, &rbacv1.RoleBinding{}, client.UnsafeDisableDeepCopy) == nil
 }
 
 // held says whether somebody has access by a request, as far as status knows.
@@ -138,13 +138,9 @@ func (r retries) When(key reconcile.Request) time.Duration {
 	if after <= endRetry {
 		return after
 	}
-	ctx, req, b := context.Background(), &v1alpha1.AccessRequest{}, &rbacv1.RoleBinding{}
-	if r.cached.Get(ctx, key.NamespacedName, req, client.UnsafeDisableDeepCopy) != nil {
-		return after
-	}
-	// Status may not know of the binding yet, or not any more.
-	name := client.ObjectKey{Namespace: req.Namespace, Name: binding.Name(req)}
-	if held(req) || r.cached.Get(ctx, name, b, client.UnsafeDisableDeepCopy) == nil {
+	ctx, req := context.Background(), &v1alpha1.AccessRequest{}
+	known := r.cached.Get(ctx, key.NamespacedName, req, client.UnsafeDisableDeepCopy) == nil
+	if known && (held(req) || bound(ctx, r.cached, req)) {
 		return endRetry
 	}
 	return after

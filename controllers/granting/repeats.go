@@ -61,7 +61,7 @@ func (r *repeats) comeBack(now time.Time) time.Duration {
 // turn already. What somebody may hold does not wait.
 func (r *RequestReconciler) crowded(ctx context.Context, req *v1alpha1.AccessRequest) bool {
 	n := r.judges.repeats.waiting.Load()
-	if n < waitingRepeats || standingOf(req) != waiting || r.bound(ctx, req) {
+	if n < waitingRepeats || standingOf(req) != waiting || bound(ctx, r.client, req) {
 		return false
 	}
 	decisions, err := decisionsOn(ctx, r.client, req)
