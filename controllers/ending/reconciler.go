@@ -152,10 +152,7 @@ func (r *reconciler) mayGo(ctx context.Context, owner binding.Owner) bool {
 // orphaned says whether the request of a binding is gone, or has another binding. What the
 // cache has lost is looked up again; if that fails, the request counts as gone.
 func (r *reconciler) orphaned(ctx context.Context, b *rbacv1.RoleBinding) bool {
-	if !r.requestLost(ctx, b) {
-		return false
-	}
-	return binding.Misnamed(b) || !errors.Is(r.requestGone(ctx, binding.OwnerOf(b)), errRequestExists)
+	return r.requestLost(ctx, b) && (binding.Misnamed(b) || !errors.Is(r.requestGone(ctx, binding.OwnerOf(b)), errRequestExists))
 }
 
 // requestLost says whether the cache knows no request of which a binding could be.

@@ -29,9 +29,7 @@ func final(now time.Time, req v1alpha1.Request, seen Observed, set Settings) Ste
 		return Step{Action: Delete}
 	}
 	switch {
-	case req.GetDeletionTimestamp() != nil:
-		return Step{Action: Nothing}
-	case set.Retention <= 0:
+	case req.GetDeletionTimestamp() != nil || set.Retention <= 0:
 		return Step{Action: Nothing}
 	case req.RequestStatus().State == v1alpha1.StateDenied && Forgettable(req) && returned(req, seen.Decisions) != nil:
 		return Step{Action: Forget} // nobody may delete requests who only may create them

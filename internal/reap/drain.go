@@ -118,9 +118,7 @@ func (s *draining) look(ctx context.Context) ([]Binding, error) {
 	there := map[types.UID]bool{}
 	for _, b := range held {
 		there[b.seen.UID] = true
-		if a := s.of(b); a.told {
-			a.told = false // it was said to have ended, and did not
-		}
+		s.of(b).told = false // if it was said to have ended, it did not
 	}
 	for uid, a := range s.known {
 		if !there[uid] {
