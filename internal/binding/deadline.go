@@ -58,18 +58,18 @@ func ReapAt(b *rbacv1.RoleBinding, ceiling time.Duration) (time.Time, bool) {
 
 // marked says whether a binding has any mark of Lapse besides its name.
 func marked(b metav1.Object) bool {
-	ours := func(key string) bool { return strings.HasPrefix(key, v1alpha1.GroupVersion.Group+"/") }
+	ofGroup := func(s string) bool { return strings.HasPrefix(s, v1alpha1.GroupVersion.Group+"/") }
 	for key, value := range b.GetLabels() {
-		if ours(key) || key == v1alpha1.ManagedByLabel && value == v1alpha1.ManagedBy {
+		if ofGroup(key) || key == v1alpha1.ManagedByLabel && value == v1alpha1.ManagedBy {
 			return true
 		}
 	}
 	for key := range b.GetAnnotations() {
-		if ours(key) {
+		if ofGroup(key) {
 			return true
 		}
 	}
 	return slices.ContainsFunc(b.GetOwnerReferences(), func(o metav1.OwnerReference) bool {
-		return o.Kind == RequestGVK.Kind && strings.HasPrefix(o.APIVersion, v1alpha1.GroupVersion.Group+"/")
+		return o.Kind == RequestGVK.Kind && ofGroup(o.APIVersion)
 	})
 }

@@ -108,8 +108,8 @@ func conflict(name string) *Outcome {
 // BindForbidden is the outcome, in place of the grant that was meant, when the API
 // server did not let the operator bind the role. It shows the YAML that would allow it.
 func BindForbidden(req v1alpha1.Request, meant *Outcome) *Outcome {
-	resource, kind := "clusterroles", req.RequestSpec().RoleRef.Kind
-	if kind == v1alpha1.RoleKind {
+	resource, role := "clusterroles", req.RequestSpec().RoleRef
+	if role.Kind == v1alpha1.RoleKind {
 		resource = "roles"
 	}
 	return instead(v1alpha1.ReasonBindForbidden, fmt.Sprintf(`the operator may not bind %s %s: it needs the verb bind on it. A cluster admin allows it with:
@@ -124,7 +124,7 @@ rules:
   resources: [%s]
   resourceNames: [%q]
   verbs: [bind]
-`, kind, req.RequestSpec().RoleRef.Name, req.RequestSpec().RoleRef.Name, v1alpha1.BindableLabel, resource, req.RequestSpec().RoleRef.Name), meant)
+`, role.Kind, role.Name, role.Name, v1alpha1.BindableLabel, resource, role.Name), meant)
 }
 
 // maxForeign bounds what is told in somebody else's words, in bytes.
