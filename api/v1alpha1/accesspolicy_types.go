@@ -121,7 +121,29 @@ type AccessPolicySpec struct {
 	// +optional
 	// +kubebuilder:default=Report
 	OnRoleChange RoleChangeAction `json:"onRoleChange,omitempty"`
+
+	// whileHeld is what a holder may make in the namespace while access lasts. Strict:
+	// nothing that could outlast it, such as RoleBindings, Roles, ServiceAccounts and
+	// tokens. NoNewPower: ServiceAccounts too, if no RoleBinding there and no
+	// ClusterRoleBinding names them. It counts as it is when access is given.
+	// Defaults to Strict.
+	// +optional
+	// +kubebuilder:default=Strict
+	WhileHeld WhileHeld `json:"whileHeld,omitempty"`
 }
+
+// WhileHeld is what a holder may make in the namespace while access lasts.
+//
+// +kubebuilder:validation:Enum=Strict;NoNewPower
+type WhileHeld string
+
+const (
+	// WhileHeldStrict: nothing that could outlast the access.
+	WhileHeldStrict WhileHeld = "Strict"
+	// WhileHeldNoNewPower: ServiceAccounts too, if no RoleBinding of the namespace and no
+	// ClusterRoleBinding names them.
+	WhileHeldNoNewPower WhileHeld = "NoNewPower"
+)
 
 // RoleChangeAction is what happens to access whose role changed.
 //

@@ -28,7 +28,14 @@ const (
 	RequestAnnotation = "lapse.dev/request"
 	// PolicyAnnotation is the name of the AccessPolicy that allowed it.
 	PolicyAnnotation = "lapse.dev/policy"
+	// WhileHeldAnnotation is whileHeld of that policy when access was given. Without it,
+	// access is Strict.
+	WhileHeldAnnotation = "lapse.dev/while-held"
 )
+
+// NoNewPowerLabel with the value "true" has kube-apiserver refuse a new ServiceAccount that
+// a RoleBinding of its namespace or a ClusterRoleBinding names.
+const NoNewPowerLabel = "lapse.dev/no-new-power"
 
 // BindableLabel with the value "true" on a ClusterRole adds its rules to what the
 // operator may do. It is meant for the verb bind on named roles.

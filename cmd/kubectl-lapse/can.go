@@ -27,6 +27,7 @@ type canOptions struct {
 	requester           string
 	groups              []string
 	notBefore, notAfter string
+	files               []string
 }
 
 func (p *plugin) canCommand() *cobra.Command {
@@ -37,14 +38,16 @@ func (p *plugin) canCommand() *cobra.Command {
 		Long: `Without a role: list what may be asked for in the namespace, for how long, and what it
 needs. With a role: judge a request by the policies of the cluster, with the operator's
 own code, and create nothing: which policy allows it, who would have to approve, or what
-each policy objects to and what would be allowed instead.
+each policy objects to and what would be allowed instead. With manifests: which of their
+objects the holder may not make while the access lasts, since they would outlast it.
 
 It reads policies, the namespace and the roles; what you may not read is said. The
 limits of the operator are taken to be its defaults. Exit codes: 0 it would be granted,
-at once or when approved, or there is something to ask for; 2 it would be refused, or
-there is nothing.`,
+at once or when approved, or there is something to ask for; 2 it would be refused, as
+something in the manifests would be, or there is nothing.`,
 		Example: `  kubectl lapse can -n payments
   kubectl lapse can edit -n payments --for 8h
+  helm template app chart | kubectl lapse can edit -n payments -f -
   kubectl lapse can edit -n payments --as-requester alice --as-requester-group oncall`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: p.completeRoles,
@@ -61,13 +64,17 @@ there is nothing.`,
 	f.StringArrayVar(&o.groups, "as-requester-group", nil, "Group of the user of --as-requester; may be given again.")
 	f.StringVar(&o.notBefore, "not-before", "", "As for request.")
 	f.StringVar(&o.notAfter, "not-after", "", "As for request.")
+	f.StringArrayVarP(&o.files, "filename", "f", nil, "File or folder with manifests that the holder would apply, or - for stdin; may be given again.")
 	p.completePolicies(cmd)
 	return cmd
 }
 
 func (o *canOptions) run(ctx context.Context, role string) error {
-	if o.requester == "" && len(o.groups) > 0 {
+	switch {
+	case o.requester == "" && len(o.groups) > 0:
 		return fmt.Errorf("--as-requester-group needs --as-requester")
+	case role == "" && len(o.files) > 0:
+		return fmt.Errorf("--filename needs a role: kubectl lapse can ROLE -f FILE")
 	}
 	c, err := o.connect()
 	if err != nil {
@@ -88,12 +95,25 @@ func (o *canOptions) run(ctx context.Context, role string) error {
 	if role == "" {
 		return o.list(w, req)
 	}
-	answer, allowed, err := w.answer(ctx, o.clock.now(), req)
+	return o.one(ctx, w, req)
+}
+
+// one says what would become of one request, and of the files under it.
+func (o *canOptions) one(ctx context.Context, w *world, req *v1alpha1.AccessRequest) error {
+	d, objection, err := w.outlook(ctx, o.clock.now(), req)
 	if err != nil {
 		return err
 	}
+	answer, allowed := answerText(req, d, objection)
 	fmt.Fprintln(o.Out, text.Printable(answer, "\n\t"))
 	w.sayUnknown(o.plugin)
+	if allowed && len(o.files) > 0 {
+		some, err := sayRefused(o.Out, o.In, o.files, o.namespace(), d)
+		if err != nil {
+			return err
+		}
+		allowed = !some
+	}
 	if !allowed {
 		return &exitError{code: exitRefused}
 	}
@@ -103,14 +123,18 @@ func (o *canOptions) run(ctx context.Context, role string) error {
 // answer says whether a request would be allowed, and why.
 func (w *world) answer(ctx context.Context, now time.Time, req *v1alpha1.AccessRequest) (said string, allowed bool, err error) {
 	decision, objection, err := w.outlook(ctx, now, req)
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", false, err
-	case objection != "":
-		return "no: " + objection, false, nil
-	default:
-		return canText(req, decision), decision.Verdict == policy.Allowed, nil
 	}
+	said, allowed = answerText(req, decision, objection)
+	return said, allowed, nil
+}
+
+func answerText(req *v1alpha1.AccessRequest, d policy.Decision, objection string) (said string, allowed bool) {
+	if objection != "" {
+		return "no: " + objection, false
+	}
+	return canText(req, d), d.Verdict == policy.Allowed
 }
 
 // outlook is how policies judge a request, and what else speaks against one that they allow.

@@ -35,6 +35,7 @@ type manifests struct {
 	namespaces   map[string]*corev1.Namespace
 	clusterRoles map[string]policy.Role
 	roles        map[string]policy.Role // by namespace/name
+	lasting      []lasting
 }
 
 // refusedPolicy is one that the API server would not take, and why.
@@ -134,6 +135,9 @@ func (m *manifests) add(at place, document []byte) error {
 	}
 	if strings.HasSuffix(kind.Kind, "List") {
 		return m.addAll(at, kind, document)
+	}
+	if err := m.addLasting(at, document); err != nil {
+		return err
 	}
 	version := v1alpha1.GroupVersion.String()
 	switch kind {

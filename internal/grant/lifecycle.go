@@ -165,7 +165,11 @@ func allowed(now time.Time, req v1alpha1.Request, d policy.Decision, seen Observ
 			"the clocks of operator and API server are %s apart, and at most %s is safe: set them (NTP); nothing is granted until then",
 			skew.Round(time.Second), binding.MaxSkew), outcome)}
 	}
-	return Step{Action: Create, Binding: binding.New(req, subject, d.Policy.Name, g), Outcome: outcome, After: g.ExpiresAt.Add(backstop)}
+	b := binding.New(req, subject, d.Policy.Name, g)
+	if d.WhileHeld == v1alpha1.WhileHeldNoNewPower {
+		b.Annotations[v1alpha1.WhileHeldAnnotation] = string(d.WhileHeld)
+	}
+	return Step{Action: Create, Binding: b, Outcome: outcome, After: g.ExpiresAt.Add(backstop)}
 }
 
 // beginning is when access begins: now or, when it began already and is to be recorded,

@@ -70,6 +70,17 @@ func next(t *testing.T, now time.Time, req *v1alpha1.AccessRequest, d policy.Dec
 	return step
 }
 
+func TestABindingSaysWhatItsHolderMayMake(t *testing.T) {
+	for what, want := range map[v1alpha1.WhileHeld]string{"": "", v1alpha1.WhileHeldStrict: "", v1alpha1.WhileHeldNoNewPower: "NoNewPower"} {
+		d := allows
+		d.WhileHeld = what
+		step := next(t, noon, request(), d, Observed{Admission: inForce})
+		if got := step.Binding.Annotations[v1alpha1.WhileHeldAnnotation]; got != want {
+			t.Errorf("%q: %s = %q, want %q", what, v1alpha1.WhileHeldAnnotation, got, want)
+		}
+	}
+}
+
 func TestUndecidedRequest(t *testing.T) {
 	pending := allows
 	pending.Approvals = []v1alpha1.ApprovalRule{{Count: 1}}

@@ -38,6 +38,7 @@ type Compiled struct {
 
 	allowSelfApproval bool
 	uidIsShared       bool
+	whileHeld         v1alpha1.WhileHeld
 
 	problems []Problem // those that need no role to be looked up
 	says     sayings
@@ -81,6 +82,7 @@ func compile(p *v1alpha1.AccessPolicy, compileOne func(string) *program) *Compil
 
 		allowSelfApproval: spec.AllowSelfApproval,
 		uidIsShared:       spec.UIDIsShared,
+		whileHeld:         spec.WhileHeld,
 		says:              sayingsOf(spec),
 		variable:          policyValue(p.Name),
 	}

@@ -49,6 +49,8 @@ type Decision struct {
 	AllowSelfApproval bool
 	// UIDIsShared of Policy: several people may have one UID.
 	UIDIsShared bool
+	// WhileHeld of Policy: what a holder may make in the namespace.
+	WhileHeld v1alpha1.WhileHeld
 	// ApprovalTimeout of Policy, from the creation of the request; one hour when the
 	// policy does not say.
 	ApprovalTimeout time.Duration

@@ -163,6 +163,7 @@ func (j *judge) decide(verdict Verdict, c *Compiled, missing []v1alpha1.RoleRef)
 	return Decision{
 		Verdict: verdict, Policy: &ref, Duration: duration, MaxDuration: min(c.maxDuration, j.in.Limits.MaxDuration), Missing: missing, Role: j.roles.pages[j.in.Request.RequestSpec().RoleRef].Role,
 		Approvals: c.approvals, ApprovalTimeout: c.approvalTimeout, AllowSelfApproval: c.allowSelfApproval, UIDIsShared: c.uidIsShared,
+		WhileHeld: c.whileHeld,
 	}
 }
 

@@ -94,6 +94,17 @@ func TestReservedBy(t *testing.T) {
 	}
 }
 
+func TestNewServiceAccountsAreARisk(t *testing.T) {
+	p := offer("p").WhileHeld(v1alpha1.WhileHeldNoNewPower).Build()
+	if got := RisksOfPeople(p); !slices.Equal(got, []string{newAccounts}) {
+		t.Errorf("got %q", got)
+	}
+	p.Spec.WhileHeld = v1alpha1.WhileHeldStrict
+	if got := RisksOfPeople(p); len(got) > 0 {
+		t.Errorf("got %q of a strict policy", got)
+	}
+}
+
 func TestGroupsThatOthersFillAreARisk(t *testing.T) {
 	p := offer("p").From(builders.Group("oncall"), builders.User("system:admin"), builders.Group("system:authenticated"),
 		builders.Group("system:cattle:authenticated"), builders.Group("system:unauthenticated")).Build()

@@ -24,6 +24,10 @@ const (
 // sharedUID is the risk of a policy that tells people apart by their names alone.
 const sharedUID = "uidIsShared: who has two names, such as in another case, counts as two people and may approve what he asked for"
 
+// newAccounts is the risk of a policy whose holders may make ServiceAccounts.
+const newAccounts = "whileHeld: its holders may make ServiceAccounts, and start pods as them that outlive the access; " +
+	"what RoleBindings of other namespaces or a cloud provider give to such a name is not looked up"
+
 // Told are what is risky of the requesters of a policy, and the dangers and risks of the
 // ClusterRoles that it offers, for those who approve: the worst first, equal ones once. Who gets
 // past what by it and the others follows: however much that is, what a holder could do is read

@@ -185,6 +185,12 @@ func (b PolicyBuilder) OnRoleChange(action v1alpha1.RoleChangeAction) PolicyBuil
 	return b
 }
 
+// WhileHeld sets what holders may make in the namespace.
+func (b PolicyBuilder) WhileHeld(what v1alpha1.WhileHeld) PolicyBuilder {
+	b.obj.Spec.WhileHeld = what
+	return b
+}
+
 // Build returns the policy.
 func (b PolicyBuilder) Build() *v1alpha1.AccessPolicy { return b.obj.DeepCopy() }
 

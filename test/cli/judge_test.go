@@ -40,6 +40,12 @@ var _ = Describe("can", func() {
 			"and the reason must begin with an incident number, such as INC-4211\n"))
 		Expect(root.lapse(ctx, "can", "edit", "-n", "kube-system").stdout).
 			To(ContainSubstring(`namespace "kube-system" is reserved by the operator`))
+		chart := filepath.Join(GinkgoT().TempDir(), "chart.yaml")
+		Expect(os.WriteFile(chart, []byte("{apiVersion: v1, kind: ServiceAccount, metadata: {name: app}}"), 0o600)).To(Succeed())
+		half := alice.lapse(ctx, "can", "edit", "--reason", "INC-1", "--for", "1h", "-f", chart)
+		Expect(half.code).To(Equal(codeRefused))
+		Expect(half.stdout).To(HavePrefix(yes.stdout + "refused to the holder while it lasts"))
+		Expect(half.stdout).To(ContainSubstring("  ServiceAccount app (" + chart + ")\n"))
 		Expect(root.must(ctx, "get", "-A", "-o", "name")).To(Equal(before))
 	}, SpecTimeout(30*time.Second))
 })
