@@ -38,9 +38,8 @@ type decideOptions struct {
 
 func (p *plugin) decideCommand(verdict v1alpha1.Verdict) *cobra.Command {
 	o := &decideOptions{plugin: p, output: newOutput("created"), verdict: verdict}
-	verb := strings.ToLower(string(verdict))
 	cmd := &cobra.Command{
-		Use:  verb + " NAME...",
+		Use:  strings.ToLower(string(verdict)) + " NAME...",
 		Args: someNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.checkComment(); err != nil {
@@ -57,13 +56,15 @@ func (p *plugin) decideCommand(verdict v1alpha1.Verdict) *cobra.Command {
 		cmd.Short = "Approve a request"
 		cmd.Long = "Approve a request. It is refused beforehand, with the reason, when the policy would not count your word."
 		cmd.ValidArgsFunction = p.completeRequests(pending)
+		cmd.Example = "  kubectl lapse approve admin-x7k2p -n payments --comment \"I watch the dashboards\""
 	case v1alpha1.VerdictDeny:
 		cmd.Short = "Refuse a request, for good"
 		cmd.Long = "Refuse a request, whoever approves. One that was granted already ends."
 		cmd.ValidArgsFunction = p.completeRequests(pending)
+		cmd.Example = "  kubectl lapse deny admin-x7k2p -n payments --comment \"not during the freeze\""
 	case v1alpha1.VerdictRevoke:
 		cmd.Short = "Take access away, at once"
-		cmd.Long = "Take access away at once, or see to it that it is not given. Approvers and revokers of the policy may; under a policy without approvals, also whoever may delete the request."
+		cmd.Long = "Take access away at once, or see to it that it is not given. Approvers and revokers of the\npolicy may; under a policy without approvals, also whoever may delete the request."
 		cmd.ValidArgsFunction = p.completeRequests(unfinished)
 		cmd.Example = "  kubectl lapse revoke edit-x7k2p -n payments --reason \"the incident is over\""
 	}
@@ -72,7 +73,6 @@ func (p *plugin) decideCommand(verdict v1alpha1.Verdict) *cobra.Command {
 		cmd.Flags().StringVar(&o.comment, "reason", "", "Why, one line. Required.")
 		understand(cmd, "comment", "reason")
 	} else {
-		cmd.Example = fmt.Sprintf("  kubectl lapse %s admin-x7k2p -n payments --comment \"I watch the dashboards\"", verb)
 		cmd.Flags().StringVar(&o.comment, "comment", "", "What else there is to say, one line.")
 		understand(cmd, "reason", "comment")
 	}

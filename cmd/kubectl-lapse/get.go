@@ -35,7 +35,7 @@ func (p *plugin) getCommand() *cobra.Command {
 ENDS says when access ends or ended, or begins; of what waits for approval, when that
 comes too late. VOTES says how many have approved and how many are needed; "?" when you
 may not read the policy. On a terminal, long subjects, roles and states are cut to its
-width; -o wide cuts nothing, and has begin, end and who let it.`,
+width; -o wide cuts nothing, and has begin, end and who approved.`,
 		Example: `  # what waits for approval, everywhere
   kubectl lapse get -A --pending
 
