@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -105,7 +106,7 @@ func (o *getOptions) list(ctx context.Context, c *cluster) (*v1alpha1.AccessRequ
 	all := &v1alpha1.AccessRequestList{}
 	if len(o.names) == 0 {
 		if err := c.list(ctx, o.where(), all); err != nil {
-			return nil, err
+			return nil, o.notEverywhere(err)
 		}
 	}
 	for _, name := range o.names {
@@ -130,6 +131,15 @@ func (o *getOptions) list(ctx context.Context, c *cluster) (*v1alpha1.AccessRequ
 	var err error
 	all.Items, err = o.forMe(ctx, c, kept)
 	return all, err
+}
+
+// notEverywhere says, where all namespaces may not be read, that one may do: most people hold
+// their role in some.
+func (o *getOptions) notEverywhere(err error) error {
+	if !o.all || !apierrors.IsForbidden(err) {
+		return err
+	}
+	return &exitError{exitFailed, "error: " + o.explain(err) + "; or look in one namespace, with -n NAMESPACE in place of -A"}
 }
 
 // where is the namespace to look in; empty is all of them.

@@ -22,7 +22,8 @@ var _ = Describe("What goes wrong", func() {
 				"ask a cluster admin for a RoleBinding to ClusterRole lapse-requester, lapse-approver or lapse-auditor"},
 			{[]string{"get", "--for-me"}, "you (nobody) may not list accessrequests.lapse.dev in namespace payments; ask a cluster admin"},
 			{[]string{"get", "-A"}, "you (nobody) may not list accessrequests.lapse.dev in the whole cluster; " +
-				"ask a cluster admin for a ClusterRoleBinding to ClusterRole lapse-requester"},
+				"ask a cluster admin for a ClusterRoleBinding to ClusterRole lapse-requester, lapse-approver or lapse-auditor; " +
+				"or look in one namespace, with -n NAMESPACE in place of -A"},
 			{[]string{"request", "edit", "--for", "1h", "--reason", "INC-1"}, "you (nobody) may not create accessrequests.lapse.dev in namespace " +
 				"payments; ask a cluster admin for a RoleBinding to ClusterRole lapse-requester"},
 			{[]string{"can", "edit"}, "you (nobody) may not list accesspolicies.lapse.dev in the whole cluster"},
