@@ -30,7 +30,7 @@ var _ = Describe("A request that an older schema let in without a subject", Seri
 		req := requestIn(ns)
 		req.Spec.Requester = builders.Request("").By("alice", "askers", "system:authenticated").Build().Spec.Requester
 
-		restore := dropRule(ctx, "subject is missing")
+		restore := dropRule(ctx, "accessrequests.lapse.dev", "subject is missing")
 		Eventually(func() error { return raw.Create(ctx, req.DeepCopy(), client.DryRunAll) }).WithContext(ctx).Should(Succeed())
 		Expect(raw.Create(ctx, req)).To(Succeed())
 		Expect(req.Spec.Subject == nil).To(Equal(!stamps))
@@ -50,13 +50,13 @@ var _ = Describe("A request that an older schema let in without a subject", Seri
 	})
 })
 
-// dropRule takes a rule out of the schema of requests.
-func dropRule(ctx context.Context, message string) (restore func(context.Context)) {
+// dropRule takes a rule out of the schema of a kind.
+func dropRule(ctx context.Context, kind, message string) (restore func(context.Context)) {
 	GinkgoHelper()
 	crd := &unstructured.Unstructured{}
 	crd.SetAPIVersion("apiextensions.k8s.io/v1")
 	crd.SetKind("CustomResourceDefinition")
-	Expect(admin.Get(ctx, client.ObjectKey{Name: "accessrequests.lapse.dev"}, crd)).To(Succeed())
+	Expect(admin.Get(ctx, client.ObjectKey{Name: kind}, crd)).To(Succeed())
 	changed := crd.DeepCopy()
 	versions, _, err := unstructured.NestedSlice(changed.Object, "spec", "versions")
 	Expect(err).NotTo(HaveOccurred())
