@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/operator"
 )
@@ -43,6 +44,38 @@ var _ = Describe("Metrics", func() {
 		status, body = scrape(ctx, address, "Bearer "+token["scraper"]+"x")
 		Expect(status).To(Equal(http.StatusUnauthorized), body)
 		Expect(body).To(HavePrefix("the API server does not know this token"))
+	}, SpecTimeout(time.Minute))
+
+	It("are refused to all while the operator may not ask whose token it is, and access is given and ends", func(ctx SpecContext) {
+		ns := newNamespace(ctx)
+		newPolicy(ctx, builders.Policy("p-"+ns).Allowing("reader").In(ns))
+		address, err := operator.FreeAddress()
+		Expect(err).NotTo(HaveOccurred())
+		create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "scraper"}},
+			builders.ClusterBinding("scraper-"+ns, "lapse-metrics-reader", builders.ServiceAccount(ns, "scraper")))
+		config, err := plane.ServiceAccountConfig(ctx, ns, "scraper")
+		Expect(err).NotTo(HaveOccurred())
+		startManager(ctx, "--metrics-bind-address="+address)
+		var body string
+		status := func() (status int) {
+			GinkgoHelper()
+			status, body = scrape(ctx, address, "Bearer "+config.BearerToken)
+			return status
+		}
+		Expect(status()).To(Equal(http.StatusOK), "a token that passed is looked at as often as it comes")
+
+		restore := withoutRule(ctx, "tokenreviews")
+		Eventually(status).WithContext(ctx).Should(Equal(http.StatusServiceUnavailable))
+		Expect(body).To(HavePrefix("the API server could not be asked whose token this is"))
+		req := builders.Request("unseen").In(ns).ForClusterRole("reader").Lasting(10 * time.Second).Build()
+		Expect(alice.Create(ctx, req)).To(Succeed())
+		eventually(ctx, req, v1alpha1.ReasonGranted)
+		eventually(ctx, req, v1alpha1.ReasonExpired)
+		Expect(bindings(ctx, ns)).To(BeEmpty())
+		Expect(status()).To(Equal(http.StatusServiceUnavailable), body)
+
+		restore(ctx)
+		Eventually(status).WithContext(ctx).Should(Equal(http.StatusOK))
 	}, SpecTimeout(time.Minute))
 })
 
