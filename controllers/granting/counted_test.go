@@ -17,6 +17,7 @@ import (
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/hostile"
 )
 
 // waited is how often, and for how long together, approvals were waited for.
@@ -96,9 +97,9 @@ func series(t *testing.T) (n int) {
 
 func TestTenThousandUsersAddNoSeries(t *testing.T) {
 	r := &RequestReconciler{recorder: &recorded{}}
-	before := series(t)
+	written, before := hostile.Strings(t), series(t)
 	for i := range 10_000 {
-		name := fmt.Sprintf("user-%d", i)
+		name := fmt.Sprintf("user-%d%s", i, written[i%len(written)])
 		reason := v1alpha1.ReasonGranted
 		if i%2 == 0 {
 			reason = v1alpha1.ReasonDenied
