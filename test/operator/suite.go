@@ -59,6 +59,16 @@ func NewUser(t testing.TB, plane *controlplane.ControlPlane, name string, groups
 	return NewClient(t, config)
 }
 
+// NewHome is Home of somebody with a certificate of his own.
+func NewHome(t testing.TB, plane *controlplane.ControlPlane, name string, groups ...string) []string {
+	t.Helper()
+	config, err := plane.User(name, groups...)
+	check(t, err)
+	env, err := Home(plane, t.TempDir(), config)
+	check(t, err)
+	return env
+}
+
 // OwnConfig is the operator's own.
 func OwnConfig(ctx context.Context, t testing.TB, plane *controlplane.ControlPlane) *rest.Config {
 	t.Helper()

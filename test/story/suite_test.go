@@ -73,15 +73,9 @@ type person struct {
 	env  []string
 }
 
-// enrol gives somebody a home with a kubeconfig in it, and a PATH with the kubectl of the
-// control plane and the plugin.
 func enrol(name string, groups ...string) *person {
 	GinkgoHelper()
-	config, err := plane.User(name, groups...)
-	Expect(err).NotTo(HaveOccurred())
-	env, err := operator.Home(plane, GinkgoT().TempDir(), config)
-	Expect(err).NotTo(HaveOccurred())
-	return &person{name: name, env: env}
+	return &person{name: name, env: operator.NewHome(GinkgoTB(), plane, name, groups...)}
 }
 
 // types runs what somebody types, in bash at the root of the module, and prints it.

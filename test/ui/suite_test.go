@@ -17,7 +17,6 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -84,16 +83,7 @@ type person struct {
 
 func enrol(name string, groups ...string) *person {
 	GinkgoHelper()
-	config, err := plane.User(name, groups...)
-	Expect(err).NotTo(HaveOccurred())
-	return withConfig(name, config)
-}
-
-func withConfig(name string, config *rest.Config) *person {
-	GinkgoHelper()
-	env, err := operator.Home(plane, GinkgoT().TempDir(), config)
-	Expect(err).NotTo(HaveOccurred())
-	return &person{name: name, env: env}
+	return &person{name: name, env: operator.NewHome(GinkgoTB(), plane, name, groups...)}
 }
 
 // serves starts the plugin, and returns the address that it prints, which works once.
