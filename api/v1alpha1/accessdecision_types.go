@@ -45,6 +45,7 @@ type AccessDecisionSpec struct {
 	// reviewer is who decided. Leave it out where the API server stamps it
 	// (config/admission/stamps); elsewhere name yourself. Anybody else's name is refused.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.extra)",message="extra is kept of who asks alone; leave it out",fieldPath=".extra"
 	Reviewer *Identity `json:"reviewer,omitempty"`
 }
 

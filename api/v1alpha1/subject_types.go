@@ -94,4 +94,21 @@ type Identity struct {
 	// +kubebuilder:validation:items:MaxLength=1024
 	// +kubebuilder:validation:items:Pattern=`^\P{Cc}*$`
 	Groups []string `json:"groups,omitempty"`
+
+	// extra is what the authenticator says besides, by key, such as claims of a token:
+	// all of it, or none. It is none where a part does not fit: at most 32 keys of at most
+	// 253 characters, and for each at most 32 values of at most 256. Of who asks; a
+	// reviewer has none.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule=`self.all(k, size(k) <= 253 && !k.matches(r'\p{Cc}'))`,message="a key of extra must be at most 253 characters, without control characters"
+	Extra map[string]ExtraValue `json:"extra,omitempty"`
 }
+
+// ExtraValue is what extra has for one key, in the order in which it was authenticated.
+//
+// +kubebuilder:validation:MaxItems=32
+// +kubebuilder:validation:items:MaxLength=256
+// +kubebuilder:validation:items:Pattern=`^\P{Cc}*$`
+// +listType=atomic
+type ExtraValue []string

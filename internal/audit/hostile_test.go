@@ -18,7 +18,7 @@ import (
 func hostileHistory(s string) (*v1alpha1.AccessRequest, []v1alpha1.AccessDecision) {
 	req, decisions := revoked()
 	req.Spec.Reason, req.Spec.RoleRef.Name, req.Spec.Subject.Name = s, s, s
-	req.Spec.Requester = &v1alpha1.Identity{Username: s, UID: s, Groups: []string{s}}
+	req.Spec.Requester = &v1alpha1.Identity{Username: s, UID: s, Groups: []string{s}, Extra: map[string]v1alpha1.ExtraValue{s: {s}}}
 	req.Status.Approvals = []v1alpha1.Approval{{Decision: s, Reviewer: s, Time: metav1.NewTime(asked)}}
 	req.Status.Grant.EndedBy = s
 	for i := range req.Status.Conditions {

@@ -48,7 +48,9 @@ func oneOfEach(t *testing.T) []any {
 	req, decisions := revoked()
 	at := after(1)
 	req.Spec.NotBefore, req.Spec.NotAfter = &at, &at
-	req.Spec.Requester = &v1alpha1.Identity{Username: "alice", UID: "1", Groups: []string{"oncall"}}
+	req.Spec.Requester = &v1alpha1.Identity{
+		Username: "alice", UID: "1", Groups: []string{"oncall"}, Extra: map[string]v1alpha1.ExtraValue{"example.com/tier": {"gold"}},
+	}
 	req.Status.Approvals = []v1alpha1.Approval{{Decision: "approve", Reviewer: "bob", Time: after(4)}}
 	rules := []rbacv1.PolicyRule{
 		{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"pods"}, ResourceNames: []string{"checkout"}},
@@ -183,7 +185,9 @@ func compareSchema(t *testing.T, path string, typ reflect.Type, schema *spec.Sch
 	case typ == reflect.TypeFor[Rules]():
 		typ, kind = reflect.TypeFor[[]rbacv1.PolicyRule](), "array"
 	default:
-		kind = map[string]string{"struct": "object", "string": "string", "int64": "integer", "slice": "array"}[typ.Kind().String()]
+		kind = map[string]string{
+			"struct": "object", "map": "object", "string": "string", "int64": "integer", "slice": "array",
+		}[typ.Kind().String()]
 	}
 	if !schema.Type.Contains(kind) || schema.Format != format {
 		t.Errorf("%s is of type %v and format %q, want %s and %q", path, schema.Type, schema.Format, kind, format)
@@ -192,8 +196,21 @@ func compareSchema(t *testing.T, path string, typ reflect.Type, schema *spec.Sch
 	case "array":
 		compareSchema(t, path+"[]", typ.Elem(), schema.Items.Schema)
 	case "object":
-		compareFields(t, path, typ, schema)
+		compareObject(t, path, typ, schema)
 	}
+}
+
+// compareObject does it for what has fields, or any keys.
+func compareObject(t *testing.T, path string, typ reflect.Type, schema *spec.Schema) {
+	t.Helper()
+	if typ.Kind() == reflect.Struct {
+		compareFields(t, path, typ, schema)
+		return
+	}
+	if schema.AdditionalProperties == nil || schema.AdditionalProperties.Schema == nil {
+		t.Fatalf("%s does not say what is there for a key", path)
+	}
+	compareSchema(t, path+"[]", typ.Elem(), schema.AdditionalProperties.Schema)
 }
 
 func compareFields(t *testing.T, path string, typ reflect.Type, schema *spec.Schema) {
