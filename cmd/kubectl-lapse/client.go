@@ -30,6 +30,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
 )
 
 const (
@@ -208,7 +209,7 @@ func (c *cluster) whoami(ctx context.Context) (*v1alpha1.Identity, error) {
 		return nil, fmt.Errorf("asking the API server who you are: %w", err)
 	}
 	who := review.Status.UserInfo
-	return &v1alpha1.Identity{Username: who.Username, UID: who.UID, Groups: who.Groups}, nil
+	return &v1alpha1.Identity{Username: who.Username, UID: who.UID, Groups: who.Groups, Extra: policy.Extra(who.Extra)}, nil
 }
 
 // serverClock is the API server's time, from the Date of its answers (RFC 9110,

@@ -171,13 +171,13 @@ func (p *plugin) cast(ctx context.Context, c *cluster, req *v1alpha1.AccessReque
 	return d, err
 }
 
-// store creates a decision. Below Kubernetes 1.36 nothing is stamped.
+// store creates a decision. Below Kubernetes 1.36 nothing is stamped. A reviewer has no extra.
 func store(ctx context.Context, c *cluster, d *v1alpha1.AccessDecision, me *v1alpha1.Identity) error {
 	err := c.create(ctx, d)
 	if !lacks(err, "spec.reviewer") {
 		return err
 	}
-	d.Spec.Reviewer = me
+	d.Spec.Reviewer = &v1alpha1.Identity{Username: me.Username, UID: me.UID, Groups: me.Groups}
 	d.OwnerReferences = []metav1.OwnerReference{{
 		APIVersion: v1alpha1.GroupVersion.String(), Kind: "AccessRequest", Name: d.Spec.RequestRef.Name, UID: d.Spec.RequestRef.UID,
 	}}

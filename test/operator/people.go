@@ -102,6 +102,7 @@ func (c selfNaming) nameReviewer(ctx context.Context, d *v1alpha1.AccessDecision
 		if d.Spec.Reviewer, err = c.me(ctx); err != nil {
 			return err
 		}
+		d.Spec.Reviewer.Extra = nil // a reviewer has none
 	}
 	if d.OwnerReferences == nil {
 		ref := d.Spec.RequestRef
@@ -119,5 +120,5 @@ func (c selfNaming) me(ctx context.Context) (*v1alpha1.Identity, error) {
 		return nil, fmt.Errorf("asking the API server who I am: %w", err)
 	}
 	who := review.Status.UserInfo
-	return &v1alpha1.Identity{Username: who.Username, UID: who.UID, Groups: who.Groups}, nil
+	return &v1alpha1.Identity{Username: who.Username, UID: who.UID, Groups: who.Groups, Extra: policy.Extra(who.Extra)}, nil
 }
