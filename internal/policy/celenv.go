@@ -56,7 +56,8 @@ func requestType() *apiservercel.DeclType {
 	identity := object("lapse.Identity",
 		required("username", apiservercel.StringType),
 		optional("uid", apiservercel.StringType),
-		required("groups", apiservercel.NewListType(apiservercel.StringType, -1)))
+		required("groups", apiservercel.NewListType(apiservercel.StringType, -1)),
+		optional("extra", apiservercel.NewMapType(apiservercel.StringType, apiservercel.NewListType(apiservercel.StringType, -1), -1)))
 	metadata := object("lapse.RequestMetadata",
 		required("name", apiservercel.StringType),
 		required("namespace", apiservercel.StringType),

@@ -25,6 +25,7 @@ func full() Input {
 	req.UID, req.CreationTimestamp = "uid-1", metav1.Time{Time: noon.Add(-time.Minute)}
 	req.Labels, req.Annotations = map[string]string{"app": "shop"}, map[string]string{"ticket": "4211"}
 	req.Spec.Requester.UID = "uid-alice"
+	req.Spec.Requester.Extra = map[string]v1alpha1.ExtraValue{"example.com/tier": {"gold", "eu"}, "example.com/none": {}}
 	in := inputOf(req)
 	in.Namespace.Annotations = map[string]string{"owner": "alice"}
 	return in
@@ -46,6 +47,10 @@ func TestConditionSees(t *testing.T) {
 		"request.spec.requester.username == 'alice' && request.spec.requester.uid == 'uid-alice'":                         full(),
 		"'oncall' in request.spec.requester.groups && size(request.spec.requester.groups) == 2":                           full(),
 		"request.spec.requester.groups.exists(g, g == 'oncall')":                                                          full(),
+		"'gold' in request.spec.requester.extra['example.com/tier'] && size(request.spec.requester.extra) == 2":           full(),
+		"!('contractor' in request.spec.requester.extra['example.com/none'])":                                             full(),
+		"has(request.spec.requester.extra) && !('example.com/suspended' in request.spec.requester.extra)":                 full(),
+		"request.spec.requester.extra.exists(k, k.startsWith('example.com/') && 'eu' in request.spec.requester.extra[k])": full(),
 		"policy.name == 'p'": full(),
 		"namespaceObject.metadata.name == 'payments' && namespaceObject.metadata.labels['team'] == 'payments'": full(),
 		"namespaceObject.metadata.annotations['owner'] == request.spec.requester.username":                     full(),
@@ -59,6 +64,7 @@ func TestConditionSees(t *testing.T) {
 		"!('team' in namespaceObject.metadata.labels) && !('app' in request.metadata.labels)":              bare,
 		"request.spec.?subject.?name.orValue('nobody') == 'nobody'":                                        bare,
 		"!has(request.spec.duration) || request.spec.duration <= duration('1m')":                           bare,
+		"request.spec.requester.?extra[?'example.com/tier'].orValue([]) == []":                             bare,
 
 		// Functions of Kubernetes.
 		"quantity('1Gi').isGreaterThan(quantity('1Mi')) && ip('10.0.0.1').family() == 4 && url('https://a/b').getHost() == 'a'": full(),
@@ -134,6 +140,12 @@ func TestConditionThatFailsIsFalse(t *testing.T) {
 		},
 		"absent, in a negation": {
 			"!(request.spec.subject.name == 'bob')", "not bob", "not bob (the condition failed: no such key: subject)",
+		},
+		"extra that is left out": {
+			"'gold' in request.spec.requester.extra['tier']", "for gold only", "for gold only (the condition failed: no such key: extra)",
+		},
+		"extra that is left out, in a negation": {
+			"!('suspended' in request.spec.requester.extra)", "not you", "not you (the condition failed: no such key: extra)",
 		},
 		"a division by zero": {
 			"1 / (size(request.spec.reason) - size(request.spec.reason)) == 0", "x", "x (the condition failed: division by zero)",

@@ -20,6 +20,8 @@ var sizes = &library.CostEstimator{SizeEstimator: bounds{
 	"request.spec.subject.kind": 14, "request.spec.subject.name": 253, "request.spec.subject.namespace": 63,
 	"request.spec.requester.username": 128, "request.spec.requester.uid": 64,
 	"request.spec.requester.groups": 128, "request.spec.requester.groups.@items": 64,
+	"request.spec.requester.extra": 8, "request.spec.requester.extra.@keys": 64,
+	"request.spec.requester.extra.@values": 32, "request.spec.requester.extra.@values.@items": 128,
 	"namespaceObject.metadata.name":   63,
 	"namespaceObject.metadata.labels": 32, "namespaceObject.metadata.labels.@keys": 64, "namespaceObject.metadata.labels.@values": 63,
 	"namespaceObject.metadata.annotations": 32, "namespaceObject.metadata.annotations.@keys": 64, "namespaceObject.metadata.annotations.@values": 256,

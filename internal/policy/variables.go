@@ -96,6 +96,7 @@ func specValue(spec *v1alpha1.AccessRequestSpec) ref.Val {
 			"groups":   types.NewStringList(types.DefaultTypeAdapter, r.Groups),
 		}
 		putString(requester, "uid", r.UID)
+		putExtra(requester, r.Extra)
 		m["requester"] = objectValue(requester)
 	}
 	return objectValue(m)
@@ -109,6 +110,19 @@ func putString(m map[string]any, field, value string) {
 	if value != "" {
 		m[field] = types.String(value)
 	}
+}
+
+// putExtra puts nothing rather than an empty map. The requester may have left out what speaks
+// against him: a condition that reads it then fails, also one that asks whether a key is absent.
+func putExtra(m map[string]any, extra map[string]v1alpha1.ExtraValue) {
+	if len(extra) == 0 {
+		return
+	}
+	lists := make(map[string]any, len(extra))
+	for key, values := range extra {
+		lists[key] = types.NewStringList(types.DefaultTypeAdapter, values)
+	}
+	m["extra"] = objectValue(lists)
 }
 
 func putTime(m map[string]any, field string, value *metav1.Time) {
