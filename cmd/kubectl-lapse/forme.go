@@ -21,17 +21,14 @@ func (o *getOptions) forMe(ctx context.Context, c *cluster, requests []v1alpha1.
 	if o.policies, err = policiesByName(ctx, c); err != nil {
 		return nil, o.unreadable(err)
 	}
-	decisions := &v1alpha1.AccessDecisionList{}
-	if err := c.list(ctx, o.where(), decisions); err != nil {
+	requests = slices.DeleteFunc(requests, func(req v1alpha1.AccessRequest) bool { return !o.mayWaitForMe(&req) })
+	on, err := o.decisionsOnAll(ctx, c, requests)
+	if err != nil {
 		return nil, o.unreadable(err)
 	}
-	on := map[types.UID][]v1alpha1.AccessDecision{}
-	for i := range decisions.Items {
-		uid := decisions.Items[i].Spec.RequestRef.UID
-		on[uid] = append(on[uid], decisions.Items[i])
-	}
 	requests = slices.DeleteFunc(requests, func(req v1alpha1.AccessRequest) bool {
-		return !o.waitsForMe(&req, on[req.UID])
+		b := &ballot{plugin: o.plugin, req: &req, me: o.me}
+		return b.count(o.policies[req.Status.Policy.Name], on[req.UID]) != ""
 	})
 	slices.SortStableFunc(requests, func(a, b v1alpha1.AccessRequest) int {
 		left := givesUp(&a, o.policies[a.Status.Policy.Name]).Compare(givesUp(&b, o.policies[b.Status.Policy.Name]))
@@ -40,8 +37,8 @@ func (o *getOptions) forMe(ctx context.Context, c *cluster, requests []v1alpha1.
 	return requests, nil
 }
 
-// waitsForMe says whether an approval would count.
-func (o *getOptions) waitsForMe(req *v1alpha1.AccessRequest, decisions []v1alpha1.AccessDecision) bool {
+// mayWaitForMe says whether an approval could count, whoever has decided already.
+func (o *getOptions) mayWaitForMe(req *v1alpha1.AccessRequest) bool {
 	if req.Status.State.Final() || req.Status.Policy == nil {
 		return false
 	}
@@ -50,7 +47,38 @@ func (o *getOptions) waitsForMe(req *v1alpha1.AccessRequest, decisions []v1alpha
 		return false // it is gone, and the request will be judged anew
 	}
 	b := &ballot{plugin: o.plugin, req: req, me: o.me}
-	return o.clock.now().Before(givesUp(req, p)) && b.barred(p) == "" && b.count(p, onlyOn(req, decisions)) == ""
+	return o.clock.now().Before(givesUp(req, p)) && b.barred(p) == ""
+}
+
+// fewWaiting is up to how many requests the decisions on each are asked for. A selector of
+// fields names one request and no more: for many of them that would be many calls, and there is one
+// for all decisions instead, though most are on what is over.
+const fewWaiting = 16
+
+// decisionsOnAll are the decisions on the requests, by the UID of each.
+func (o *getOptions) decisionsOnAll(ctx context.Context, c *cluster, requests []v1alpha1.AccessRequest) (map[types.UID][]v1alpha1.AccessDecision, error) {
+	on := make(map[types.UID][]v1alpha1.AccessDecision, len(requests))
+	if len(requests) <= fewWaiting {
+		for i := range requests {
+			var err error
+			if on[requests[i].UID], err = decisionsOn(ctx, c, &requests[i]); err != nil {
+				return nil, err
+			}
+		}
+		return on, nil
+	}
+	all := &v1alpha1.AccessDecisionList{}
+	if err := c.list(ctx, o.where(), all); err != nil {
+		return nil, err
+	}
+	for i := range all.Items {
+		uid := all.Items[i].Spec.RequestRef.UID
+		on[uid] = append(on[uid], all.Items[i])
+	}
+	for i := range requests {
+		on[requests[i].UID] = onlyOn(&requests[i], on[requests[i].UID])
+	}
+	return on, nil
 }
 
 // unreadable says in one line what it takes, when something may not be read.

@@ -6,9 +6,12 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -159,5 +162,38 @@ func TestForMeSaysSoWhenNothingWaits(t *testing.T) {
 	}
 	if _, _, err := queue().said(t, "get", "--for-me", "--watch"); err == nil || !strings.Contains(err.Error(), "leave one of them out") {
 		t.Errorf("with --watch: %v", err)
+	}
+}
+
+func TestForMeReadsTheDecisionsOnWhatMayWaitForMe(t *testing.T) {
+	const on = "/apis/lapse.dev/v1alpha1/namespaces/payments/accessdecisions?spec.requestRef.uid=uid-"
+	for waiting, want := range map[int][]string{
+		0:              nil,
+		2:              {on + "1", on + "2"},
+		fewWaiting + 1: {"/apis/lapse.dev/v1alpha1/accessdecisions?"},
+	} {
+		d := newDesk(t, "bob")
+		d.pending("own", "bob") // on which his word would not count
+		for i := range waiting {
+			d.pending(fmt.Sprint("waits-", i), "alice")
+		}
+		var mu sync.Mutex
+		var asked []string
+		page := browse(t, func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/"+decisionResource) {
+				mu.Lock()
+				asked = append(asked, r.URL.Path+"?"+r.URL.Query().Get("fieldSelector"))
+				mu.Unlock()
+			}
+			d.ServeHTTP(w, r)
+		}).open(forMeAt)
+		if forms := formsOf(t, page, "decide"); len(forms) != waiting {
+			t.Errorf("%d of %d wait for him", len(forms), waiting)
+		}
+		mu.Lock()
+		if slices.Sort(asked); !slices.Equal(asked, want) {
+			t.Errorf("where %d wait for him it asks for %q", waiting, asked)
+		}
+		mu.Unlock()
 	}
 }
