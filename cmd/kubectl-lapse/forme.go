@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -17,9 +18,12 @@ import (
 // forMe keeps, of the requests, those whose approval waits for the word of whoever asks; the
 // one that gives up first is the first. The operator counts by the same code.
 func (o *getOptions) forMe(ctx context.Context, c *cluster, requests []v1alpha1.AccessRequest) ([]v1alpha1.AccessRequest, error) {
-	var err error
-	if o.policies, err = policiesByName(ctx, c); err != nil {
-		return nil, o.unreadable(err)
+	if o.policies == nil {
+		policies, err := policiesByName(ctx, c)
+		if err != nil {
+			return nil, o.unreadable(err)
+		}
+		o.policies = policies
 	}
 	requests = slices.DeleteFunc(requests, func(req v1alpha1.AccessRequest) bool { return !o.mayWaitForMe(&req) })
 	on, err := o.decisionsOnAll(ctx, c, requests)
@@ -30,11 +34,19 @@ func (o *getOptions) forMe(ctx context.Context, c *cluster, requests []v1alpha1.
 		b := &ballot{plugin: o.plugin, req: &req, me: o.me}
 		return b.count(o.policies[req.Status.Policy.Name], on[req.UID]) != ""
 	})
-	slices.SortStableFunc(requests, func(a, b v1alpha1.AccessRequest) int {
-		left := givesUp(&a, o.policies[a.Status.Policy.Name]).Compare(givesUp(&b, o.policies[b.Status.Policy.Name]))
-		return cmp.Or(left, cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(requests, o.urgency)
 	return requests, nil
+}
+
+// urgency orders by when an approval comes too late; what has no policy any more comes first.
+func (o *getOptions) urgency(a, b v1alpha1.AccessRequest) int {
+	tooLate := func(req *v1alpha1.AccessRequest) time.Time {
+		if p := o.policies[req.Status.Policy.Name]; p != nil {
+			return givesUp(req, p)
+		}
+		return time.Time{}
+	}
+	return cmp.Or(tooLate(&a).Compare(tooLate(&b)), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
 
 // mayWaitForMe says whether an approval could count, whoever has decided already.

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -160,8 +161,47 @@ func TestForMeSaysSoWhenNothingWaits(t *testing.T) {
 	if err != nil || out != "" || said != "no requests that wait for your approval in namespace payments\n" {
 		t.Errorf("got %q, said %q (%v)", out, said, err)
 	}
-	if _, _, err := queue().said(t, "get", "--for-me", "--watch"); err == nil || !strings.Contains(err.Error(), "leave one of them out") {
-		t.Errorf("with --watch: %v", err)
+}
+
+// reader counts the lines that are written to him.
+type reader struct {
+	bytes.Buffer
+	lines int
+	read  func(lines int)
+}
+
+func (r *reader) Write(b []byte) (int, error) {
+	n, err := r.Buffer.Write(b)
+	if lines := bytes.Count(r.Bytes(), []byte("\n")); lines > r.lines {
+		r.lines = lines
+		r.read(lines)
+	}
+	return n, err
+}
+
+func TestForMeGoesOnWithWatch(t *testing.T) {
+	d := newDesk(t, "bob")
+	d.pending("own", "bob") // on which his word would not count
+	d.pending("first", "alice")
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	p := against(t, d.ServeHTTP)
+	server := p.config.overrides.ClusterInfo.Server
+	out := &reader{read: func(lines int) {
+		switch lines {
+		case 2:
+			d.end("first")
+		case 3:
+			stop()
+		}
+	}}
+	p.Out = out
+	root := p.rootCommand()
+	p.config.overrides.ClusterInfo.Server = server
+	root.SetArgs([]string{"get", "-n", "payments", "--for-me", "--watch"})
+	err := root.ExecuteContext(ctx)
+	if want := regexp.MustCompile(`^NAME .*\nfirst +alice .* Pending .*\nfirst +alice .* Denied .*\n$`); err != nil || !want.MatchString(out.String()) {
+		t.Errorf("it ended with %v, and showed\n%s", err, out)
 	}
 }
 

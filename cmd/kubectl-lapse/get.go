@@ -43,6 +43,9 @@ width; -o wide cuts nothing, and has begin, end and who approved.`,
   # what waits for your word, the most urgent first
   kubectl lapse get -A --for-me
 
+  # the same, redrawn as it changes
+  kubectl lapse get -A --for-me --watch
+
   # what you hold now, redrawn as it changes
   kubectl lapse get -A --mine --active --watch`,
 		ValidArgsFunction: p.completeRequests(nil),

@@ -36,9 +36,6 @@ type watching struct {
 
 // follow shows what changes until ctx ends, which is no error.
 func (o *getOptions) follow(ctx context.Context, c *cluster) error {
-	if o.waiting {
-		return errors.New("--for-me looks once, and --watch goes on; leave one of them out")
-	}
 	if len(o.names) > 1 {
 		return fmt.Errorf("--watch follows one request or all of them; name one, or none")
 	}
@@ -62,7 +59,7 @@ func (o *getOptions) follow(ctx context.Context, c *cluster) error {
 			if !open {
 				return nil
 			}
-			if err := w.see(ctx, change); err != nil {
+			if err := w.see(ctx, change); err != nil && ctx.Err() == nil {
 				return err
 			}
 		}
@@ -81,10 +78,15 @@ func (w *watching) see(ctx context.Context, seen change) error {
 		w.synced = true
 		return w.redraw(ctx)
 	}
-	w.policies = nil // policies are read anew when something changes, not at every redraw
+	if w.synced {
+		w.policies = nil // policies are read anew when something changes, not at every redraw
+	}
 	_, shown := w.known[seen.req.UID]
-	keep := w.keeps(seen.req)
-	if seen.kind == watch.Deleted || !keep {
+	keep, err := w.wanted(ctx, seen)
+	if err != nil {
+		return err
+	}
+	if !keep {
 		delete(w.known, seen.req.UID)
 	} else {
 		w.known[seen.req.UID] = seen.req
@@ -97,6 +99,29 @@ func (w *watching) see(ctx context.Context, seen change) error {
 		return w.append(ctx, seen.req)
 	}
 	return nil
+}
+
+// wanted says whether the flags ask for a request as it is now. With --for-me that takes the
+// decisions on it, for which it goes on asking while the API server is away. Whatever changes the
+// answer, such as a word that counts or the end of its time, changes the request.
+func (w *watching) wanted(ctx context.Context, seen change) (bool, error) {
+	if seen.kind == watch.Deleted || !w.keeps(seen.req) || w.waiting && !pending(seen.req) {
+		return false, nil
+	}
+	for w.waiting {
+		kept, err := w.forMe(ctx, w.c, []v1alpha1.AccessRequest{*seen.req})
+		_, ended := errors.AsType[*exitError](err)
+		switch {
+		case err == nil:
+			return len(kept) > 0, nil
+		case ended, !passing(err), ctx.Err() != nil:
+			return false, err
+		}
+		w.screen.clear()
+		w.say("%s; trying again", w.explain(err))
+		pause(ctx, reconnectAfter)
+	}
+	return true, nil
 }
 
 // append prints one request below those before it.
@@ -123,15 +148,19 @@ func (w *watching) redraw(ctx context.Context) error {
 	for _, req := range w.known {
 		requests = append(requests, *req)
 	}
-	slices.SortFunc(requests, func(a, b v1alpha1.AccessRequest) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
 	if len(requests) == 0 {
 		w.screen.draw([]string{w.nothing()})
 		return nil
 	}
+	t := w.table(ctx, w.c, requests) // which reads the policies, by which some are more urgent
+	slices.SortFunc(requests, func(a, b v1alpha1.AccessRequest) int {
+		if w.waiting {
+			return w.urgency(a, b)
+		}
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
 	var b bytes.Buffer
-	if err := w.table(ctx, w.c, requests).print(&b, requests); err != nil {
+	if err := t.print(&b, requests); err != nil {
 		return err
 	}
 	w.screen.draw(strings.Split(strings.TrimRight(b.String(), "\n"), "\n"))
