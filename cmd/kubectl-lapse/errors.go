@@ -53,12 +53,12 @@ func (p *plugin) explain(err error) string {
 	var file *fs.PathError
 	var location *url.Error
 	switch {
+	case errors.Is(err, context.Canceled): // of a page, too: whoever looked at it went on
+		return "interrupted"
 	case p.terminal != nil && ofConnection(err):
 		return p.elsewhere(err)
 	case clientcmd.IsEmptyConfig(err):
 		return "there is no kubeconfig; set KUBECONFIG, or name one with --kubeconfig"
-	case errors.Is(err, context.Canceled):
-		return "interrupted"
 	case unauthenticated(err):
 		return p.loginText(err)
 	case apierrors.IsForbidden(err):

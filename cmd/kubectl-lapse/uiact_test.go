@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -175,6 +176,34 @@ func TestAskingOnThePageIsCheckedTriedAndSent(t *testing.T) {
 	spec := d.requests[0].Spec
 	if spec.RoleRef.Name != "edit" || spec.Duration.Duration != 30*time.Minute || spec.Reason != "INC-4211: checkout" {
 		t.Errorf("asked for %+v", spec)
+	}
+}
+
+func TestWhatIsTypedIsCheckedWithoutALookAtAllThatIsOffered(t *testing.T) {
+	d := newDesk(t, "alice")
+	d.policies = []v1alpha1.AccessPolicy{
+		*builders.Policy("many").From(builders.User("alice")).In("payments").Allowing("role-1", "role-2", "role-3").Build(),
+	}
+	var mu sync.Mutex
+	var read []string
+	b := browse(t, func(w http.ResponseWriter, r *http.Request) {
+		if _, role, found := strings.Cut(r.URL.Path, "/clusterroles/"); found {
+			mu.Lock()
+			read = append(read, role)
+			mu.Unlock()
+		}
+		d.ServeHTTP(w, r)
+	})
+	page := b.open("ask?namespace=payments")
+	mu.Lock()
+	read = nil
+	mu.Unlock()
+	page = b.send(page, "ask", "", "do", whileTyped, "role", "role-2", "for", "30m")
+	mustShow(t, page, "yes: alice may have ClusterRole role-2 in payments for 30m")
+	mu.Lock()
+	defer mu.Unlock()
+	if slices.Sort(read); !slices.Equal(slices.Compact(read), []string{"role-2"}) || strings.Contains(page, "<table>") {
+		t.Errorf("it reads %q", read)
 	}
 }
 

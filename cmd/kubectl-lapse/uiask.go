@@ -18,6 +18,10 @@ import (
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
+// whileTyped is what the script asks while somebody types: the answer in the form, and no more. What
+// else may be asked for takes a look at each role, and does not change by it.
+const whileTyped = "typed"
+
 // askView is what may be asked for, and the form that asks. A form that was sent here is checked.
 func askView(ctx context.Context, v *visit) (title string, main []ui.Part, err error) {
 	said, there := notice{}, url.Values(nil)
@@ -33,7 +37,11 @@ func askView(ctx context.Context, v *visit) (title string, main []ui.Part, err e
 	if there != nil {
 		return "", nil, &elsewhere{target{storyAt, there}, said}
 	}
-	return "Ask", []ui.Part{v.askForm(said), ui.El("h2", ui.Text("What may be asked for in "), ui.Said(v.namespace())), v.offered(ctx)}, nil
+	main = []ui.Part{v.askForm(said)}
+	if v.r.PostForm.Get("do") != whileTyped {
+		main = append(main, ui.El("h2", ui.Text("What may be asked for in "), ui.Said(v.namespace())), v.offered(ctx))
+	}
+	return "Ask", main, nil
 }
 
 // askForm has the form, with what was filled in, and what is to be said of that. The first button is

@@ -4,11 +4,15 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
 
 // outage is a browser at a desk that may break.
@@ -136,4 +140,14 @@ func TestAnOldListSaysNothingOfTheKubeconfig(t *testing.T) {
 		return strings.Contains(shownBy(t, o.open(nowAt)), "What is shown may be old: "+elsewhereSaid)
 	})
 	o.mustHideKubeconfig(map[string]string{mineAt: o.open(mineAt), nowAt: o.open(nowAt)})
+}
+
+func TestTheTerminalSaysNothingOfAPageThatNobodyWaitsFor(t *testing.T) {
+	said := &bytes.Buffer{}
+	p := newPlugin(genericiooptions.IOStreams{ErrOut: said})
+	p.terminal = &terminal{out: said}
+	got := p.explain(&url.Error{Op: "Get", URL: "https://example.org", Err: context.Canceled})
+	if got != "interrupted" || said.Len() > 0 {
+		t.Errorf("the page says %q, and the terminal %q", got, said)
+	}
 }

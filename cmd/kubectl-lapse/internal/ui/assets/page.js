@@ -67,21 +67,22 @@ async function look() {
 
 if (live) setTimeout(look, every);
 
-// The form is checked when somebody has stopped typing for a moment.
+// The form is checked when somebody has stopped typing for a moment. One check goes on at a time.
 const ask = document.getElementById("ask");
-let asked = 0;
+let checking = new AbortController();
 
 async function check() {
-  const mine = ++asked;
+  checking.abort();
+  const mine = (checking = new AbortController());
   const fields = new URLSearchParams(new FormData(ask));
-  fields.set("do", "check");
+  fields.set("do", "typed"); // which reads nothing of what else may be asked for
   try {
-    const answer = await fetch(ask.action, { method: "POST", body: fields });
+    const answer = await fetch(ask.action, { method: "POST", body: fields, signal: mine.signal });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const next = page.getElementById("answer");
-    if (next && mine === asked) document.getElementById("answer").replaceChildren(...next.childNodes);
+    if (next) document.getElementById("answer").replaceChildren(...next.childNodes);
   } catch {
-    tell("kubectl lapse ui does not answer. It may have been ended.");
+    if (!mine.signal.aborted) tell("kubectl lapse ui does not answer. It may have been ended.");
   }
 }
 
