@@ -83,12 +83,21 @@ func ofConnection(err error) bool {
 	return clientcmd.IsEmptyConfig(err) || clientcmd.IsConfigurationInvalid(err) || unauthenticated(err) || errors.As(err, &network) || errors.As(err, &file)
 }
 
-// elsewhere says on the terminal what is wrong, and on a page that it does.
+// elsewhere says on the terminal what is wrong, and on a page that it does, and what to do.
 func (p *plugin) elsewhere(err error) string {
 	there := *p
 	there.terminal, there.ErrOut = nil, p.terminal
 	there.say("error: %s", there.explain(err))
-	return "the API server cannot be asked; the terminal in which kubectl lapse ui runs says why"
+	switch {
+	case !unauthenticated(err):
+		return "the API server cannot be asked; the terminal in which kubectl lapse ui runs says why"
+	case p.credentials != "": // it is asked again each time
+		return "the API server does not accept who you are, or not any more: log in again, as the terminal says in which kubectl lapse ui runs; " +
+			"this page goes on by itself then"
+	default:
+		return "the API server does not accept who you are, or not any more: log in again; then end kubectl lapse ui with Ctrl-C in its terminal, " +
+			"which says more, and start it anew"
+	}
 }
 
 func hostOf(e *url.Error) string {

@@ -6,13 +6,18 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/lapse-dev/lapse/cmd/kubectl-lapse/internal/ui"
 )
 
 // outage is a browser at a desk that may break.
@@ -95,17 +100,21 @@ func TestAPageSaysNothingOfTheKubeconfig(t *testing.T) {
 	}
 }
 
-const elsewhereSaid = "the API server cannot be asked; the terminal in which kubectl lapse ui runs says why"
+const (
+	elsewhereSaid = "the API server cannot be asked; the terminal in which kubectl lapse ui runs says why"
+	loginSaid     = "the API server does not accept who you are, or not any more: log in again, as the terminal says"
+)
 
 func TestTheTerminalSaysWhatIsWrongAndNoPageDoes(t *testing.T) {
 	for name, tc := range map[string]struct {
 		breaks  func(http.ResponseWriter)
 		knowsMe bool
 		says    string
+		shows   string
 	}{
-		"it is away":                          {away, false, "the API server at SERVER cannot be reached"},
-		"it does not accept who looks":        {unauthorized, false, credentialPlugin + " gives; log in again with it"},
-		"it does so no longer, in the middle": {unauthorized, true, credentialPlugin + " gives; log in again with it"},
+		"it is away":                          {away, false, "the API server at SERVER cannot be reached", elsewhereSaid},
+		"it does not accept who looks":        {unauthorized, false, credentialPlugin + " gives; log in again with it", loginSaid},
+		"it does so no longer, in the middle": {unauthorized, true, credentialPlugin + " gives; log in again with it", loginSaid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOutage(t, tc.breaks, tc.knowsMe)
@@ -123,7 +132,7 @@ func TestTheTerminalSaysWhatIsWrongAndNoPageDoes(t *testing.T) {
 					t.Errorf("%s is answered with %d", path, codes[path])
 				}
 				if want != http.StatusOK || form {
-					mustShow(t, page, elsewhereSaid)
+					mustShow(t, page, tc.shows)
 				}
 			}
 			mustSay(t, o.terminal.String(), strings.ReplaceAll(tc.says, "SERVER", o.site.c.config.Host))
@@ -137,9 +146,46 @@ func TestAnOldListSaysNothingOfTheKubeconfig(t *testing.T) {
 	o.broken.Store(true)
 	o.desk.refuse("") // which ends the watch
 	eventually(t, "it says that it is old", func() bool {
-		return strings.Contains(shownBy(t, o.open(nowAt)), "What is shown may be old: "+elsewhereSaid)
+		return strings.Contains(shownBy(t, o.open(nowAt)), "What is shown may be old: "+loginSaid)
 	})
 	o.mustHideKubeconfig(map[string]string{mineAt: o.open(mineAt), nowAt: o.open(nowAt)})
+}
+
+func TestAPageGoesOnWhenWhoLooksLoggedIn(t *testing.T) {
+	for credentials, wanted := range map[string]string{
+		credentialPlugin: "this page goes on by itself then",
+		"":               "end kubectl lapse ui with Ctrl-C in its terminal, which says more, and start it anew",
+	} {
+		o := newOutage(t, unauthorized, false)
+		o.site.credentials = credentials
+		o.broken.Store(true)
+		page, _ := o.do(http.MethodGet, o.at+nowAt, nil)
+		mustShow(t, page, "log in again", wanted)
+		o.broken.Store(false)
+		mustShow(t, o.open(nowAt), "first reason")
+	}
+}
+
+func TestAPageIsAnsweredThoughALoginHangs(t *testing.T) {
+	p := against(t, http.NotFound)
+	c, err := p.connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		loggedIn := make(chan struct{})
+		c.http.Transport = roundTripper(func(*http.Request) (*http.Response, error) {
+			<-loggedIn // as client-go waits for a credential plugin: whatever the end of the call
+			return nil, errors.New("nobody logged in")
+		})
+		w := httptest.NewRecorder()
+		newSite(p, c, ui.NewGate("127.0.0.1:4711"), "").routes().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/"+nowAt, http.NoBody))
+		close(loggedIn)
+		if w.Code != http.StatusServiceUnavailable {
+			t.Errorf("answered %d", w.Code)
+		}
+		mustShow(t, w.Body.String(), "No answer came", "look at the terminal")
+	})
 }
 
 func TestTheTerminalSaysNothingOfAPageThatNobodyWaitsFor(t *testing.T) {

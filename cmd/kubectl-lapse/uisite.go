@@ -22,8 +22,13 @@ import (
 	"github.com/lapse-dev/lapse/cmd/kubectl-lapse/internal/ui"
 )
 
-// visitTimeout bounds one answer. A decision alone may take settledWithin.
-const visitTimeout = 30 * time.Second
+const (
+	// visitTimeout bounds one answer. A decision alone may take settledWithin.
+	visitTimeout = 30 * time.Second
+	// lateAfter is when an answer is given without it: client-go does not heed the end of a call while
+	// a credential plugin runs, and that may wait for somebody to log in.
+	lateAfter = visitTimeout + 5*time.Second
+)
 
 // site are the pages of `kubectl lapse ui`.
 type site struct {
@@ -137,7 +142,17 @@ func (s *site) routes() http.Handler {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte(strconv.Itoa(s.live.at())))
 	})
-	return mux
+	return http.TimeoutHandler(mux, lateAfter, s.late())
+}
+
+// late is the page that comes when another one does not.
+func (s *site) late() string {
+	var page strings.Builder
+	_ = ui.Render(&page, ui.Head("Lapse"), s.body(nil, "No answer came", []ui.Part{noteOf(notice{
+		"the API server is slow, or what logs you in waits for you: look at the terminal in which kubectl lapse ui runs; if this was to do something, " +
+			"look whether it was done", true,
+	})}))
+	return page.String()
 }
 
 // visit begins one. The verbs talk into a buffer, and are in the namespace that is asked for.

@@ -20,12 +20,17 @@ function busy() {
   return [...live.querySelectorAll("input:not([type=hidden])")].some((i) => i.value !== i.defaultValue);
 }
 
+// said is what a page says is wrong that came in the place of the one that was asked for.
+const said = (page) => page.querySelector("main .note")?.textContent;
+
+class Trouble extends Error {}
+
 // load reads this page again, and puts its list in the place of the one that is shown.
 async function load() {
   const answer = await fetch(location.href);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const next = page.getElementById("live");
-  if (!next) throw new Error(answer.status);
+  if (!next) throw said(page) ? new Trouble(`${said(page)}. What is shown may be old.`) : new Error(answer.status);
   if (busy()) return false;
   const changed = next.innerHTML !== live.innerHTML;
   const focused = live.contains(document.activeElement) ? document.activeElement.id : "";
@@ -36,6 +41,7 @@ async function load() {
 }
 
 const every = 2000; // milliseconds; nobody waits for less
+const later = 5000; // while there is trouble: each time may ask somebody to log in
 const anew = 15; // times that, after which times that are left are shown anew
 const lost = "This page cannot be renewed: kubectl lapse ui was ended, or the API server is away. What is shown may be old.";
 let turns = 0;
@@ -49,7 +55,7 @@ async function look() {
     const revision = answer.ok ? await answer.text() : "";
     if (revision === "") throw new Error(answer.status);
     const changed = away || revision !== live.dataset.revision;
-    if (changed && busy()) {
+    if (changed && !away && busy()) { // trouble is said again, whoever fills in something
       tell("Something has changed. It is shown when you are done here.");
     } else if (changed || turns >= anew) {
       turns = 0;
@@ -57,11 +63,11 @@ async function look() {
       else if (away) tell("");
       away = false;
     }
-  } catch {
+  } catch (wrong) {
     away = true;
-    tell(lost);
+    tell(wrong instanceof Trouble ? wrong.message : lost);
   } finally {
-    setTimeout(look, every);
+    setTimeout(look, away ? later : every);
   }
 }
 
@@ -69,6 +75,7 @@ if (live) setTimeout(look, every);
 
 // The form is checked when somebody has stopped typing for a moment. One check goes on at a time.
 const ask = document.getElementById("ask");
+const gone = "kubectl lapse ui does not answer. It may have been ended.";
 let checking = new AbortController();
 
 async function check() {
@@ -81,8 +88,9 @@ async function check() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const next = page.getElementById("answer");
     if (next) document.getElementById("answer").replaceChildren(...next.childNodes);
+    tell(next ? "" : said(page) ?? gone);
   } catch {
-    if (!mine.signal.aborted) tell("kubectl lapse ui does not answer. It may have been ended.");
+    if (!mine.signal.aborted) tell(gone);
   }
 }
 
