@@ -5,7 +5,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"os/signal"
 	"syscall"
 
@@ -23,6 +25,7 @@ type uiOptions struct {
 	address   string
 	port      int
 	noBrowser bool
+	logs      []string
 }
 
 func (p *plugin) uiCommand() *cobra.Command {
@@ -49,12 +52,16 @@ of one: with -n, or where you may not list them all.`,
 	f.StringVar(&o.address, "address", "127.0.0.1", "Where to serve the page; only this machine: 127.0.0.1, localhost or ::1.")
 	f.IntVar(&o.port, "port", 0, "The port. Default: any that is free.")
 	f.BoolVar(&o.noBrowser, "no-browser", false, "Print the address, and open no browser.")
+	f.StringArrayVar(&o.logs, "audit-log", nil, "Audit log of kube-apiserver, for what was done with access; may be given again.")
 	return cmd
 }
 
 func (o *uiOptions) run(ctx context.Context, one bool) error {
 	ctx, stop := untilHangup(ctx)
 	defer stop()
+	if err := o.checkLogs(); err != nil {
+		return err
+	}
 	l, hosts, err := ui.Listen(ctx, o.address, o.port)
 	if err != nil {
 		return err
@@ -76,9 +83,23 @@ func (o *uiOptions) run(ctx context.Context, one bool) error {
 		o.say("the address was used a second time, and let nobody in. If the page is not open in your browser, somebody else has it: press Ctrl-C")
 	}
 	s := newSite(o.plugin, c, gate, namespace)
+	s.logs = o.logs
 	go s.live.follow(ctx, o.plugin, c, namespace)
 	defer o.lead(gate.Address())()
 	return ui.Serve(ctx, l, gate.Guard(s.routes()))
+}
+
+// checkLogs says before a page is open what is wrong with a log.
+func (o *uiOptions) checkLogs() error {
+	for _, path := range o.logs {
+		if path == "-" {
+			return errors.New("--audit-log -: it is read for each page anew, so it has to be a file or a folder")
+		}
+		if _, err := os.Stat(path); err != nil {
+			return &exitError{exitFailed, "error: --audit-log: " + err.Error()}
+		}
+	}
+	return nil
 }
 
 // untilHangup ends, too, when the terminal is closed, or the ssh client is gone that had it: else the

@@ -20,6 +20,7 @@ const (
 	askAt   = "ask"
 	nowAt   = "now"
 	storyAt = "story"
+	callsAt = "calls"
 )
 
 // perPage is how many requests are on a page.

@@ -36,7 +36,8 @@ type site struct {
 	c         *cluster
 	called    string // what the kubeconfig calls the cluster; may be empty
 	gate      *ui.Gate
-	namespace string // that is looked at; empty is all of them
+	namespace string   // that is looked at; empty is all of them
+	logs      []string // audit logs of kube-apiserver, if any are given
 	live      *live
 	terminal  *terminal
 
@@ -131,7 +132,9 @@ func (s *site) routes() http.Handler {
 	mux := http.NewServeMux()
 	ui.Assets(mux)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { seeOther(w, mineAt) })
-	for path, show := range map[string]view{mineAt: mineView, forMeAt: forMeView, askAt: askView, nowAt: nowView, storyAt: storyView} {
+	for path, show := range map[string]view{
+		mineAt: mineView, forMeAt: forMeView, askAt: askView, nowAt: nowView, storyAt: storyView, callsAt: callsView,
+	} {
 		mux.HandleFunc("GET /"+path, func(w http.ResponseWriter, r *http.Request) { s.show(w, r, show) })
 	}
 	mux.HandleFunc("POST /"+askAt, func(w http.ResponseWriter, r *http.Request) { s.show(w, r, askView) })

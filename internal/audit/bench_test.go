@@ -31,7 +31,7 @@ func BenchmarkReport(b *testing.B) {
 	for b.Loop() {
 		r := NewReporter(Question{})
 		for _, record := range Of("", req, decisions) {
-			r.record(&record)
+			r.ReadRecord(&record)
 		}
 		r.Choose()
 		if err := r.ReadCalls("log", bytes.NewReader(log.Bytes())); err != nil {

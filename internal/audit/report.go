@@ -64,7 +64,7 @@ func (r *Reporter) ReadRecords(file string, in io.Reader) error {
 		switch {
 		case json.Unmarshal(line, &record) != nil || record.SpecVersion == "":
 		case record.Data.Request != nil:
-			r.record(&record)
+			r.ReadRecord(&record)
 		case record.Data.Withheld != "":
 			r.Withheld++
 		default:
@@ -73,9 +73,9 @@ func (r *Reporter) ReadRecords(file string, in io.Reader) error {
 	})
 }
 
-// record adds what one says. The same may be told twice, files come in any order, and what
-// happened later knows more.
-func (r *Reporter) record(record *Record) {
+// ReadRecord adds what one says of a request, which it has to name. The same may be told twice,
+// files come in any order, and what happened later knows more.
+func (r *Reporter) ReadRecord(record *Record) {
 	asked := record.Data.Request
 	s := r.histories[asked.UID]
 	if s == nil {

@@ -227,7 +227,7 @@ func TestALineThatConcernsNobodyIsNotRead(t *testing.T) {
 	req, decisions := revoked()
 	r := NewReporter(Question{})
 	for _, record := range Of("", req, decisions) {
-		r.record(&record)
+		r.ReadRecord(&record)
 	}
 	r.Choose()
 	read := slices.DeleteFunc([]string{"alice", byGrant, "bob"}, func(line string) bool { return !r.mayConcern([]byte(line)) })
@@ -237,7 +237,7 @@ func TestALineThatConcernsNobodyIsNotRead(t *testing.T) {
 	req.Spec.Subject.Name = `al"ice` // which JSON writes in another way
 	r = NewReporter(Question{})
 	for _, record := range Of("", req, decisions) {
-		r.record(&record)
+		r.ReadRecord(&record)
 	}
 	r.Choose()
 	if !r.mayConcern([]byte("bob")) {
