@@ -89,12 +89,19 @@ func grantedCondition(o *grant.Outcome) metav1.Condition {
 	return c
 }
 
-// setRoleChanged says how the role differs from what was granted, while it does; nil
-// changes nothing.
+// setRoleChanged says how the role differs from what was granted, while it does, and since when
+// it does so; nil changes nothing.
 func setRoleChanged(now time.Time, req v1alpha1.Request, change *policy.RoleChange) {
-	if change != nil {
-		setIf(now, req, change.Reason != "", v1alpha1.ConditionRoleChanged, change.Reason, change.Message)
+	if change == nil {
+		return
 	}
+	message := text.Cut(change.Message, maxMessage)
+	conditions := &req.RequestStatus().Conditions
+	old := meta.FindStatusCondition(*conditions, v1alpha1.ConditionRoleChanged)
+	if old != nil && (old.Reason != change.Reason || old.Message != message) {
+		meta.RemoveStatusCondition(conditions, old.Type) // else the next change has the time of the first
+	}
+	setIf(now, req, change.Reason != "", v1alpha1.ConditionRoleChanged, change.Reason, message)
 }
 
 // setIf sets a condition of which kstatus asks that it be there only while it is true, or

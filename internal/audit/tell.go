@@ -112,10 +112,12 @@ func (o of) granted(g *v1alpha1.Grant) Record {
 	return r
 }
 
-// roleChanged has an ID for each thing that is new in the role.
+// roleChanged has an ID for each change of the role: it may be back, and change anew into the
+// same.
 func (o of) roleChanged(c *metav1.Condition) Record {
 	r := o.record(RoleChanged, "", c.LastTransitionTime.Time)
-	r.ID = id(o.req.GetUID(), fmt.Sprintf("rolechanged/%s", hashOf([]byte(c.Reason + c.Message))[:16]))
+	change := hashOf([]byte(c.LastTransitionTime.UTC().Format(time.RFC3339) + c.Reason + c.Message))
+	r.ID = id(o.req.GetUID(), fmt.Sprintf("rolechanged/%s", change[:16]))
 	g := *o.grant
 	g.RoleChange = c.Reason + ": " + c.Message
 	r.Data.Grant = &g

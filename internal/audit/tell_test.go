@@ -80,6 +80,28 @@ func TestAllThatHappenedIsToldInOrder(t *testing.T) {
 	}
 }
 
+func TestEachChangeOfARoleHasAnIDAndATimeOfItsOwn(t *testing.T) {
+	req, _ := revoked()
+	told := func(at metav1.Time, message string) Record {
+		c := &req.Status.Conditions[1]
+		c.LastTransitionTime, c.Message = at, message
+		all := Of("cluster", req, nil)
+		return all[slices.IndexFunc(all, func(r Record) bool { return r.Type == RoleChanged })]
+	}
+	first := told(after(30), "it allows more")
+	if again := told(after(30), "it allows more"); again.ID != first.ID {
+		t.Errorf("told again: %s, before: %s", again.ID, first.ID)
+	}
+	for name, next := range map[string]Record{
+		"another change":               told(after(40), "it allows still more"),
+		"the same after it was undone": told(after(50), "it allows more"),
+	} {
+		if next.ID == first.ID || !next.Time.After(first.Time) {
+			t.Errorf("%s: %s at %s; the first: %s at %s", name, next.ID, next.Time, first.ID, first.Time)
+		}
+	}
+}
+
 func TestARefusalIsToldAndNoGrant(t *testing.T) {
 	req, _ := revoked()
 	req.Status.Grant, req.Status.State = nil, v1alpha1.StateDenied
