@@ -72,6 +72,7 @@ func TestAuditVerify(t *testing.T) {
 	for name, data := range map[string][]byte{
 		"whole/1.jsonl.gz": zipped(t, lines[0]+lines[1]), "whole/2.jsonl": []byte("a line of a log\n" + lines[2]),
 		"cut.jsonl": []byte(lines[0] + lines[1]), "gap.jsonl": []byte(lines[0] + lines[2]), "log.txt": []byte("nothing\n"), "kept.head": signed,
+		"twice/1.jsonl": []byte(lines[0] + lines[1]), "twice/1.jsonl.gz": zipped(t, lines[0]+lines[1]), "twice/2.jsonl": []byte(lines[2]),
 		"kept.json": []byte(`{"records":3,"heads":[{"writer":"lapse-manager-1","sequence":3,"hash":"` + head.Hash + `"}]}`),
 	} {
 		path := filepath.Join(dir, name)
@@ -94,6 +95,7 @@ func TestAuditVerify(t *testing.T) {
 		"cut.jsonl --head kept.head":   {1, "its chain was cut off"},
 		"gap.jsonl":                    {1, "gap.jsonl:2: record 3 of writer lapse-manager-1 comes after record 1"},
 		"whole --head kept.json":       {0, "nothing was changed"},
+		"twice --head kept.json":       {0, "nothing was changed"},
 		"cut.jsonl --head kept.json":   {1, "its chain was cut off"},
 		"gap.jsonl --json":             {1, `"problem": "record 3 of writer`},
 		"log.txt":                      {1, "there are no records in it"},

@@ -164,8 +164,7 @@ func (v *Verifier) Result() Verification {
 	last := map[string]*run{}
 	for writer, runs := range v.runs {
 		slices.SortStableFunc(runs, func(a, b *run) int { return cmp.Compare(a.first.Sequence, b.first.Sequence) })
-		joined(runs, finding)
-		last[writer] = runs[len(runs)-1]
+		last[writer] = joined(runs, finding)
 		out.Heads = append(out.Heads, Head{writer, last[writer].last.Sequence, last[writer].last.hash})
 		if !last[writer].ended {
 			out.Open = append(out.Open, writer)
@@ -194,30 +193,50 @@ func (v *Verifier) Result() Verification {
 	return out
 }
 
-// joined compares where one file ends and another one goes on.
-func joined(runs []*run, finding func(*run, string, ...any)) {
+// joined compares where one file ends and another one goes on, and returns the run that goes
+// furthest. What is there again, as in a file beside its packed copy, is taken once.
+func joined(runs []*run, finding func(*run, string, ...any)) (end *run) {
 	switch r := runs[0]; {
 	case r.first.Sequence != 1:
 		finding(r, "writer %s begins with record %d: those before were removed", r.first.Writer, r.first.Sequence)
 	case r.began == nil || r.first.Previous != "":
 		finding(r, "record 1 of writer %s is not the beginning of a chain: it was changed or added", r.first.Writer)
 	}
-	before := runs[0]
+	end = runs[0]
 	for _, r := range runs[1:] {
-		writer, first, last := r.first.Writer, r.first, before.last
+		writer, first, last := r.first.Writer, r.first, end.last
+		if first.Sequence <= last.Sequence {
+			if n := r.differsAt(end); n > 0 {
+				finding(r, "record %d of writer %s is in %s, too, and is another one there: one of them was changed", n, writer, end.file)
+			}
+			if r.last.Sequence > last.Sequence {
+				end = r
+			}
+			continue
+		}
 		switch {
-		case first.Sequence <= last.Sequence:
-			finding(r, "record %d of writer %s is there twice", first.Sequence, writer)
 		case first.Sequence != last.Sequence+1:
 			finding(r, "records %d to %d of writer %s are missing", last.Sequence+1, first.Sequence-1, writer)
 		case first.Previous != last.hash:
 			finding(r, "record %d of writer %s was changed: record %d has another hash of it", last.Sequence, writer, first.Sequence)
 		}
-		if before.ended {
+		if end.ended {
 			finding(r, "writer %s goes on after it said that it ended", writer)
 		}
-		before = r
+		end = r
 	}
+	return end
+}
+
+// differsAt is the number of the first record that another run, which begins no later, has
+// otherwise; 0 if there is none.
+func (r *run) differsAt(other *run) int64 {
+	for i, hash := range r.hashes {
+		if n := r.first.Sequence + int64(i); n <= other.last.Sequence && other.hashes[n-other.first.Sequence] != hash {
+			return n
+		}
+	}
+	return 0
 }
 
 // succeeds compares a writer with what it knew of the one before.

@@ -63,6 +63,8 @@ func TestWhatWasWrittenVerifies(t *testing.T) {
 		"both in turns":         {file(a[0], a[1], b[0], a[2]), file(slices.Concat(b[1:], a[3:])...)},
 		"a line twice in a row": {file(slices.Concat(a[:3], a[2:], b)...)},
 		"no newline at its end": {file(a...), bytes.TrimSuffix(file(b...), []byte("\n"))},
+		"a copy of a file":      {file(a[:7]...), file(a...), file(a[3:5]...), file(b...), file(b...)},
+		"a file and a part":     {file(a[:9]...), file(a[4:]...), file(b...)},
 	} {
 		got := verify(t, files, headA, headB)
 		if len(got.Findings) > 0 || len(got.Open) > 0 || got.Records < len(a)+len(b) {
@@ -128,6 +130,14 @@ func TestFindings(t *testing.T) {
 		"a file between is gone": {
 			[][]byte{file(a[:2]...), file(a[3:]...), file(b...)},
 			"file-1:1: records 3 to 3 of writer a are missing",
+		},
+		"a copy that differs": {
+			[][]byte{file(a...), file(other[:5]...), file(b...)},
+			"file-1:1: record 5 of writer a is in file-0, too, and is another one there",
+		},
+		"goes on after its end, in a copy": {
+			[][]byte{file(a...), append(file(a...), `{"specversion":"1.0","lapsewriter":"a","lapsesequence":6}`...), file(b...)},
+			"writer a goes on after it said that it ended",
 		},
 		"goes on after its end": {
 			[][]byte{file(a...), file(b...), []byte(`{"specversion":"1.0","lapsewriter":"a","lapsesequence":6}`)},
