@@ -45,7 +45,8 @@ type Sink struct {
 	Name string
 	// Target is what the log calls it: no more of a URL than its host.
 	Target string
-	// Write one line, without its newline. An error has it tried again.
+	// Write one line, without its newline. An error has it tried again. It ends with its
+	// context: writers that end wait for each other.
 	Write func(context.Context, []byte) error
 }
 

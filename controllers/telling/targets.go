@@ -100,13 +100,13 @@ func nameOf(target string) string {
 
 func (t Targets) write(to string) (func(context.Context, []byte) error, error) {
 	if to == "stdout" {
-		return lines(os.Stdout, false), nil
+		return lines(os.Stdout, func() bool { return false }), nil
 	}
 	if path, ok := strings.CutPrefix(to, "file:"); ok {
 		if !filepath.IsAbs(path) {
 			return nil, errors.New("the path of a file has to be absolute, such as file:/var/log/lapse/records.jsonl")
 		}
-		return lines(&timberjack.Logger{Filename: path, MaxSize: maxFile, Compression: "gzip", FileMode: 0o600}, unfinished(path)), nil
+		return lines(&timberjack.Logger{Filename: path, MaxSize: maxFile, Compression: "gzip", FileMode: 0o600}, func() bool { return unfinished(path) }), nil
 	}
 	target, err := url.Parse(to)
 	switch {
@@ -147,9 +147,17 @@ func unfinished(path string) bool {
 }
 
 // lines are written whole. After one that broke off, the next begins on a new line: what is
-// left of the first is no record. broken says that this may have happened before.
-func lines(w io.Writer, broken bool) func(context.Context, []byte) error {
-	return func(_ context.Context, line []byte) error {
+// left of the first is no record. begun says whether that happened before, and is asked when
+// there is something to write.
+//
+// A file system may hang, such as that of a network, and nothing interrupts it: such a write is
+// left alone when its context ends, and nothing else is written until it comes back.
+func lines(w io.Writer, begun func() bool) func(context.Context, []byte) error {
+	asked, broken := false, false
+	write := func(line []byte) error {
+		if !asked {
+			asked, broken = true, begun()
+		}
 		whole := append(bytes.Clone(line), '\n')
 		if broken {
 			whole = append([]byte{'\n'}, whole...)
@@ -157,6 +165,25 @@ func lines(w io.Writer, broken bool) func(context.Context, []byte) error {
 		n, err := w.Write(whole)
 		broken = err != nil && (broken || n > 0)
 		return err
+	}
+	turn := make(chan struct{}, 1)
+	return func(ctx context.Context, line []byte) error {
+		select {
+		case turn <- struct{}{}:
+		case <-ctx.Done():
+			return fmt.Errorf("a write before this one hangs: %w", ctx.Err())
+		}
+		written := make(chan error, 1)
+		go func() {
+			written <- write(line)
+			<-turn
+		}()
+		select {
+		case err := <-written:
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("the write hangs: %w", ctx.Err())
+		}
 	}
 }
 

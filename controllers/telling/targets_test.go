@@ -5,6 +5,7 @@ package telling
 
 import (
 	"bytes"
+	"context"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 )
@@ -79,7 +81,7 @@ func (b *breaking) Write(p []byte) (int, error) {
 
 func TestALineThatBrokeOffIsWrittenAgainOnItsOwn(t *testing.T) {
 	w := &breaking{n: 3}
-	write := lines(w, false)
+	write := lines(w, func() bool { return false })
 	if write(t.Context(), []byte("record")) == nil {
 		t.Fatal("no error")
 	}
@@ -90,6 +92,41 @@ func TestALineThatBrokeOffIsWrittenAgainOnItsOwn(t *testing.T) {
 		}
 	}
 	if got := w.String(); got != "rec\nrecord\nnext\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+// stuck takes nothing until it is let go.
+type stuck struct {
+	bytes.Buffer
+	free chan struct{}
+}
+
+func (s *stuck) Write(p []byte) (int, error) {
+	select {
+	case <-s.free:
+	case <-time.After(5 * time.Second):
+	}
+	return s.Buffer.Write(p)
+}
+
+// Writers that end wait for each other: one that hung kept the last records from all sinks.
+func TestAFileThatHangsIsLeftAloneUntilItIsBack(t *testing.T) {
+	w := &stuck{free: make(chan struct{})}
+	write := lines(w, func() bool { return false })
+	for _, line := range []string{"record", "record"} { // it is tried again
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		err := write(ctx, []byte(line))
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("%v", err)
+		}
+	}
+	close(w.free)
+	if err := write(t.Context(), []byte("record")); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.String(); got != "record\nrecord\n" {
 		t.Errorf("%q", got)
 	}
 }
