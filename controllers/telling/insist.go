@@ -73,6 +73,16 @@ func leftAlone(err error) time.Duration {
 	return 0
 }
 
+// taken is nil if a receiver took a message, also if some of its addresses never will: the log
+// names them, and what comes next waits for none of them.
+func taken(ctx context.Context, to string, err error) error {
+	if partly, found := errors.AsType[*receiver.Partly](err); found {
+		log.FromContext(ctx).Error(partly, "not all addresses of a receiver take its messages", "receiver", to)
+		return nil
+	}
+	return err
+}
+
 // enough is how many refusals are put up with.
 func (i *insistence) enough() int {
 	if !i.withheld.IsZero() && i.clock.Since(i.withheld) < choosyFor {

@@ -237,7 +237,7 @@ func (m *messenger) useless(ctx context.Context, one *message.Message) bool {
 func (m *messenger) attempt(ctx context.Context, one message.Message) error {
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	if err := m.to.Send(ctx, one); err != nil {
+	if err := taken(ctx, m.to.Name, m.to.Send(ctx, one)); err != nil {
 		metrics.MessageFailed(m.to.Name)
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"net"
 	netmail "net/mail"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -74,11 +75,60 @@ type smtp struct {
 	beginsWithTLS bool
 	// config is read once: a CA's file that is gone later must not mean those of the system.
 	config *tls.Config
+	// had are the addresses that took the message last, which is of this ID. A receiver is sent
+	// one message at a time.
+	had []string
+	of  string
 }
 
+// send one mail to all addresses. Where the server does not take one of them, the library sends
+// to none; then each that has it not yet gets a mail of its own.
 func (s *smtp) send(ctx context.Context, m message.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, mailTimeout)
+	defer cancel()
+	if s.of != m.ID {
+		s.of, s.had = m.ID, nil
+	}
+	if len(s.had) == 0 {
+		err := s.sendTo(ctx, m, s.To...)
+		var failed *mail.SendError
+		if len(s.To) == 1 || !errors.As(err, &failed) || failed.Reason != mail.ErrSMTPRcptTo {
+			return err
+		}
+	}
+	return s.sendToEach(ctx, m)
+}
+
+// sendToEach is Partly if some have it and the others refuse it. An address that takes nothing
+// for now has it tried again, with those that refuse.
+func (s *smtp) sendToEach(ctx context.Context, m message.Message) error {
+	var refused, failed error
+	for _, to := range s.To {
+		if slices.Contains(s.had, to) {
+			continue
+		}
+		switch err := s.sendTo(ctx, m, to); {
+		case err == nil:
+			s.had = append(s.had, to)
+		case errors.Is(err, ErrRefused):
+			refused = errors.Join(refused, err)
+		default:
+			failed = errors.Join(failed, err)
+		}
+	}
+	switch {
+	case failed != nil:
+		return failed
+	case refused != nil && len(s.had) > 0:
+		return &Partly{refused}
+	}
+	return refused
+}
+
+// sendTo some addresses one mail.
+func (s *smtp) sendTo(ctx context.Context, m message.Message, to ...string) error {
 	msg := mail.NewMsg(mail.WithNoDefaultUserAgent())
-	if err := errors.Join(msg.From(s.From), msg.To(s.To...)); err != nil {
+	if err := errors.Join(msg.From(s.From), msg.To(to...)); err != nil {
 		return err
 	}
 	sum := sha256.Sum256([]byte(m.Source + "/" + m.ID))
@@ -87,8 +137,6 @@ func (s *smtp) send(ctx context.Context, m message.Message) error {
 	msg.SetGenHeader("Auto-Submitted", "auto-generated")
 	msg.Subject(m.Subject())
 	msg.SetBodyString(mail.TypeTextPlain, m.Body())
-	ctx, cancel := context.WithTimeout(ctx, mailTimeout)
-	defer cancel()
 	client, err := s.client(ctx)
 	if err != nil {
 		return err

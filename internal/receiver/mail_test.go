@@ -28,7 +28,7 @@ type mailServer struct {
 	listener net.Listener
 	tls      *tls.Config
 	ca       string
-	// answers by command; what is not among them is ok.
+	// answers by command, or line; what is not among them is ok.
 	answers map[string]string
 	// hangsUp right after a mail was taken.
 	hangsUp bool
@@ -85,7 +85,7 @@ func (s *mailServer) serve(connection net.Conn) {
 		line = strings.TrimSuffix(line, "\r\n")
 		s.heard = append(s.heard, line)
 		verb, _, _ := strings.Cut(strings.ToUpper(line), " ")
-		say(cmp.Or(s.answers[verb], "250 ok"))
+		say(cmp.Or(s.answers[line], s.answers[verb], "250 ok"))
 		switch verb {
 		case "STARTTLS":
 			connection = tls.Server(connection, s.tls)
@@ -166,6 +166,40 @@ func TestAMailThatIsNotTaken(t *testing.T) {
 		err := s.receiver(t, more).Send(t.Context(), one())
 		if err == nil || !strings.Contains(err.Error(), tc.want) || errors.Is(err, ErrRefused) != tc.refused || len(s.mails) > 0 {
 			t.Errorf("%s: %v; %d mails", name, err, len(s.mails))
+		}
+	}
+}
+
+func TestAnAddressThatIsNotTakenKeepsTheMailFromNoOther(t *testing.T) {
+	for name, tc := range map[string]struct {
+		answer string
+		partly bool
+	}{
+		"refused for good": {"550 no such user", true},
+		"refused for now":  {"451 later", false},
+	} {
+		s := newMailServer(t)
+		r := s.receiver(t, ", caFile: "+s.ca)
+		s.answers["RCPT TO:<sre@example.com>"] = tc.answer
+		err := r.Send(t.Context(), one())
+		for range 3 { // to both, and to each
+			<-s.done
+		}
+		_, partly := errors.AsType[*Partly](err)
+		if err == nil || !strings.Contains(err.Error(), tc.answer) || partly != tc.partly || errors.Is(err, ErrRefused) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if len(s.mails) != 1 || strings.Contains(s.mails[0], "sre@") {
+			t.Errorf("%s: mails are %q", name, s.mails)
+		}
+		delete(s.answers, "RCPT TO:<sre@example.com>")
+		if to := s.sent(t, r, one()).Header.Get("To"); len(s.mails) != 2 || strings.Contains(to, "lead@") {
+			t.Errorf("%s, and tried again: mails are %q", name, s.mails)
+		}
+		next := one()
+		next.ID += "-next"
+		if to := s.sent(t, r, next).Header.Get("To"); len(s.mails) != 3 || !strings.Contains(to, "lead@") {
+			t.Errorf("%s, and the next message: mails are %q", name, s.mails)
 		}
 	}
 }

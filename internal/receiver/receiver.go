@@ -27,6 +27,14 @@ func (l *Later) Error() string {
 	return fmt.Sprintf("it answered %s, and to come again after %s", l.Status, l.After)
 }
 
+// Partly says that some addresses of a receiver took a message, and the others refuse it.
+type Partly struct{ Refusal error }
+
+// Error says so.
+func (p *Partly) Error() string {
+	return "some addresses took it, and others refuse it: " + p.Refusal.Error()
+}
+
 // Receiver is somebody who is told.
 type Receiver struct {
 	// Name in metrics, in the log and in the checkpoint.
@@ -35,8 +43,8 @@ type Receiver struct {
 	Type string
 	// Options of what it is told.
 	Options message.Options
-	// Send a message, in one attempt. ErrRefused and Later are told apart from other errors.
-	// No error has an address or a secret in it.
+	// Send a message, in one attempt. ErrRefused, Later and Partly are told apart from other
+	// errors. No error has a URL or a secret in it.
 	Send func(context.Context, message.Message) error
 
 	events []message.Event
