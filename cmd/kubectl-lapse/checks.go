@@ -34,8 +34,7 @@ const (
 	// takes some tens of milliseconds.
 	answeredWithin = 30 * time.Second
 	// shownNames bounds a list of names on a line.
-	shownNames   = 5
-	operatorUser = "system:serviceaccount:" + operatorNamespace + ":" + operatorAccount
+	shownNames = 5
 )
 
 func (d *doctor) kubernetes(context.Context) []diagnosis {
@@ -184,18 +183,16 @@ func whereBound(ref v1alpha1.RoleRef, names []string) []string {
 
 // operatorMay asks the API server what the operator may do.
 func (c *cluster) operatorMay(ctx context.Context, what authorizationv1.ResourceAttributes) (bool, error) {
-	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User:               operatorUser,
-		Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + operatorNamespace, "system:authenticated"},
-		ResourceAttributes: &what,
-	}}
-	err := c.create(ctx, review)
-	return review.Status.Allowed, err
+	review := reap.OperatorMay(what)
+	if err := c.create(ctx, review); err != nil {
+		return false, err
+	}
+	return reap.Allowed(review)
 }
 
 // operatorMayGrant asks whether it may make RoleBindings, in all namespaces.
 func (c *cluster) operatorMayGrant(ctx context.Context) (bool, error) {
-	return c.operatorMay(ctx, authorizationv1.ResourceAttributes{Verb: "create", Group: rbacv1.GroupName, Version: "v1", Resource: "rolebindings"})
+	return c.operatorMay(ctx, reap.Granting())
 }
 
 // grants tells of a drain that nobody undid.

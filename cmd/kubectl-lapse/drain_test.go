@@ -27,8 +27,9 @@ import (
 // estate is an incident whose bindings can be ended.
 type estate struct {
 	*incident
-	granting bool // lapse-granting is there
-	older    bool // another role lets the operator make RoleBindings
+	granting bool   // lapse-granting is there
+	older    bool   // another role lets the operator make RoleBindings
+	untold   string // why an authorizer could not tell what it may
 	refuses  string
 	mayNot   bool // revoke
 	writes   []string
@@ -81,7 +82,7 @@ func (e *estate) deleteGranting(w http.ResponseWriter, _ *http.Request) {
 
 func (e *estate) mayGrant(w http.ResponseWriter, _ *http.Request) {
 	review := &authorizationv1.SubjectAccessReview{}
-	review.Status.Allowed = e.grants() || e.older
+	review.Status.Allowed, review.Status.EvaluationError = e.grants() || e.older, e.untold
 	e.answer(w, http.StatusCreated, review, authorizationv1.SchemeGroupVersion.String(), "SubjectAccessReview")
 }
 
@@ -262,6 +263,21 @@ func TestDrainSaysThatGrantsMayStillBeMade(t *testing.T) {
 			"stop it: kubectl scale -n lapse-system deployment/lapse-manager --replicas=0")
 		err = d.report(ctx, reap.Drained{Ended: 1, Stopped: err})
 		mustSay(t, err.Error(), "ended: 1; new grants may be made: the operator may still")
+	})
+}
+
+func TestDrainSaysThatItCouldNotBeToldWhetherGrantsAreMade(t *testing.T) {
+	e := newEstate(t)
+	e.granting, e.untold = false, "webhook: connection refused"
+	e.part(func(ctx context.Context, d *drain) {
+		for name, ask := range map[string]func(context.Context) error{"at first": d.stop, "at the end": d.broughtBack} {
+			err := ask(ctx)
+			if err == nil {
+				t.Errorf("%s: nothing is said", name)
+				continue
+			}
+			mustSay(t, err.Error(), "could not be asked: the authorizer could not tell: webhook: connection refused")
+		}
 	})
 }
 

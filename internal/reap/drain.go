@@ -32,9 +32,6 @@ const (
 	lookTimeout = 10 * time.Second
 )
 
-// GrantingBinding is the ClusterRoleBinding by which the operator may make RoleBindings.
-const GrantingBinding = "lapse-granting"
-
 // Drain ends all access by Lapse, whether its time is over or not, as before Lapse is
 // removed. It works without the operator.
 type Drain struct {
