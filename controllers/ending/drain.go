@@ -71,7 +71,9 @@ func drain(ctx context.Context, c *rest.Config, timeout time.Duration, out io.Wr
 }
 
 // stopGranting has the API server refuse each RoleBinding that the operator would make. What
-// a finalizer keeps is in force, so it is done when there is nothing to delete.
+// a finalizer keeps is in force, so it is done when there is nothing to delete, and the API
+// server says that the operator may make none: another role may let it, or one of an older
+// version.
 func stopGranting(ctx context.Context, live client.Writer, pause func(context.Context, time.Duration)) error {
 	ctx, cancel := context.WithTimeout(ctx, stopWithin)
 	defer cancel()
@@ -81,7 +83,9 @@ func stopGranting(ctx context.Context, live client.Writer, pause func(context.Co
 	for ctx.Err() == nil {
 		err := live.Delete(ctx, may.DeepCopy())
 		if binding.NotFound(err, "clusterrolebindings") {
-			return nil
+			if err = grantsNothing(ctx, live); err == nil {
+				return nil
+			}
 		}
 		if err != nil && ctx.Err() == nil {
 			last = err
@@ -89,6 +93,19 @@ func stopGranting(ctx context.Context, live client.Writer, pause func(context.Co
 		pause(ctx, time.Second)
 	}
 	return last
+}
+
+// grantsNothing is nil if the operator may make no RoleBinding, by whichever role.
+func grantsNothing(ctx context.Context, live client.Writer) error {
+	review := reap.OperatorMay(reap.Granting())
+	if err := live.Create(ctx, review); err != nil {
+		return fmt.Errorf("asking whether the operator may make RoleBindings: %w", err)
+	}
+	may, err := reap.Allowed(review)
+	if may {
+		return fmt.Errorf("the operator may make RoleBindings by another role than that of ClusterRoleBinding %s: take that from it", reap.GrantingBinding)
+	}
+	return err
 }
 
 func pause(ctx context.Context, d time.Duration) {

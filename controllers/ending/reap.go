@@ -11,6 +11,7 @@ import (
 	"io"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -81,12 +82,12 @@ func NewReaper(c *rest.Config, here clock.WithTickerAndDelayedExecution, ceiling
 	return reap.Reaper{RoleBindings: roleBindings{live}, Ceiling: ceiling, Now: now}, err
 }
 
-// timed is a client that knows only RBAC, and the API server's clock as its answers show it.
+// timed is a client that knows only RBAC and its questions, and the API server's clock as its answers show it.
 func timed(c *rest.Config, here clock.WithTickerAndDelayedExecution) (client.Client, func() time.Time, error) {
 	now, c := servertime.New(here), rest.CopyConfig(c)
 	c.Wrap(now.Wrap)
 	scheme := runtime.NewScheme()
-	if err := rbacv1.AddToScheme(scheme); err != nil {
+	if err := errors.Join(rbacv1.AddToScheme(scheme), authorizationv1.AddToScheme(scheme)); err != nil {
 		return nil, nil, err
 	}
 	live, err := client.New(c, client.Options{Scheme: scheme})
