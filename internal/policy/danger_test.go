@@ -171,6 +171,10 @@ func TestRisks(t *testing.T) {
 		"nodes/proxy":  {[]string{"get core nodes/proxy"}, first("talk to kubelets")},
 		"nodes":        {[]string{"patch core nodes"}, first("change nodes")},
 		"certificates": {[]string{"create certificates.k8s.io certificatesigningrequests"}, first("ask for client certificates")},
+		"certificates of pods": {
+			[]string{"create certificates.k8s.io podcertificaterequests"},
+			first("ask for certificates of pods, which outlive this access; refused in the namespace of the grant while it lasts"),
+		},
 		"certificate approval": {
 			[]string{"update certificates.k8s.io certificatesigningrequests/approval"}, first("approve client certificates"),
 		},

@@ -72,6 +72,7 @@ var risks = []risk{
 	{coreGroup, []string{"serviceaccounts"}, writes, "annotate service accounts, and so give pods an identity at the cloud provider that outlives this access"},
 	{coreGroup, []string{"serviceaccounts/token"}, []string{"create"}, "make tokens of service accounts" + guarded},
 	{certificatesGroup, []string{"certificatesigningrequests"}, []string{"create"}, "ask for client certificates, which outlive this access once they are approved"},
+	{certificatesGroup, []string{"podcertificaterequests"}, []string{"create"}, "ask for certificates of pods, which outlive this access" + guarded},
 	{rbacv1.GroupName, []string{"rolebindings", "clusterrolebindings"}, writes, "give its own rights to others" + guarded},
 	{rbacv1.GroupName, []string{"roles", "clusterroles"}, writes, "change roles, within the holder's own rights" + guarded},
 	// What others are served, or see.

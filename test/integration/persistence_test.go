@@ -5,14 +5,19 @@ package integration
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
 	"fmt"
 	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,6 +33,7 @@ var _ = Describe("The guard against persistence", Ordered, func() {
 		Expect(admin.Create(ctx, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "maker"}, Rules: []rbacv1.PolicyRule{
 			{APIGroups: []string{""}, Resources: []string{"serviceaccounts"}, Verbs: []string{"create"}},
 			{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"rolebindings"}, Verbs: []string{"create", "update", "delete"}},
+			{APIGroups: []string{certificatesv1.GroupName}, Resources: []string{"podcertificaterequests"}, Verbs: []string{"create"}},
 		}})).To(Succeed())
 		allowBind(ctx, "makers", rbacv1.Subject{Kind: rbacv1.ServiceAccountKind, Namespace: operator.Namespace, Name: operator.ServiceAccount},
 			"maker")
@@ -91,6 +97,25 @@ var _ = Describe("The guard against persistence", Ordered, func() {
 			Should(MatchError(ContainSubstring(`RoleBinding "` + last.Name + `"`)))
 	}, SpecTimeout(time.Minute))
 
+	It("refuses to ask for certificates of Pods, but to a node", func(ctx SpecContext) {
+		kind := certificatesv1.SchemeGroupVersion.WithKind("PodCertificateRequest")
+		_, err := admin.RESTMapper().RESTMapping(kind.GroupKind(), kind.Version)
+		if meta.IsNoMatchError(err) {
+			Skip("about PodCertificateRequests, which this API server does not have")
+		}
+		Expect(err).NotTo(HaveOccurred())
+		ns := newNamespace(ctx)
+		holder, node := user("crew-member", "crew-"+ns), user("system:node:worker", "crew-"+ns, "system:nodes")
+		ask := func(as client.Client) error { return as.Create(ctx, certificateOfAPod(ns), client.DryRunAll) }
+		standing := rbacv1.Subject{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: "crew-" + ns}
+		bindCluster(ctx, "crew-"+ns, "maker", standing)
+		Eventually(ask).WithArguments(holder).WithContext(ctx).Should(Succeed(), "before the grant")
+		Expect(asOperator.Create(ctx, grantTo(ns, 0, standing))).To(Succeed())
+		Eventually(ask).WithArguments(holder).WithContext(ctx).
+			Should(MatchError(ContainSubstring("you may not ask signers for certificates of Pods there")))
+		Expect(ask(node)).To(Succeed())
+	})
+
 	It("lets a RoleBinding of 500 subjects be written again, and take no more", func(ctx SpecContext) {
 		ns := newNamespace(ctx)
 		big := &rbacv1.RoleBinding{
@@ -111,6 +136,22 @@ var _ = Describe("The guard against persistence", Ordered, func() {
 		Expect(alice.Update(ctx, big)).To(MatchError(ContainSubstring("you may not bind roles there")))
 	})
 })
+
+// certificateOfAPod is a request for one.
+func certificateOfAPod(ns string) *certificatesv1.PodCertificateRequest {
+	GinkgoHelper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	Expect(err).NotTo(HaveOccurred())
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	Expect(err).NotTo(HaveOccurred())
+	return &certificatesv1.PodCertificateRequest{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, GenerateName: "mine-"},
+		Spec: certificatesv1.PodCertificateRequestSpec{
+			SignerName: "example.com/signer", PodName: "app", PodUID: "1", ServiceAccountName: "app", ServiceAccountUID: "2",
+			NodeName: "worker", NodeUID: "3", MaxExpirationSeconds: new(int32(86400)), StubPKCS10Request: csr,
+		},
+	}
+}
 
 // firstAnswer tries until RBAC says yes, and returns what the API server says then.
 func firstAnswer(ctx context.Context, as client.Client, ns string) error {
