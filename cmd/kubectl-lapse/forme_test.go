@@ -200,7 +200,8 @@ func TestForMeGoesOnWithWatch(t *testing.T) {
 	p.config.overrides.ClusterInfo.Server = server
 	root.SetArgs([]string{"get", "-n", "payments", "--for-me", "--watch"})
 	err := root.ExecuteContext(ctx)
-	if want := regexp.MustCompile(`^NAME .*\nfirst +alice .* Pending .*\nfirst +alice .* Denied .*\n$`); err != nil || !want.MatchString(out.String()) {
+	want := regexp.MustCompile(`^NAME .*\nfirst +alice .* Pending .*\nfirst +alice .* Denied .*\n$`)
+	if err != nil || !want.MatchString(out.String()) {
 		t.Errorf("it ended with %v, and showed\n%s", err, out)
 	}
 }
