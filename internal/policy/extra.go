@@ -42,6 +42,7 @@ func Extra(said map[string]authenticationv1.ExtraValue) map[string]v1alpha1.Extr
 	return out
 }
 
+// fits is false for what is no UTF-8, too: the API server could not stamp it.
 func fits(s string, most int) bool {
-	return utf8.RuneCountInString(s) <= most && !strings.ContainsFunc(s, unicode.IsControl)
+	return utf8.RuneCountInString(s) <= most && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError })
 }

@@ -26,7 +26,7 @@ const sharedUID = "uidIsShared: who has two names, such as in another case, coun
 
 // newAccounts is the risk of a policy whose holders may make ServiceAccounts.
 const newAccounts = "whileHeld: its holders may make ServiceAccounts, and start pods as them that outlive the access; " +
-	"what RoleBindings of other namespaces or a cloud provider give to such a name is not looked up"
+	"what RoleBindings of other namespaces, AccessPolicies or a cloud provider give to such a name is not looked up"
 
 // Told are what is risky of the requesters of a policy, and the dangers and risks of the
 // ClusterRoles that it offers, for those who approve: the worst first, equal ones once. Who gets

@@ -85,6 +85,7 @@ var _ = Describe("A holder whose policy says whileHeld: NoNewPower", Ordered, fu
 	It("has them labelled where the API server stamps, and is told of the label elsewhere", func(ctx SpecContext) {
 		t := newTenant(ctx)
 		t.leniently(ctx)
+		t.makes(ctx, asAlice, "first") // RBAC has heard of the grant then
 		_, stderr, err := t.kubectl(ctx, asAlice, "create serviceaccount plain")
 		if !stamps {
 			Expect(err).To(HaveOccurred())
