@@ -120,16 +120,7 @@ func (o *canOptions) one(ctx context.Context, w *world, req *v1alpha1.AccessRequ
 	return nil
 }
 
-// answer says whether a request would be allowed, and why.
-func (w *world) answer(ctx context.Context, now time.Time, req *v1alpha1.AccessRequest) (said string, allowed bool, err error) {
-	decision, objection, err := w.outlook(ctx, now, req)
-	if err != nil {
-		return "", false, err
-	}
-	said, allowed = answerText(req, decision, objection)
-	return said, allowed, nil
-}
-
+// answerText says whether a request would be allowed, and why.
 func answerText(req *v1alpha1.AccessRequest, d policy.Decision, objection string) (said string, allowed bool) {
 	if objection != "" {
 		return "no: " + objection, false

@@ -31,15 +31,14 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/reap"
 )
 
 const (
-	requestResource  = "accessrequests"
-	decisionResource = "accessdecisions"
-	// operatorNamespace and operatorAccount are where and who the operator is; the
-	// admission policies know it by these names, so they are the same everywhere.
-	operatorNamespace = "lapse-system"
-	operatorAccount   = "lapse-manager"
+	requestResource   = "accessrequests"
+	decisionResource  = "accessdecisions"
+	operatorNamespace = reap.OperatorNamespace
+	operatorAccount   = reap.OperatorAccount
 )
 
 // cluster is the API server. It knows the kinds that the plugin uses by itself: no

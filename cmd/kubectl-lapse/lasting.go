@@ -6,6 +6,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,29 +23,26 @@ import (
 // lasting is an object of the files that could outlast a grant.
 type lasting struct{ kind, namespace, name, file string }
 
-// addLasting notes what lapse-persistence may refuse to holders; docs/adr/0006 lists it.
-func (m *manifests) addLasting(at place, document []byte) error {
+// lastingKinds are those that lapse-persistence may refuse to holders; docs/adr/0006 lists them.
+var lastingKinds = []schema.GroupKind{
+	{Group: rbacv1.GroupName, Kind: v1alpha1.RoleKind}, {Group: rbacv1.GroupName, Kind: "RoleBinding"},
+	{Group: "certificates.k8s.io", Kind: "PodCertificateRequest"}, {Kind: v1alpha1.ServiceAccountKind}, {Kind: "Secret"},
+}
+
+// addLasting notes what may outlast a grant, and reads nothing else.
+func (m *manifests) addLasting(at place, kind metav1.TypeMeta, document []byte) error {
+	if !slices.Contains(lastingKinds, kind.GroupVersionKind().GroupKind()) {
+		return nil
+	}
 	var o struct {
-		metav1.TypeMeta `json:",inline"`
-		Metadata        metav1.ObjectMeta `json:"metadata"`
-		Type            any               `json:"type"`
+		Metadata struct{ Name, Namespace string } `json:"metadata"`
+		Type     any                              `json:"type"`
 	}
-	if err := yaml.Unmarshal(document, &o); err != nil {
-		return err
+	err := yaml.Unmarshal(document, &o)
+	if err == nil && (kind.Kind != "Secret" || o.Type == string(corev1.SecretTypeServiceAccountToken)) {
+		m.lasting = append(m.lasting, lasting{kind.Kind, o.Metadata.Namespace, o.Metadata.Name, at.file})
 	}
-	var lasts bool
-	switch kind := o.GroupVersionKind().GroupKind(); kind {
-	case schema.GroupKind{Group: rbacv1.GroupName, Kind: v1alpha1.RoleKind},
-		schema.GroupKind{Group: rbacv1.GroupName, Kind: "RoleBinding"},
-		schema.GroupKind{Kind: v1alpha1.ServiceAccountKind}:
-		lasts = true
-	case schema.GroupKind{Kind: "Secret"}:
-		lasts = o.Type == string(corev1.SecretTypeServiceAccountToken)
-	}
-	if lasts {
-		m.lasting = append(m.lasting, lasting{o.Kind, o.Metadata.Namespace, o.Metadata.Name, at.file})
-	}
-	return nil
+	return err
 }
 
 // sayRefused says what of some files the holder of a grant may not make, as far as the files
@@ -55,29 +53,24 @@ func sayRefused(out io.Writer, in io.Reader, files []string, namespace string, d
 		return false, err
 	}
 	var lines []string
+	hint := ""
 	for _, l := range m.lasting {
-		switch {
-		case l.namespace != "" && l.namespace != namespace:
-		case l.kind == v1alpha1.ServiceAccountKind && d.WhileHeld == v1alpha1.WhileHeldNoNewPower:
-		default:
-			lines = append(lines, fmt.Sprintf("  %s %s (%s)", l.kind, text.Line(l.name), text.Line(l.file)))
+		if l.namespace != "" && l.namespace != namespace {
+			continue
 		}
+		if l.kind == v1alpha1.ServiceAccountKind {
+			if d.WhileHeld == v1alpha1.WhileHeldNoNewPower {
+				continue
+			}
+			hint = fmt.Sprintf("; with whileHeld: NoNewPower, policy %s would let the holder make ServiceAccounts", d.Policy.Name)
+		}
+		lines = append(lines, fmt.Sprintf("  %s %s (%s)", l.kind, text.Line(l.name), text.Line(l.file)))
 	}
 	if len(lines) == 0 {
 		fmt.Fprintln(out, "nothing in the files is refused to the holder")
 		return false, nil
 	}
 	fmt.Fprintf(out, "refused to the holder while it lasts, unless it is there already and stays as it is:\n%s\nsomebody who holds no grant there can make it%s\n",
-		strings.Join(lines, "\n"), leniency(m, d))
+		strings.Join(lines, "\n"), hint)
 	return true, nil
-}
-
-// leniency is what the policy could say to let the holder make ServiceAccounts.
-func leniency(m *manifests, d policy.Decision) string {
-	for _, l := range m.lasting {
-		if l.kind == v1alpha1.ServiceAccountKind && d.WhileHeld != v1alpha1.WhileHeldNoNewPower {
-			return fmt.Sprintf("; with whileHeld: NoNewPower, policy %s would let the holder make ServiceAccounts", d.Policy.Name)
-		}
-	}
-	return ""
 }

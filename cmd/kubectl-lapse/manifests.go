@@ -136,7 +136,7 @@ func (m *manifests) add(at place, document []byte) error {
 	if strings.HasSuffix(kind.Kind, "List") {
 		return m.addAll(at, kind, document)
 	}
-	if err := m.addLasting(at, document); err != nil {
+	if err := m.addLasting(at, kind, document); err != nil {
 		return err
 	}
 	version := v1alpha1.GroupVersion.String()

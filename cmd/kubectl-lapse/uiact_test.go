@@ -181,8 +181,9 @@ func TestAskingOnThePageIsCheckedTriedAndSent(t *testing.T) {
 
 func TestWhatIsTypedIsCheckedWithoutALookAtAllThatIsOffered(t *testing.T) {
 	d := newDesk(t, "alice")
-	d.policies = []v1alpha1.AccessPolicy{
-		*builders.Policy("many").From(builders.User("alice")).In("payments").Allowing("role-1", "role-2", "role-3").Build(),
+	d.policies = nil
+	for _, role := range []string{"role-1", "role-2", "role-3"} { // a policy has all its roles looked up
+		d.policies = append(d.policies, *builders.Policy(role).From(builders.User("alice")).In("payments").Allowing(role).Build())
 	}
 	var mu sync.Mutex
 	var read []string

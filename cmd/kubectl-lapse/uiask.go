@@ -107,10 +107,11 @@ func (v *visit) check(ctx context.Context) notice {
 	if err != nil {
 		return notice{"What would become of it cannot be told: " + explainedBy(v.plugin, err), true}
 	}
-	answer, allowed, err := w.answer(ctx, v.clock.now(), req)
+	d, objection, err := w.outlook(ctx, v.clock.now(), req)
 	if err != nil {
 		return notice{explainedBy(v.plugin, err), true}
 	}
+	answer, allowed := answerText(req, d, objection)
 	w.sayUnknown(v.plugin)
 	return notice{answer + "\n" + v.heard.String(), !allowed}
 }

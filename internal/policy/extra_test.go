@@ -38,6 +38,7 @@ func TestExtraIsKeptAsAWholeOrNotAtAll(t *testing.T) {
 		"a longer value, among others": {map[string]values{"a": {"x", strings.Repeat("ä", maxExtraValue+1)}, "b": {"x"}}, false},
 		"a key that acts":              {map[string]values{"a\x1b": {"x"}}, false},
 		"a value that acts":            {map[string]values{"a": {"x\n"}}, false},
+		"what is no UTF-8":             {map[string]values{"a": {"x\xff"}}, false},
 		"null for values":              {map[string]values{"a": nil}, false},
 		"none":                         {map[string]values{}, false},
 		"nothing":                      {nil, false},

@@ -15,14 +15,18 @@ import (
 // GrantingBinding is the ClusterRoleBinding by which the operator may make RoleBindings.
 const GrantingBinding = "lapse-granting"
 
-// operatorNamespace is where the operator is; the admission policies know it by this name.
-const operatorNamespace = "lapse-system"
+// OperatorNamespace and OperatorAccount are where and who the operator is; the admission policies
+// know it by these names, so they are the same everywhere.
+const (
+	OperatorNamespace = "lapse-system"
+	OperatorAccount   = "lapse-manager"
+)
 
 // OperatorMay asks whether the operator may do something.
 func OperatorMay(what authorizationv1.ResourceAttributes) *authorizationv1.SubjectAccessReview {
 	return &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User:               "system:serviceaccount:" + operatorNamespace + ":lapse-manager",
-		Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + operatorNamespace, "system:authenticated"},
+		User:               "system:serviceaccount:" + OperatorNamespace + ":" + OperatorAccount,
+		Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + OperatorNamespace, "system:authenticated"},
 		ResourceAttributes: &what,
 	}}
 }

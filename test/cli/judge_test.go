@@ -193,7 +193,7 @@ var _ = Describe("doctor", func() {
 			Expect(operator.Install(ctx, plane)).To(Succeed())
 			admissionSettles(ctx)
 		})
-		Expect(root.must(ctx, "doctor")).To(ContainSubstring("ok    stamps      4 stamps and bindings are what this version ships\n"))
+		Expect(root.must(ctx, "doctor")).To(ContainSubstring("ok    stamps      6 stamps and bindings are what this version ships\n"))
 		Expect(root.kubectl(ctx, "patch", "mutatingadmissionpolicy", "lapse-reviewer", "--type=merge",
 			"-p", `{"spec":{"reinvocationPolicy":"Never"}}`).code).To(Equal(codeOK))
 		r := root.lapse(ctx, "doctor")

@@ -98,7 +98,7 @@ var _ = Describe("An upgrade of the control plane", func() {
 		Expect(operator.Install(ctx, s.plane)).To(Succeed())
 		s.ask(ctx, 10*time.Second)
 		s.stamped(ctx)
-		s.doctor(ctx, "4 stamps and bindings are what this version ships")
+		s.doctor(ctx, "6 stamps and bindings are what this version ships")
 		s.endsOnTime(ctx)
 	}, SpecTimeout(12*time.Minute))
 })

@@ -21,7 +21,7 @@ function busy() {
 }
 
 // said is what a page says is wrong that came in the place of the one that was asked for.
-const said = (page) => page.querySelector("main .note")?.textContent;
+const said = (page) => [...page.querySelectorAll("main .note.bad")].at(-1)?.textContent; // above it may stand what came of something before
 
 class Trouble extends Error {}
 
