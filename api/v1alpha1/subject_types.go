@@ -107,8 +107,8 @@ type Identity struct {
 
 // ExtraValue is what extra has for one key, in the order in which it was authenticated.
 //
+// +listType=atomic
 // +kubebuilder:validation:MaxItems=32
 // +kubebuilder:validation:items:MaxLength=256
 // +kubebuilder:validation:items:Pattern=`^\P{Cc}*$`
-// +listType=atomic
 type ExtraValue []string

@@ -25,8 +25,11 @@ type lasting struct{ kind, namespace, name, file string }
 
 // lastingKinds are those that lapse-persistence may refuse to holders; docs/adr/0006 lists them.
 var lastingKinds = []schema.GroupKind{
-	{Group: rbacv1.GroupName, Kind: v1alpha1.RoleKind}, {Group: rbacv1.GroupName, Kind: "RoleBinding"},
-	{Group: "certificates.k8s.io", Kind: "PodCertificateRequest"}, {Kind: v1alpha1.ServiceAccountKind}, {Kind: "Secret"},
+	{Group: rbacv1.GroupName, Kind: v1alpha1.RoleKind},
+	{Group: rbacv1.GroupName, Kind: "RoleBinding"},
+	{Group: "certificates.k8s.io", Kind: "PodCertificateRequest"},
+	{Kind: v1alpha1.ServiceAccountKind},
+	{Kind: "Secret"},
 }
 
 // addLasting notes what may outlast a grant, and reads nothing else.

@@ -60,8 +60,10 @@ func TestCanSaysWhatOfManifestsIsRefusedToHolders(t *testing.T) {
 			"somebody who holds no grant there can make it; with whileHeld: NoNewPower, policy p would let the holder make ServiceAccounts\n"},
 		"no new power": {v1alpha1.WhileHeldNoNewPower, chart, head + rest +
 			"somebody who holds no grant there can make it\n"},
-		"nothing": {v1alpha1.WhileHeldStrict, "{apiVersion: v1, kind: ConfigMap, metadata: {name: app}}",
-			"nothing in the files is refused to the holder\n"},
+		"nothing": {
+			v1alpha1.WhileHeldStrict, "{apiVersion: v1, kind: ConfigMap, metadata: {name: app}}",
+			"nothing in the files is refused to the holder\n",
+		},
 	} {
 		t.Run(what, func(t *testing.T) {
 			d := policy.Decision{Policy: &v1alpha1.PolicyReference{Name: "p"}, WhileHeld: tc.whileHeld}

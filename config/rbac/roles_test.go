@@ -97,6 +97,7 @@ func TestTheDrainMayTakeAccessAwayAndNothingElse(t *testing.T) {
 			APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterrolebindings"}, ResourceNames: []string{"lapse-granting"},
 			Verbs: []string{"delete"},
 		},
+		{APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"subjectaccessreviews"}, Verbs: []string{"create"}},
 	}
 	if got := roles(t)["lapse-drain"]; !reflect.DeepEqual(got, want) {
 		t.Errorf("lapse-drain allows %v, want %v", got, want)

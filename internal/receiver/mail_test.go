@@ -175,7 +175,7 @@ func TestAnAddressThatIsNotTakenKeepsTheMailFromNoOther(t *testing.T) {
 		answer string
 		partly bool
 	}{
-		"refused for good": {"550 no such user", true},
+		"refused for good": {"550 unknown", true},
 		"refused for now":  {"451 later", false},
 	} {
 		s := newMailServer(t)
@@ -186,7 +186,7 @@ func TestAnAddressThatIsNotTakenKeepsTheMailFromNoOther(t *testing.T) {
 			<-s.done
 		}
 		_, partly := errors.AsType[*Partly](err)
-		if !strings.Contains(fmt.Sprint(err), tc.answer) || partly != tc.partly || errors.Is(err, ErrRefused) {
+		if !strings.Contains(fmt.Sprint(err), tc.answer[:3]) || partly != tc.partly || errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if len(s.mails) != 1 || strings.Contains(s.mails[0], "sre@") {
