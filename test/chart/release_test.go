@@ -85,9 +85,11 @@ func (r *release) upgrade(t *testing.T, set values) {
 	}
 }
 
-func (r *release) rollback(t *testing.T) {
+// rollback to a revision; 0 is the one before.
+func (r *release) rollback(t *testing.T, revision int) {
 	t.Helper()
 	rollback := action.NewRollback(r.helm(t))
+	rollback.Version = revision
 	rollback.WaitStrategy, rollback.Timeout = kube.HookOnlyStrategy, time.Minute
 	if err := rollback.Run(name); err != nil {
 		t.Fatal("rolling back: ", err)
@@ -184,7 +186,7 @@ func TestARelease(t *testing.T) {
 		if n := r.replicas(t, all); n != 3 || r.get(t.Context(), t, all[closes]) != nil {
 			t.Errorf("after the upgrade there are %d replicas, not 3, or kube-* is still closed", n)
 		}
-		r.rollback(t)
+		r.rollback(t, 0)
 		if n := r.replicas(t, all); n != 2 {
 			t.Errorf("after the rollback there are %d replicas, not 2", n)
 		}
