@@ -43,6 +43,10 @@ func TestWhatIsSurelyRefusedIsForetold(t *testing.T) {
 			ask.Lasting(time.Hour).NotBefore(now.Add(2 * time.Hour)).NotAfter(now.Add(time.Hour)),
 			"the API server would refuse it: spec.notAfter: Invalid value: notAfter must be later than notBefore",
 		},
+		"for another one, for ever": {
+			builders.Request("r").In("payments").ForClusterRole("edit").By("alice").To(builders.User("bob")).Lasting(time.Hour),
+			"the API server would refuse it: spec.notAfter: Required value: notAfter is required when the subject is not the requester",
+		},
 		"a reason of two lines": {
 			ask.Lasting(time.Hour).Because("a\nb"),
 			"the API server would refuse it: spec.reason: Invalid value: character 2 is U+000A,",
