@@ -147,6 +147,12 @@ func TestWhatOtherToolsCallAVerbIsUnderstood(t *testing.T) {
 			}
 		}
 	}
+	for other, verb := range map[string]string{"list": "get", "cancel": "return", "history": "why"} {
+		code, _, said := offline(t, "", other)
+		if want := "did you mean kubectl lapse " + verb + "?"; code != exitFailed || !strings.Contains(said, want) {
+			t.Errorf("%s: exit code %d, %q, want %q", other, code, said, want)
+		}
+	}
 	for verb, flag := range map[string]string{"approve": "reason", "deny": "reason", "revoke": "comment", "return": "reason"} {
 		cmd, _, err := root.Find([]string{verb})
 		if err != nil {

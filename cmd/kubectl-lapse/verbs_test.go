@@ -1,0 +1,40 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// runsAt runs the plugin, as a person types it in namespace payments, against an API server.
+func runsAt(t *testing.T, server http.HandlerFunc, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	at := against(t, server).config.overrides.ClusterInfo.Server
+	var out, said bytes.Buffer
+	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &said}
+	code = run(t.Context(), slices.Concat(args, []string{"--server", at, "-n", "payments"}), streams)
+	return code, out.String(), said.String()
+}
+
+func TestSeveralRequestsAreDecidedAndReturnedAlsoByTheirKind(t *testing.T) {
+	d := newDesk(t, "bob")
+	d.pending("first", "alice")
+	d.pending("second", "alice")
+	code, stdout, stderr := runsAt(t, d.ServeHTTP, "approve", "areq/first", "accessrequest.lapse.dev/second", "--reason", "go ahead")
+	approved := []string{"Approve first uid-0 go ahead", "Approve second uid-1 go ahead"}
+	if d.mustHaveSaid(approved...); code != exitOK || strings.Count(stdout, " created\n") != 2 {
+		t.Errorf("approve: exit code %d, %q %q", code, stdout, stderr)
+	}
+	d.me.Username = "alice"
+	code, stdout, stderr = runsAt(t, d.ServeHTTP, "return", "accessrequests/second", "first")
+	if d.mustHaveSaid(append(approved, "Revoke second uid-1 ", "Revoke first uid-0 ")...); code != exitOK {
+		t.Errorf("return: exit code %d, %q %q", code, stdout, stderr)
+	}
+}
