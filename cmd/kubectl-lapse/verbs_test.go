@@ -38,3 +38,13 @@ func TestSeveralRequestsAreDecidedAndReturnedAlsoByTheirKind(t *testing.T) {
 		t.Errorf("return: exit code %d, %q %q", code, stdout, stderr)
 	}
 }
+
+func TestReturnNeverWaitsForHowItsCommentIsSpelt(t *testing.T) {
+	d := newDesk(t, "alice")
+	d.pending("mine", "alice")
+	code, _, stderr := runsAt(t, d.ServeHTTP, "return", "mine", "--comment", "done\u202e")
+	d.mustHaveSaid("Revoke mine uid-0 done")
+	if code != exitOK || !strings.HasPrefix(stderr, "note: left out of what you wrote, since it cannot be seen or breaks the line: U+202E\n") {
+		t.Errorf("exit code %d, %q", code, stderr)
+	}
+}
