@@ -111,7 +111,7 @@ generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate CRDs, pages, the chart a
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 	$(CRD_REF_DOCS) --config hack/api-reference/config.yaml --templates-dir hack/api-reference/templates \
 		--source-path api/v1alpha1 --renderer markdown --output-path docs/api.md --log-level ERROR
-	go test ./cmd/kubectl-lapse -count=1 -run 'TestReferenceIsUpToDate|TestTable|TestWhy' -update
+	go test ./cmd/kubectl-lapse -count=1 -run 'TestReferenceIsUpToDate|TestTable|TestWhy|TestSARIF|TestJUnit' -update
 	go test ./test/docs -count=1 -run TestTheTableOfTimes -update
 	go run ./hack/chart
 	cd hack/monitoring && go run . > ../../bin/dashboard.json && cp ../../bin/dashboard.json ../../config/monitoring/

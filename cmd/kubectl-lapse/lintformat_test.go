@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/lapse-dev/lapse/internal/build"
 )
 
 // offline runs the plugin without a cluster.
@@ -165,6 +167,19 @@ func TestLintWritesSARIF(t *testing.T) {
 	checkMistake(t, &results[i], line)
 }
 
+// What is read back by the types that wrote it has whatever keys they say.
+func TestSARIFHasTheKeysOfTheStandard(t *testing.T) {
+	l := &linted{}
+	l.add("broken", place{"my policies.yaml", 12}, finding{true, "conditions[0] does not compile"})
+	l.add("wide", place{}, finding{false, "whoever logs in may ask"})
+	var out bytes.Buffer
+	if err := l.write(&lintOptions{plugin: newPlugin(genericiooptions.IOStreams{Out: &out}), format: outputSARIF}); err != nil {
+		t.Fatal(err)
+	}
+	version := `"version": "` + build.Version() + `"`
+	golden(t, filepath.Join("testdata", "lint.sarif.golden"), strings.Replace(out.String(), version, `"version": "VERSION"`, 1))
+}
+
 // checkMistake fails if what is found is not the condition of the policy "broken".
 func checkMistake(t *testing.T, r *sarifResult, line int) {
 	t.Helper()
@@ -244,4 +259,23 @@ func TestPolicyTestWritesJUnit(t *testing.T) {
 			t.Errorf("%s says %q", c.Name, c.Out)
 		}
 	}
+}
+
+func TestJUnitHasTheNamesThatCIsRead(t *testing.T) {
+	const file, allows = "requests.yaml", "policy p allows this"
+	all := &tested{}
+	for _, v := range []verdict{
+		{Request: "payments/past", Result: resultOK, Expected: expectAllowed, Message: allows, Past: []string{"policy q: no <ticket>"}},
+		{Request: "payments/wrong", Result: resultFailed, Expected: expectDenied, Message: allows},
+		{Request: "payments/typo", Result: resultError, Message: "perhaps is no verdict"},
+		{Request: "payments/any", Result: resultUnchecked, Message: allows},
+	} {
+		v.File, v.Verdict = file, expectAllowed
+		all.add(v)
+	}
+	var out bytes.Buffer
+	if err := all.write(&testOptions{plugin: newPlugin(genericiooptions.IOStreams{Out: &out}), format: outputJUnit}); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, filepath.Join("testdata", "test.junit.golden"), out.String())
 }

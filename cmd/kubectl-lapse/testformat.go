@@ -83,7 +83,8 @@ func (t *tested) write(o *testOptions) error {
 	}
 }
 
-// What is written of JUnit's form, which every CI reads, and no more of it.
+// What is written of JUnit's form, which every CI reads, and no more of it. The types for it among
+// the dependencies are those of a test framework, and those of go-junit-report name no file of a case.
 type (
 	junitSuites struct {
 		XMLName xml.Name     `xml:"testsuites"`
