@@ -48,6 +48,10 @@ func (m *manifests) addLasting(at place, kind metav1.TypeMeta, document []byte) 
 	return err
 }
 
+// onCondition is which new ServiceAccounts pass under whileHeld: NoNewPower: their names, the label.
+const onCondition = "ServiceAccounts (%s) pass only if no RoleBinding there and no ClusterRoleBinding names them already and, " +
+	"where the API server does not stamp it (below Kubernetes 1.36), they have the label %s: \"true\"\n"
+
 // sayRefused says what of some files the holder of a grant may not make, as far as the files
 // tell: what is there already, and is not changed, may be applied again.
 func sayRefused(out io.Writer, in io.Reader, files []string, namespace string, d policy.Decision) (some bool, err error) {
@@ -55,22 +59,27 @@ func sayRefused(out io.Writer, in io.Reader, files []string, namespace string, d
 	if err != nil {
 		return false, err
 	}
-	var lines []string
-	hint := ""
+	var lines, accounts []string
+	hint, nothing := "", "nothing"
 	for _, l := range m.lasting {
 		if l.namespace != "" && l.namespace != namespace {
 			continue
 		}
 		if l.kind == v1alpha1.ServiceAccountKind {
 			if d.WhileHeld == v1alpha1.WhileHeldNoNewPower {
+				accounts = append(accounts, text.Line(l.name))
 				continue
 			}
 			hint = fmt.Sprintf("; with whileHeld: NoNewPower, policy %s would let the holder make ServiceAccounts", d.Policy.Name)
 		}
 		lines = append(lines, fmt.Sprintf("  %s %s (%s)", l.kind, text.Line(l.name), text.Line(l.file)))
 	}
+	if len(accounts) > 0 {
+		fmt.Fprintf(out, onCondition, strings.Join(accounts, ", "), v1alpha1.NoNewPowerLabel)
+		nothing = "nothing else"
+	}
 	if len(lines) == 0 {
-		fmt.Fprintln(out, "nothing in the files is refused to the holder")
+		fmt.Fprintln(out, nothing+" in the files is refused to the holder")
 		return false, nil
 	}
 	fmt.Fprintf(out, "refused to the holder while it lasts, unless it is there already and stays as it is:\n%s\nsomebody who holds no grant there can make it%s\n",
