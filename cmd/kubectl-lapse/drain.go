@@ -65,7 +65,8 @@ and is listed. A cluster admin can do all of it. See docs/install.md, Uninstall.
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
 	}
-	cmd.Flags().DurationVar(&d.timeout, "timeout", 2*time.Minute, "How long it may take to end all access.")
+	d.timeout = 2 * time.Minute
+	cmd.Flags().Var((*span)(&d.timeout), "timeout", "How long it may take to end all access.")
 	cmd.Flags().StringVar(&d.comment, "reason", "Lapse is drained", "Why, one line; whoever held access reads it.")
 	cmd.Flags().BoolVar(&d.dryRun, "dry-run", false, "Say what would end, and end nothing.")
 	cmd.Flags().BoolVarP(&d.yes, "yes", "y", false, "Do not ask whether you are sure.")

@@ -75,6 +75,30 @@ func parseMoment(flag, s string, now time.Time) (*metav1.Time, error) {
 	return &metav1.Time{Time: t.UTC()}, nil
 }
 
+// span is a flag of how long something lasts, which says how that is written.
+type span time.Duration
+
+// String is empty for zero, so that no default is shown.
+func (s *span) String() string {
+	if *s == 0 {
+		return ""
+	}
+	return time.Duration(*s).String()
+}
+
+// Set takes what Go takes for a duration.
+func (s *span) Set(given string) error {
+	d, err := time.ParseDuration(given)
+	if err != nil {
+		return errors.New("write 24h, 90m or 1h30m")
+	}
+	*s = span(d)
+	return nil
+}
+
+// Type is what help calls it.
+func (*span) Type() string { return "duration" }
+
 // parseTime takes a time, or a date, which begins at midnight in UTC; empty is the zero time.
 func parseTime(flag, s string) (time.Time, error) {
 	if s == "" {

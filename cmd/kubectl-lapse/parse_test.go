@@ -5,9 +5,11 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -69,6 +71,26 @@ func TestParseMoment(t *testing.T) {
 	for _, in := range []string{"tomorrow", "-2h", "18:00", "2026-12-01", "2026-12-01T18:00:00.5Z"} {
 		if got, err := parseMoment("--not-after", in, noon); err == nil {
 			t.Errorf("parseMoment(%q) = %v, and no error", in, got)
+		}
+	}
+}
+
+func TestADurationThatCannotBeReadIsRefusedWithTheFormItTakes(t *testing.T) {
+	for _, given := range []string{"1d", "90", "8hrs", "1 h", "an hour", ""} {
+		for _, flags := range [][]string{{"request", "edit", "--reason", "x", "--for"}, {"can", "edit", "--for"}, {"drain", "--timeout"}} {
+			flag := flags[len(flags)-1]
+			code, _, said := offline(t, "", append(slices.Clone(flags), given)...)
+			want := fmt.Sprintf("error: invalid argument %q for %q flag: write 24h, 90m or 1h30m; see kubectl lapse %s --help\n",
+				given, flag, flags[0])
+			if code != exitFailed || said != want {
+				t.Errorf("exit code %d, %q, want %q", code, said, want)
+			}
+		}
+	}
+	for given, want := range map[string]time.Duration{"24h": 24 * time.Hour, "90m": 90 * time.Minute, "1h30m": 90 * time.Minute, "0": 0} {
+		var got time.Duration
+		if err := (*span)(&got).Set(given); err != nil || got != want {
+			t.Errorf("%s is %s, %v", given, got, err)
 		}
 	}
 }
