@@ -130,6 +130,9 @@ func answerText(req *v1alpha1.AccessRequest, d policy.Decision, objection string
 
 // outlook is how policies judge a request, and what else speaks against one that they allow.
 func (w *world) outlook(ctx context.Context, now time.Time, req *v1alpha1.AccessRequest) (d policy.Decision, objection string, err error) {
+	if objection = crossed(&req.Spec); objection != "" {
+		return d, objection, nil
+	}
 	if d, err = w.judge(now, req); err != nil {
 		return d, "", err
 	}
@@ -147,6 +150,9 @@ func (o *canOptions) requesterFor(ctx context.Context, c *cluster) (*v1alpha1.Id
 
 // list says what may be asked for.
 func (o *canOptions) list(w *world, req *v1alpha1.AccessRequest) error {
+	if objection := crossed(&req.Spec); objection != "" {
+		return refused("no: %s", objection)
+	}
 	all, err := w.offers(o.clock.now(), req)
 	if err != nil {
 		return err

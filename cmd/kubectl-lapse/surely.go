@@ -16,7 +16,18 @@ import (
 	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/text"
 )
+
+// crossed says that access would end before it begins; empty if not. Policies are asked as of the
+// beginning, and would say that the end is in the past.
+func crossed(spec *v1alpha1.AccessRequestSpec) string {
+	start, end := spec.NotBefore, spec.NotAfter
+	if start == nil || end == nil || end.After(start.Time) {
+		return ""
+	}
+	return fmt.Sprintf("the API server would refuse it: notAfter %s must be later than notBefore %s", text.Time(end.Time), text.Time(start.Time))
+}
 
 // otherObjection is what speaks against a request that policies allow: the schema, and the
 // times that it names. Empty if nothing does.

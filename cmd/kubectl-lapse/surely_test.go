@@ -67,3 +67,22 @@ func TestWhatIsSurelyRefusedIsForetold(t *testing.T) {
 		})
 	}
 }
+
+func TestAnEndBeforeTheBeginningIsNotTakenForPast(t *testing.T) {
+	now := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	w := &world{
+		namespace: builders.Namespace("payments"),
+		policies:  []*policy.Compiled{policy.Compile(builders.Policy("p").In("payments").Build())},
+		roles:     func(v1alpha1.RoleRef) (policy.Role, bool, error) { return policy.Role{Unread: true}, true, nil },
+	}
+	ask := builders.Request("r").In("payments").By("alice").NotBefore(now.Add(2 * time.Hour))
+	for end, after := range map[string]time.Duration{"2026-12-01T13:00:00Z": time.Hour, "2026-12-01T14:00:00Z": 2 * time.Hour} {
+		want := "the API server would refuse it: notAfter " + end + " must be later than notBefore 2026-12-01T14:00:00Z"
+		req := ask.NotAfter(now.Add(after)).Build()
+		req.CreationTimestamp = metav1.NewTime(now)
+		d, got, err := w.outlook(t.Context(), now, req)
+		if err != nil || got != want || d.Verdict != "" {
+			t.Errorf("got %q, %v, %v, want %q", got, d.Refusals, err, want)
+		}
+	}
+}
