@@ -43,7 +43,8 @@ func (p *plugin) requestCommand() *cobra.Command {
 A policy allows it or not, at once or when people have approved. The exit code is 0 when
 access is granted, 2 when it is refused, taken away or withdrawn, and 3 when it still
 waits: without --wait after the operator's first word, with it at the timeout. So what
-comes after && has the access. Ctrl-C leaves the request as it is.`,
+comes after && has the access. Ctrl-C leaves the request as it is. With --dry-run=server
+it is 2 when it would be refused.`,
 		Example: `  # ClusterRole edit for an hour
   kubectl lapse request edit -n payments --for 1h --reason "INC-4211: checkout returns 500" --wait
 
@@ -178,7 +179,7 @@ func (o *requestOptions) run(ctx context.Context) error {
 	}
 	switch {
 	case o.dryRun == "server":
-		return o.foretell(ctx, c, req)
+		return o.tried(ctx, c, req)
 	case o.wait:
 		return o.await(ctx, c, req, o.timeout)
 	default:
@@ -219,20 +220,29 @@ func lacks(err error, field string) bool {
 	})
 }
 
-// foretell says what would become of a request that was not stored.
-func (p *plugin) foretell(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest) error {
+// tried ends a request that was only checked as it would end if it were refused.
+func (o *requestOptions) tried(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest) error {
+	no, err := o.foretell(ctx, c, req)
+	if err == nil && no {
+		return &exitError{code: exitRefused}
+	}
+	return err
+}
+
+// foretell says what would become of a request that was not stored; no is that it would not be granted.
+func (p *plugin) foretell(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest) (no bool, err error) {
 	w, err := p.observe(ctx, c, req.Namespace)
 	if err != nil {
 		p.say("what would become of it cannot be told: %s", p.explain(err))
-		return nil
+		return false, nil
 	}
 	decision, objection, err := w.outlook(ctx, p.clock.now(), req)
 	if err != nil {
-		return err
+		return false, err
 	}
 	p.say("%s", cmp.Or(objection, decision.Message()))
 	w.sayUnknown(p)
-	return nil
+	return objection != "" || decision.Verdict != policy.Allowed, nil
 }
 
 // conditionOf is one condition of a request, nil if it has none of that type.

@@ -135,10 +135,11 @@ func (v *visit) sendIt(ctx context.Context, dryRun ...string) (said notice, ther
 	if len(dryRun) == 0 {
 		return notice{"It is asked for.", false}, addressOf(req)
 	}
-	if err := v.foretell(ctx, v.site.c, req); err != nil {
+	no, err := v.foretell(ctx, v.site.c, req)
+	if err != nil {
 		return notice{explainedBy(v.plugin, err), true}, nil
 	}
-	return notice{"The API server would take it. What would become of it: " + v.heard.String(), false}, nil
+	return notice{"The API server would take it. What would become of it: " + v.heard.String(), no}, nil
 }
 
 // offered is what policies offer to who looks.

@@ -48,3 +48,23 @@ func TestReturnNeverWaitsForHowItsCommentIsSpelt(t *testing.T) {
 		t.Errorf("exit code %d, %q", code, stderr)
 	}
 }
+
+func TestADryRunOnTheServerEndsAsTheRequestWould(t *testing.T) {
+	for name, tc := range map[string]struct {
+		flags []string
+		code  int
+		says  string
+	}{
+		"with approval": {nil, exitOK, "policy leads allows this for 1h once 1 person has approved\n"},
+		"by a policy":   {[]string{"--for", "8h"}, exitRefused, "policy leads: duration 8h is longer than its maxDuration 4h"},
+		"too early":     {[]string{"--not-before", "800h"}, exitRefused, "is more than 30 days after the request was made; create one nearer"},
+	} {
+		d := newDesk(t, "alice")
+		ask := []string{"request", "edit", "--reason", "INC-1", "--dry-run=server", "--for", "1h"}
+		code, stdout, stderr := runsAt(t, d.ServeHTTP, slices.Concat(ask, tc.flags)...)
+		if mustSay(t, stderr, tc.says); code != tc.code || len(d.requests) > 0 {
+			t.Errorf("%s: exit code %d, want %d: %q", name, code, tc.code, stdout)
+		}
+		mustSay(t, stdout, "created (server dry run)\n")
+	}
+}

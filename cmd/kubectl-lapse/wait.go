@@ -38,7 +38,7 @@ func (p *plugin) firstWord(ctx context.Context, c *cluster, req *v1alpha1.Access
 		return ctx.Err()
 	}
 	p.say("the operator has not looked at %s yet; kubectl lapse doctor says whether it runs. By the policies as they are now:", asked.Name)
-	if err := p.foretell(ctx, c, asked); err != nil {
+	if _, err := p.foretell(ctx, c, asked); err != nil {
 		return err
 	}
 	return &exitError{code: exitUnknown}

@@ -72,6 +72,9 @@ var _ = Describe("Output", Ordered, func() {
 		r := alice.lapse(ctx, "request", "admin", "--for", "1h", "--reason", "CHG-1", "--dry-run=server")
 		Expect(r.stdout).To(MatchRegexp(`^accessrequest.lapse.dev/admin-\w+ created \(server dry run\)\n$`))
 		Expect(r.stderr).To(ContainSubstring("policy payments-admin allows this for 1h once 2 people have approved"))
+		r = alice.lapse(ctx, "request", "edit", "--for", "1h", "--reason", "INC-1", "--not-before", "800h", "--dry-run=server")
+		Expect(r.code).To(Equal(codeRefused))
+		Expect(r.stderr).To(ContainSubstring("is more than 30 days after the request was made"))
 	}, SpecTimeout(10*time.Second))
 
 	It("has data on stdout and talk on stderr, and neither colours nor moves the cursor", func(ctx SpecContext) {
