@@ -41,10 +41,10 @@ own code, and create nothing: which policy allows it, who would have to approve,
 each policy objects to and what would be allowed instead. With manifests: which of their
 objects the holder may not make while the access lasts, since they would outlast it.
 
-It reads policies, the namespace and the roles; what you may not read is said. The
-limits of the operator are taken to be its defaults. Exit codes: 0 it would be granted,
-at once or when approved, or there is something to ask for; 2 it would be refused, as
-something in the manifests would be, or there is nothing.`,
+It reads policies, the namespace, the roles, and what the operator may bind; what you may
+not read is said. The limits of the operator are taken to be its defaults. Exit codes: 0 it
+would be granted, at once or when approved, or there is something to ask for; 2 it would be
+refused, as something in the manifests would be, or there is nothing.`,
 		Example: `  kubectl lapse can -n payments
   kubectl lapse can edit -n payments --for 8h
   helm template app chart | kubectl lapse can edit -n payments -f -
@@ -95,12 +95,12 @@ func (o *canOptions) run(ctx context.Context, role string) error {
 	if role == "" {
 		return o.list(w, req)
 	}
-	return o.one(ctx, w, req)
+	return o.one(ctx, c, w, req)
 }
 
 // one says what would become of one request, and of the files under it.
-func (o *canOptions) one(ctx context.Context, w *world, req *v1alpha1.AccessRequest) error {
-	d, objection, err := w.outlook(ctx, o.clock.now(), req)
+func (o *canOptions) one(ctx context.Context, c *cluster, w *world, req *v1alpha1.AccessRequest) error {
+	d, objection, err := w.outlook(ctx, c, o.clock.now(), req)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func answerText(req *v1alpha1.AccessRequest, d policy.Decision, objection string
 }
 
 // outlook is how policies judge a request, and what else speaks against one that they allow.
-func (w *world) outlook(ctx context.Context, now time.Time, req *v1alpha1.AccessRequest) (d policy.Decision, objection string, err error) {
+func (w *world) outlook(ctx context.Context, c *cluster, now time.Time, req *v1alpha1.AccessRequest) (d policy.Decision, objection string, err error) {
 	if objection = crossed(&req.Spec); objection != "" {
 		return d, objection, nil
 	}
@@ -137,6 +137,9 @@ func (w *world) outlook(ctx context.Context, now time.Time, req *v1alpha1.Access
 		return d, "", err
 	}
 	objection, err = otherObjection(ctx, now, req, d)
+	if err == nil && objection == "" && d.Verdict == policy.Allowed {
+		objection, err = w.unbindable(ctx, c, req)
+	}
 	return d, objection, err
 }
 

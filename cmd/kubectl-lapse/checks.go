@@ -195,6 +195,20 @@ func (c *cluster) operatorMayGrant(ctx context.Context) (bool, error) {
 	return c.operatorMay(ctx, reap.Granting())
 }
 
+// operatorMayBind asks whether it may bind a role in a namespace; without one, in all.
+func (c *cluster) operatorMayBind(ctx context.Context, ref v1alpha1.RoleRef, namespace string) (bool, error) {
+	return c.operatorMay(ctx, authorizationv1.ResourceAttributes{
+		Namespace: namespace, Verb: "bind", Group: rbacv1.GroupName, Version: "v1", Resource: strings.ToLower(ref.Kind) + "s", Name: ref.Name,
+	})
+}
+
+// bindCommand lets the operator bind a role.
+func bindCommand(ref v1alpha1.RoleRef) string {
+	name := "lapse-bindable-" + strings.TrimSuffix(generateName(ref.Name), "-")
+	return fmt.Sprintf("kubectl create clusterrole %s --verb=bind --resource=%ss.%s --resource-name=%s && kubectl label clusterrole %s %s=true",
+		name, strings.ToLower(ref.Kind), rbacv1.GroupName, ref.Name, name, v1alpha1.BindableLabel)
+}
+
 // grants tells of a drain that nobody undid.
 func (d *doctor) grants(ctx context.Context) []diagnosis {
 	may, err := d.c.operatorMayGrant(ctx)
@@ -209,20 +223,14 @@ func (d *doctor) grants(ctx context.Context) []diagnosis {
 }
 
 func (d *doctor) mayBind(ctx context.Context, ref v1alpha1.RoleRef, namespace string) []diagnosis {
-	resource := strings.ToLower(ref.Kind) + "s"
-	may, err := d.c.operatorMay(ctx, authorizationv1.ResourceAttributes{
-		Namespace: namespace, Verb: "bind", Group: rbacv1.GroupName, Version: "v1", Resource: resource, Name: ref.Name,
-	})
+	may, err := d.c.operatorMayBind(ctx, ref, namespace)
 	switch {
 	case err != nil:
 		return d.cannotTell(err)
 	case may:
 		return ok("%s %s", ref.Kind, ref.Name)
 	}
-	name := "lapse-bindable-" + strings.TrimSuffix(generateName(ref.Name), "-")
-	mend := fmt.Sprintf("kubectl create clusterrole %s --verb=bind --resource=%s.%s --resource-name=%s && kubectl label clusterrole %s %s=true",
-		name, resource, rbacv1.GroupName, ref.Name, name, v1alpha1.BindableLabel)
-	return bad(mend, "the operator may not bind %s %s, which a policy offers", ref.Kind, ref.Name)
+	return bad(bindCommand(ref), "the operator may not bind %s %s, which a policy offers", ref.Kind, ref.Name)
 }
 
 func (d *doctor) clocks(ctx context.Context) []diagnosis {

@@ -236,7 +236,7 @@ func (p *plugin) foretell(ctx context.Context, c *cluster, req *v1alpha1.AccessR
 		p.say("what would become of it cannot be told: %s", p.explain(err))
 		return false, nil
 	}
-	decision, objection, err := w.outlook(ctx, p.clock.now(), req)
+	decision, objection, err := w.outlook(ctx, c, p.clock.now(), req)
 	if err != nil {
 		return false, err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -67,4 +68,18 @@ func otherObjection(ctx context.Context, now time.Time, req *v1alpha1.AccessRequ
 		return "", err
 	}
 	return step.Outcome.Message, nil
+}
+
+// unbindable is that the operator may not bind the role; empty if it may, or if that may not be asked.
+func (w *world) unbindable(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest) (string, error) {
+	ref := req.Spec.RoleRef
+	may, err := c.operatorMayBind(ctx, ref, req.Namespace)
+	switch {
+	case apierrors.IsForbidden(err):
+		w.doubt("you may not ask what the operator may bind, so it was taken to be allowed to bind %s %s", ref.Kind, ref.Name)
+		return "", nil
+	case err != nil || may:
+		return "", err
+	}
+	return fmt.Sprintf("the operator may not bind %s %s; a cluster admin allows it with: %s", ref.Kind, ref.Name, bindCommand(ref)), nil
 }

@@ -80,7 +80,7 @@ func TestAnEndBeforeTheBeginningIsNotTakenForPast(t *testing.T) {
 		want := "the API server would refuse it: notAfter " + end + " must be later than notBefore 2026-12-01T14:00:00Z"
 		req := ask.NotAfter(now.Add(after)).Build()
 		req.CreationTimestamp = metav1.NewTime(now)
-		d, got, err := w.outlook(t.Context(), now, req)
+		d, got, err := w.outlook(t.Context(), nil, now, req) // nobody is asked
 		if err != nil || got != want || d.Verdict != "" {
 			t.Errorf("got %q, %v, %v, want %q", got, d.Refusals, err, want)
 		}

@@ -107,7 +107,7 @@ func (v *visit) check(ctx context.Context) notice {
 	if err != nil {
 		return notice{"What would become of it cannot be told: " + explainedBy(v.plugin, err), true}
 	}
-	d, objection, err := w.outlook(ctx, v.clock.now(), req)
+	d, objection, err := w.outlook(ctx, v.site.c, v.clock.now(), req)
 	if err != nil {
 		return notice{explainedBy(v.plugin, err), true}
 	}

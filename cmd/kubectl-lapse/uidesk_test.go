@@ -37,6 +37,7 @@ type desk struct {
 	version   int
 	calls     int
 	refused   string          // the resource that nobody may read
+	unbound   string          // the role that the operator may not bind
 	watchers  []chan struct{} // each is closed when something changes
 }
 
@@ -207,6 +208,12 @@ func (d *desk) post(resource string, r *http.Request) runtime.Object {
 		return review
 	case "selfsubjectaccessreviews":
 		return &authorizationv1.SelfSubjectAccessReview{}
+	case "subjectaccessreviews":
+		review := &authorizationv1.SubjectAccessReview{}
+		d.decode(r, review)
+		asked := review.Spec.ResourceAttributes
+		review.Status.Allowed = asked.Verb == "bind" && asked.Resource == "clusterroles" && asked.Name != d.unbound
+		return review
 	case requestResource:
 		req := &v1alpha1.AccessRequest{}
 		d.decode(r, req)

@@ -68,3 +68,25 @@ func TestADryRunOnTheServerEndsAsTheRequestWould(t *testing.T) {
 		mustSay(t, stdout, "created (server dry run)\n")
 	}
 }
+
+func TestARoleThatTheOperatorMayNotBindIsForetold(t *testing.T) {
+	const no = "the operator may not bind ClusterRole edit; a cluster admin allows it with: kubectl create clusterrole lapse-bindable-edit "
+	ask := []string{"request", "edit", "--for", "1h", "--reason", "INC-1", "--dry-run=server"}
+	d := newDesk(t, "alice")
+	d.unbound = "edit"
+	if code, stdout, _ := runsAt(t, d.ServeHTTP, "can", "edit"); code != exitRefused || !strings.HasPrefix(stdout, "no: "+no) {
+		t.Errorf("can: exit code %d, %q", code, stdout)
+	}
+	if code, _, stderr := runsAt(t, d.ServeHTTP, ask...); code != exitRefused || !strings.HasPrefix(stderr, no) {
+		t.Errorf("request: exit code %d, %q", code, stderr)
+	}
+	d.unbound = ""
+	if code, stdout, stderr := runsAt(t, d.ServeHTTP, "can", "edit"); code != exitOK || stderr != "" {
+		t.Errorf("what it may bind: exit code %d, %q %q", code, stdout, stderr)
+	}
+	d.refuse("subjectaccessreviews")
+	const note = "note: you may not ask what the operator may bind, so it was taken to be allowed to bind ClusterRole edit\n"
+	if code, stdout, stderr := runsAt(t, d.ServeHTTP, "can", "edit"); code != exitOK || stderr != note {
+		t.Errorf("what may not be asked: exit code %d, %q %q", code, stdout, stderr)
+	}
+}

@@ -27,6 +27,7 @@ var _ = Describe("can", func() {
 		Expect(yes.code).To(Equal(codeOK))
 		Expect(yes.stdout).To(Equal("yes: alice may have ClusterRole edit in payments for 1h, at once, by policy oncall-edit\n"))
 		Expect(yes.stderr).To(ContainSubstring("note: you may not read ClusterRole edit, so it was taken to exist and to be harmless"))
+		Expect(yes.stderr).To(ContainSubstring("note: you may not ask what the operator may bind"))
 
 		approved := root.lapse(ctx, "can", "admin", "--as-requester", "carol", "--as-requester-group", "oncall")
 		Expect(approved.code).To(Equal(codeOK))
@@ -138,6 +139,10 @@ var _ = Describe("doctor", func() {
 		Expect(r.stdout).To(ContainSubstring("mend it: kubectl create clusterrole lapse-bindable-reader --verb=bind " +
 			"--resource=clusterroles.rbac.authorization.k8s.io --resource-name=reader " +
 			"&& kubectl label clusterrole lapse-bindable-reader lapse.dev/bindable=true"))
+
+		can := root.lapse(ctx, "can", "reader", "--as-requester", "alice")
+		Expect(can.code).To(Equal(codeRefused))
+		Expect(can.stdout).To(HavePrefix("no: the operator may not bind ClusterRole reader; a cluster admin allows it with: kubectl create"))
 
 		Expect(root.kubectl(ctx, "create", "clusterrole", "lapse-bindable-reader", "--verb=bind",
 			"--resource=clusterroles.rbac.authorization.k8s.io", "--resource-name=reader").code).To(Equal(codeOK))
