@@ -112,8 +112,8 @@ func (o *decideOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	req := &v1alpha1.AccessRequest{}
-	if err := c.get(ctx, o.namespace(), name, req); err != nil {
+	req, err := o.find(ctx, c, name)
+	if err != nil {
 		return err
 	}
 	me, err := c.whoami(ctx)

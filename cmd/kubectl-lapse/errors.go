@@ -173,16 +173,20 @@ func (p *plugin) notFoundText(err error) string {
 	var status apierrors.APIStatus
 	if errors.As(err, &status) {
 		if d := status.Status().Details; d != nil && d.Name != "" && !unknownKind(status.Status()) {
-			return err.Error() + p.notFoundHint(d.Kind)
+			return err.Error() + p.notFoundHint(d.Kind, err)
 		}
 	}
 	return "this cluster does not know Lapse's kinds (" + v1alpha1.GroupVersion.String() +
 		"); a cluster admin installs it, as kubectl lapse doctor says, or --context names the wrong cluster"
 }
 
-func (p *plugin) notFoundHint(kind string) string {
-	if kind != requestResource {
+func (p *plugin) notFoundHint(kind string, err error) string {
+	var misplaced *misplacedError
+	switch {
+	case kind != requestResource:
 		return ""
+	case errors.As(err, &misplaced):
+		return fmt.Sprintf(" in namespace %s; one of that name is in %s", p.namespace(), lookIn(misplaced.where))
 	}
 	return fmt.Sprintf(" in namespace %s; kubectl lapse get -n %[1]s lists those that there are", p.namespace())
 }

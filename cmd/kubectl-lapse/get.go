@@ -113,8 +113,8 @@ func (o *getOptions) list(ctx context.Context, c *cluster) (*v1alpha1.AccessRequ
 		}
 	}
 	for _, name := range o.names {
-		req := &v1alpha1.AccessRequest{}
-		if err := c.get(ctx, o.namespace(), name, req); err != nil {
+		req, err := o.find(ctx, c, name)
+		if err != nil {
 			return nil, err
 		}
 		all.Items = append(all.Items, *req)

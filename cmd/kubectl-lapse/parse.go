@@ -151,7 +151,7 @@ func (p *plugin) allThere(ctx context.Context, args []string) error {
 		return err
 	}
 	for _, arg := range args {
-		if err := c.get(ctx, p.namespace(), requestName(arg), &v1alpha1.AccessRequest{}); err != nil {
+		if _, err := p.find(ctx, c, requestName(arg)); err != nil {
 			return fmt.Errorf("nothing was done: %s; a reason of several words needs quotes", p.explain(err))
 		}
 	}

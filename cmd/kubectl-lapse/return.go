@@ -64,9 +64,9 @@ func (o *returnOptions) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	req := &v1alpha1.AccessRequest{}
+	var req *v1alpha1.AccessRequest
 	if name != "" {
-		err = c.get(ctx, o.namespace(), name, req)
+		req, err = o.find(ctx, c, name)
 	} else {
 		req, err = o.choose(ctx, c, me)
 	}

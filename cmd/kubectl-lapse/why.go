@@ -39,8 +39,8 @@ func (p *plugin) why(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	req := &v1alpha1.AccessRequest{}
-	if err := c.get(ctx, p.namespace(), name, req); err != nil {
+	req, err := p.find(ctx, c, name)
+	if err != nil {
 		return err
 	}
 	s, err := p.storyOf(ctx, c, req)

@@ -1,0 +1,71 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+)
+
+// inBilling is a desk whose only request, alice's, is in another namespace than people look in.
+func inBilling(t *testing.T, me string) (d *desk, server http.HandlerFunc) {
+	t.Helper()
+	d = newDesk(t, me)
+	d.pending("first", "alice")
+	d.requests[0].Namespace = "billing"
+	return d, func(w http.ResponseWriter, r *http.Request) {
+		_, name, one := strings.Cut(r.URL.Path, "/namespaces/payments/accessrequests/")
+		switch {
+		case one:
+			d.answer(w, http.StatusNotFound, &metav1.Status{
+				Status: metav1.StatusFailure, Reason: metav1.StatusReasonNotFound, Code: http.StatusNotFound,
+				Message: `accessrequests.lapse.dev "` + name + `" not found`, Details: &metav1.StatusDetails{Name: name, Kind: requestResource},
+			})
+		case r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/namespaces/payments/accessrequests"):
+			d.answer(w, http.StatusOK, &v1alpha1.AccessRequestList{})
+		default:
+			d.ServeHTTP(w, r)
+		}
+	}
+}
+
+func TestWhatIsNotFoundIsLookedForInAllNamespaces(t *testing.T) {
+	d, server := inBilling(t, "bob")
+	const missing = `accessrequests.lapse.dev "first" not found in namespace payments; `
+	verbs := [][]string{
+		{"why", "first"}, {"get", "first"}, {"approve", "first"}, {"deny", "first"}, {"return", "first"},
+		{"revoke", "first", "--reason", "x"}, {"approve", "first", "second"},
+	}
+	for _, args := range verbs {
+		code, _, stderr := runsAt(t, server, args...)
+		if mustSay(t, stderr, missing+"one of that name is in billing: add -n billing"); code != exitFailed {
+			t.Errorf("%q: exit code %d", args, code)
+		}
+	}
+	d.refuse(requestResource)
+	for _, args := range verbs {
+		code, _, stderr := runsAt(t, server, args...)
+		if mustSay(t, stderr, missing+"kubectl lapse get -n payments lists those that there are"); code != exitFailed {
+			t.Errorf("%q, where not all may be listed: exit code %d", args, code)
+		}
+	}
+	d.mustHaveSaid()
+}
+
+func TestNamespacesToLookInAreCutWithACount(t *testing.T) {
+	for want, names := range map[string][]string{
+		"a: add -n a":                        {"a"},
+		"a, b, c, d, e: add -n a":            {"a", "b", "c", "d", "e"},
+		"a, b, c, d, e and 2 more: add -n a": {"a", "b", "c", "d", "e", "f", "g"},
+	} {
+		if got := lookIn(names); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
