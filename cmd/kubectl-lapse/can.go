@@ -162,7 +162,11 @@ func (o *canOptions) list(w *world, req *v1alpha1.AccessRequest) error {
 	}
 	defer w.sayUnknown(o.plugin)
 	if len(all) == 0 {
-		return refused("no policy offers a role to %s in namespace %s; to see why for one role: kubectl lapse can ROLE", requesterOf(req), req.Namespace)
+		said := fmt.Sprintf("no policy offers a role to %s in namespace %s", requesterOf(req), req.Namespace)
+		if where := namedFor(w.offered, req.Spec.Requester, nil, req.Namespace); len(where) > 0 {
+			said += ", but some do in " + lookIn(where)
+		}
+		return refused("%s; to see why for one role: kubectl lapse can ROLE", said)
 	}
 	return printOffers(o.Out, all)
 }

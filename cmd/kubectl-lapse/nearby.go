@@ -6,11 +6,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
 )
 
 // misplacedError is that a request is not where it was looked for, and is in other namespaces.
@@ -46,6 +48,42 @@ func namespacesOf(requests []v1alpha1.AccessRequest) (names []string) {
 		}
 	}
 	return names
+}
+
+// namedFor are the other namespaces that policies name and in which they let somebody ask: for one
+// role, or for any without one. What they select by labels is not among them.
+func namedFor(policies []v1alpha1.AccessPolicy, who *v1alpha1.Identity, role *v1alpha1.RoleRef, not string) []string {
+	var names []string
+	for i := range policies {
+		spec := &policies[i].Spec
+		if policy.MayAsk(spec, who) && (role == nil || slices.Contains(spec.Roles, *role)) {
+			names = append(names, spec.Namespaces.Names...)
+		}
+	}
+	slices.Sort(names)
+	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == not })
+}
+
+// mayAskIn adds, where RBAC lets somebody create no request, the namespaces that policies name for
+// him and the role.
+func (o *requestOptions) mayAskIn(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest, err error) error {
+	if !apierrors.IsForbidden(err) || !cannot.MatchString(err.Error()) {
+		return err
+	}
+	list := &v1alpha1.AccessPolicyList{}
+	if c.list(ctx, "", list) != nil {
+		return err // who may not read policies is not told of them
+	}
+	me, unknown := c.whoami(ctx)
+	if unknown != nil {
+		return err
+	}
+	where := namedFor(list.Items, me, &req.Spec.RoleRef, req.Namespace)
+	if len(where) == 0 {
+		return err
+	}
+	return &exitError{exitFailed, fmt.Sprintf("error: %s; policies offer you %s in %s",
+		o.explain(err), policy.RoleArgument(req.Spec.RoleRef), lookIn(where))}
 }
 
 // lookIn names some namespaces, of which there is one at least, and how to look there.

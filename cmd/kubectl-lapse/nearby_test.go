@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/builders"
 )
 
 // inBilling is a desk whose only request, alice's, is in another namespace than people look in.
@@ -66,6 +67,53 @@ func TestNamespacesToLookInAreCutWithACount(t *testing.T) {
 	} {
 		if got := lookIn(names); got != want {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestReturnWithoutANameSaysWhereSomethingIsHeld(t *testing.T) {
+	d, server := inBilling(t, "alice")
+	code, _, stderr := runsAt(t, server, "return")
+	mustSay(t, stderr, "you (alice) hold no access in namespace payments; kubectl lapse get -A --mine --active lists what you hold")
+	d.requests[0].Status.State = v1alpha1.StateActive
+	again, _, stderr := runsAt(t, server, "return")
+	mustSay(t, stderr, "you (alice) hold no access in namespace payments, but some in billing: add -n billing")
+	if d.mustHaveSaid(); code != exitFailed || again != exitFailed {
+		t.Errorf("exit codes %d and %d", code, again)
+	}
+}
+
+func TestWhoMayAskElsewhereIsToldWhere(t *testing.T) {
+	d := newDesk(t, "alice")
+	elsewhere := builders.Policy("elsewhere").From(builders.User("alice"))
+	d.policies = []v1alpha1.AccessPolicy{
+		*elsewhere.Allowing("edit").In("shop", "billing").Build(), *elsewhere.Allowing("view").In("web", "shop").Build(),
+		*builders.Policy("others").From(builders.User("bob")).Allowing("edit").In("attic").Build(),
+	}
+	code, _, stderr := runsAt(t, d.ServeHTTP, "can")
+	mustSay(t, stderr, "no policy offers a role to alice in namespace payments, but some do in billing, shop, web: add -n billing; "+
+		"to see why for one role: kubectl lapse can ROLE")
+	if code != exitRefused {
+		t.Errorf("can: exit code %d", code)
+	}
+	mayNot := func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, requestResource) {
+			d.ServeHTTP(w, r)
+			return
+		}
+		d.answer(w, http.StatusForbidden, &metav1.Status{
+			Status: metav1.StatusFailure, Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden,
+			Message: `User "alice" cannot create resource "accessrequests" in API group "lapse.dev" in the namespace "payments"`,
+		})
+	}
+	const may = "error: you (alice) may not create accessrequests.lapse.dev in namespace payments; " +
+		"ask a cluster admin for a RoleBinding to ClusterRole lapse-requester"
+	for role, want := range map[string]string{
+		"edit": may + "; policies offer you edit in billing, shop: add -n billing\n", "admin": may + "\n",
+	} {
+		code, _, stderr := runsAt(t, mayNot, "request", role, "--for", "1h", "--reason", "INC-1")
+		if code != exitFailed || stderr != want {
+			t.Errorf("%s: exit code %d, %q, want %q", role, code, stderr, want)
 		}
 	}
 }

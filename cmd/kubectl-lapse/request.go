@@ -171,7 +171,7 @@ func (o *requestOptions) run(ctx context.Context) error {
 		o.output.operation = "created (server dry run)"
 	}
 	if err := ask(ctx, c, req, dryRun...); err != nil {
-		return err
+		return o.mayAskIn(ctx, c, req, err)
 	}
 	req.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AccessRequest"))
 	if err := o.print(o.output, req); err != nil {

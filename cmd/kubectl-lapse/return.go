@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -97,25 +98,29 @@ func requesterOf(req *v1alpha1.AccessRequest) string {
 
 // choose finds the access that is meant when no name was given.
 func (o *returnOptions) choose(ctx context.Context, c *cluster, me *v1alpha1.Identity) (*v1alpha1.AccessRequest, error) {
-	list := &v1alpha1.AccessRequestList{}
-	if err := c.list(ctx, o.namespace(), list); err != nil {
+	held, err := heldBy(ctx, c, o.namespace(), me)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	var held []*v1alpha1.AccessRequest
-	for i := range list.Items {
-		req := &list.Items[i]
-		if req.Status.State == v1alpha1.StateActive && policy.Involved(req, me) {
-			held = append(held, req)
-		}
-	}
-	switch len(held) {
-	case 0:
-		return nil, fmt.Errorf("you (%s) hold no access in namespace %s; kubectl lapse get -A --mine --active lists what you hold", me.Username, o.namespace())
-	case 1:
-		return held[0], nil
-	default:
+	case len(held) == 1:
+		return &held[0], nil
+	case len(held) > 1:
 		return o.askWhich(held)
 	}
+	none := fmt.Sprintf("you (%s) hold no access in namespace %s", me.Username, o.namespace())
+	if all, err := heldBy(ctx, c, "", me); err == nil && len(all) > 0 {
+		return nil, fmt.Errorf("%s, but some in %s", none, lookIn(namespacesOf(all)))
+	}
+	return nil, fmt.Errorf("%s; kubectl lapse get -A --mine --active lists what you hold", none)
+}
+
+// heldBy is what somebody asked for or gets, and is held now, in a namespace; without one, in all.
+func heldBy(ctx context.Context, c *cluster, namespace string, who *v1alpha1.Identity) ([]v1alpha1.AccessRequest, error) {
+	list := &v1alpha1.AccessRequestList{}
+	err := c.list(ctx, namespace, list)
+	return slices.DeleteFunc(list.Items, func(req v1alpha1.AccessRequest) bool {
+		return req.Status.State != v1alpha1.StateActive || !policy.Involved(&req, who)
+	}), err
 }
 
 // asksAPerson says whether there is somebody who can answer.
@@ -125,16 +130,17 @@ func (p *plugin) asksAPerson() bool {
 }
 
 // askWhich lets a person choose; a script has to name it.
-func (o *returnOptions) askWhich(held []*v1alpha1.AccessRequest) (*v1alpha1.AccessRequest, error) {
+func (o *returnOptions) askWhich(held []v1alpha1.AccessRequest) (*v1alpha1.AccessRequest, error) {
 	names := make([]string, 0, len(held))
-	for _, req := range held {
-		names = append(names, req.Name)
+	for i := range held {
+		names = append(names, held[i].Name)
 	}
 	if !o.asksAPerson() {
 		return nil, fmt.Errorf("you hold several accesses in namespace %s; name one of: %s", o.namespace(), strings.Join(names, ", "))
 	}
 	t := table{now: o.clock.now()}
-	for i, req := range held {
+	for i := range held {
+		req := &held[i]
 		o.say("%d) %s  %s  %s", i+1, req.Name, policy.RoleArgument(req.Spec.RoleRef), t.ends(req))
 	}
 	fmt.Fprintf(o.ErrOut, "which one? [1-%d] ", len(held))
@@ -146,5 +152,5 @@ func (o *returnOptions) askWhich(held []*v1alpha1.AccessRequest) (*v1alpha1.Acce
 	if err != nil || n < 1 || n > len(held) {
 		return nil, errors.New("nothing was given back: that is none of the numbers")
 	}
-	return held[n-1], nil
+	return &held[n-1], nil
 }

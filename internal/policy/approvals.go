@@ -164,6 +164,11 @@ func MayEnd(spec *v1alpha1.AccessPolicySpec, who *v1alpha1.Identity) bool {
 	return Reviews(spec.Approvals, who) || among(spec.Revokers, who)
 }
 
+// MayAsk says whether somebody is among the requesters of a policy.
+func MayAsk(spec *v1alpha1.AccessPolicySpec, who *v1alpha1.Identity) bool {
+	return requestersOf(spec.Requesters).include(who.Username, sets.New(who.Groups...))
+}
+
 func sits(rule v1alpha1.ApprovalRule, who *v1alpha1.Identity) bool { return among(rule.From, who) }
 
 func among(subjects []v1alpha1.Subject, who *v1alpha1.Identity) bool {

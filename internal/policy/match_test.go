@@ -55,6 +55,18 @@ func TestPeopleInclude(t *testing.T) {
 	}
 }
 
+func TestWhoMayAskIsWhoPoliciesLetAsk(t *testing.T) {
+	spec := builders.Policy("p").From(builders.User("alice"), builders.Group("system:authenticated")).Build().Spec
+	for name, want := range map[string]bool{"alice": true, "bob": false, "": false} {
+		if got := MayAsk(&spec, &v1alpha1.Identity{Username: name, Groups: []string{"oncall"}}); got != want {
+			t.Errorf("%q may ask: %t", name, got)
+		}
+	}
+	if !MayAsk(&spec, &v1alpha1.Identity{Username: "bob", Groups: []string{"system:authenticated"}}) {
+		t.Error("all who log in may ask, but bob")
+	}
+}
+
 func TestTerritoryOfNothing(t *testing.T) {
 	named, err := territoryOf(v1alpha1.NamespaceMatch{Names: []string{""}})
 	if err != nil || named.includes(builders.Namespace("")) || named.includes(nil) {
