@@ -230,6 +230,8 @@ var _ = Describe("The schema", func() {
 		Entry("approval by nobody", "approvals", []any{map[string]any{"from": []any{}, "count": int64(1)}}, "spec.approvals[0].from"),
 		Entry("65 revokers", "revokers", tooMany(65), "spec.revokers: Too many: 65: must have at most 64 items"),
 		Entry("revoker system:authenticated", "revokers", []any{subject("Group", "system:authenticated")}, systemNames),
+		Entry("whileHeld that there is not", "whileHeld", "NoPower",
+			`spec.whileHeld: Unsupported value: "NoPower": supported values: "Strict", "NoNewPower"`),
 		Entry("approval count 0", "approvals", []any{map[string]any{"from": []any{subject("User", "bob")}, "count": int64(0)}},
 			"spec.approvals[0].count"),
 	)
