@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -23,6 +24,8 @@ func TestEvaluateMatches(t *testing.T) {
 	user, group, account := builders.User, builders.Group, builders.ServiceAccount
 	bot := "system:serviceaccount:ci:bot"
 	emptySelector := func(p *v1alpha1.AccessPolicy) { p.Spec.Namespaces.Selector = &metav1.LabelSelector{} }
+	inPreviews := builders.Policy("p").SelectingBy(label(corev1.LabelMetadataName, metav1.LabelSelectorOpExists)).
+		If("request.metadata.namespace.startsWith('pr-')", "")
 	for name, tc := range map[string]struct {
 		request builders.RequestBuilder
 		policy  builders.PolicyBuilder
@@ -72,6 +75,8 @@ func TestEvaluateMatches(t *testing.T) {
 		"an empty selector matches nothing, not all":      {ask(), builders.Policy("p"), emptySelector, NoMatchingPolicy},
 		"a star is no wildcard":                           {ask(), builders.Policy("p").In("*", "pay*"), nil, NoMatchingPolicy},
 		"an invalid selector leaves the names, and fails": {ask(), offer("p").Selecting("-", "-"), nil, Denied},
+		"a pattern as of the cookbook, in":                {ask().In("pr-4211"), inPreviews, nil, Allowed},
+		"a pattern as of the cookbook, out":               {ask().In("my-pr-1"), inPreviews, nil, Denied},
 
 		"policyName leaves the policy that it names": {ask().UnderPolicy("p"), offer("p"), nil, Allowed},
 		"policyName rules another policy out":        {ask().UnderPolicy("q"), offer("p"), nil, NoMatchingPolicy},

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -32,7 +33,7 @@ func offer(name string) builders.PolicyBuilder { return builders.Policy(name).In
 
 func inputOf(req *v1alpha1.AccessRequest) Input {
 	return Input{
-		Request: req, Namespace: builders.Namespace(req.Namespace, "team", "payments"), Now: noon,
+		Request: req, Namespace: builders.Namespace(req.Namespace, "team", "payments", corev1.LabelMetadataName, req.Namespace), Now: noon,
 		Limits: Limits{MaxDuration: 24 * time.Hour, ReservedNamespaces: []string{"lapse-system", "kube-*"}},
 		Roles:  existing("view", "edit"),
 	}
