@@ -42,6 +42,9 @@ func TestLintFindsMistakesAndRisks(t *testing.T) {
 			`mistake: approvals can never be met: even when all that are named approve, it waits for 1 of User "eve"`,
 		}},
 		"two approvers for two rules": {good.ApprovedBy(eve, zoe).ApprovedBy(eve), nil},
+		"people who are told apart by their names alone": {good.ApprovedBy(eve).SharingUIDs(), []string{
+			"risk: uidIsShared: who has two names, such as in another case, counts as two people",
+		}},
 		"a group may be large enough": {good.ApprovedBy(builders.Group("g")).ApprovedBy(builders.Group("g")), nil},
 		"the only approver asks": {good.From(alice, zoe).ApprovedBy(alice), []string{
 			`mistake: approvals can never be met for what alice asks, who does not count: it waits for 1 of User "alice"`,

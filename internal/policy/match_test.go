@@ -117,6 +117,24 @@ func TestNewServiceAccountsAreARisk(t *testing.T) {
 	}
 }
 
+func TestASharedUIDIsARiskWhereSomebodyApproves(t *testing.T) {
+	shared := offer("p").SharingUIDs()
+	approved := shared.ApprovedBy(builders.Group("leads")).Build()
+	if got := RisksOfPeople(approved); !slices.Equal(got, []string{sharedUID}) {
+		t.Errorf("got %q", got)
+	}
+	if got, err := Told(approved, nil, lookupOf(nil)); err != nil || !slices.Equal(got, []string{sharedUID}) {
+		t.Errorf("status says %q, %v", got, err)
+	}
+	for name, b := range map[string]builders.PolicyBuilder{
+		"without approvals": shared, "with UIDs of each": offer("p").ApprovedBy(builders.Group("leads")),
+	} {
+		if got := RisksOfPeople(b.Build()); len(got) > 0 {
+			t.Errorf("%s: got %q", name, got)
+		}
+	}
+}
+
 func TestGroupsThatOthersFillAreARisk(t *testing.T) {
 	p := offer("p").From(builders.Group("oncall"), builders.User("system:admin"), builders.Group("system:authenticated"),
 		builders.Group("system:cattle:authenticated"), builders.Group("system:unauthenticated")).Build()

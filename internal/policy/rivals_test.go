@@ -75,7 +75,7 @@ func TestWhichPolicyLetsWhomPastAnother(t *testing.T) {
 		"fewer people to choose from": {oncall.ApprovedBy(lead, boss), here.ApprovedBy(boss), ""},
 		"his own approval":            {oncall.ApprovedBy(lead), ownApproval(here.ApprovedBy(lead)), start + "with an approval of his own"},
 		"his own, by another name": {
-			oncall.ApprovedBy(lead), namesApart(here.ApprovedBy(lead)), start + "with an approval by a name that has the same UID as his",
+			oncall.ApprovedBy(lead), here.ApprovedBy(lead).SharingUIDs(), start + "with an approval by a name that has the same UID as his",
 		},
 		"a second longer": {oncall, here.AtMost(4*time.Hour + time.Second), start + "for 4h0m1s instead of 4h"},
 	} {
@@ -91,12 +91,6 @@ func TestWhichPolicyLetsWhomPastAnother(t *testing.T) {
 func ownApproval(b builders.PolicyBuilder) buildable {
 	p := b.Build()
 	p.Spec.AllowSelfApproval = true
-	return ready{p}
-}
-
-func namesApart(b builders.PolicyBuilder) buildable {
-	p := b.Build()
-	p.Spec.UIDIsShared = true
 	return ready{p}
 }
 

@@ -191,6 +191,12 @@ func (b PolicyBuilder) WhileHeld(what v1alpha1.WhileHeld) PolicyBuilder {
 	return b
 }
 
+// SharingUIDs has it that several people may have one UID.
+func (b PolicyBuilder) SharingUIDs() PolicyBuilder {
+	b.obj.Spec.UIDIsShared = true
+	return b
+}
+
 // Build returns the policy.
 func (b PolicyBuilder) Build() *v1alpha1.AccessPolicy { return b.obj.DeepCopy() }
 
