@@ -13,24 +13,25 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/registry/customresource/tableconvertor"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
 
-// columnsOf is what kubectl get prints of a request, by the name of the column; wide has
+// columnsOf is what kubectl get prints of an object, by the name of the column; wide has
 // those as well that it prints with -o wide alone.
-func columnsOf(t *testing.T, req *v1alpha1.AccessRequest) (narrow, wide map[string]string) {
+func columnsOf(t *testing.T, definition []byte, obj runtime.Object) (narrow, wide map[string]string) {
 	t.Helper()
 	var d apiextensionsv1.CustomResourceDefinition
-	if err := yaml.UnmarshalStrict(AccessRequests, &d); err != nil {
+	if err := yaml.UnmarshalStrict(definition, &d); err != nil {
 		t.Fatal(err)
 	}
 	convertor, err := tableconvertor.New(d.Spec.Versions[0].AdditionalPrinterColumns)
 	if err != nil {
 		t.Fatal(err)
 	}
-	shown, err := convertor.ConvertToTable(t.Context(), req, nil)
+	shown, err := convertor.ConvertToTable(t.Context(), obj, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,13 +61,23 @@ func TestExpiresIsWhenAccessEndedIfItDid(t *testing.T) {
 		"held":        {&v1alpha1.Grant{GrantedAt: at(0), ExpiresAt: at(60)}, "2026-12-01T13:00:00Z"},
 		"ended early": {&v1alpha1.Grant{GrantedAt: at(0), ExpiresAt: at(60), EndedAt: &ended}, "2026-12-01T12:07:00Z"},
 	} {
-		narrow, wide := columnsOf(t, &v1alpha1.AccessRequest{Status: v1alpha1.AccessRequestStatus{Grant: tc.grant}})
+		narrow, wide := columnsOf(t, AccessRequests, &v1alpha1.AccessRequest{Status: v1alpha1.AccessRequestStatus{Grant: tc.grant}})
 		if got := narrow["Expires"]; got != tc.want {
 			t.Errorf("%s: EXPIRES is %q, want %q", name, got, tc.want)
 		}
 		if began := wide["Began"]; (began == "2026-12-01T12:00:00Z") != (tc.grant != nil) {
 			t.Errorf("%s: BEGAN is %q", name, began)
 		}
+	}
+}
+
+// Of a list a column prints the first member alone.
+func TestRolesAreAllThatAPolicyOffers(t *testing.T) {
+	const all = "view, edit, role/migrate"
+	p := &v1alpha1.AccessPolicy{Status: v1alpha1.AccessPolicyStatus{Roles: all}}
+	p.Spec.Roles = []v1alpha1.RoleRef{{Kind: v1alpha1.ClusterRoleKind, Name: "view"}, {Kind: v1alpha1.ClusterRoleKind, Name: "edit"}}
+	if _, wide := columnsOf(t, AccessPolicies, p); wide["Roles"] != all {
+		t.Errorf("ROLES is %q", wide["Roles"])
 	}
 }
 
@@ -95,7 +106,7 @@ func TestColumnsFit80CharactersWhateverTheReasonIs(t *testing.T) {
 		}
 		req.Status.Grant = &v1alpha1.Grant{ExpiresAt: metav1.NewTime(time.Now())}
 		req.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Reason: reason}}
-		narrow, _ := columnsOf(t, req)
+		narrow, _ := columnsOf(t, AccessRequests, req)
 		narrow["Age"] = "59m"
 		width := -gap
 		for header, cell := range narrow {
