@@ -113,6 +113,18 @@ var _ = Describe("The author of a policy", Ordered, func() {
 		Expect(p.Status.Risks).To(ContainElement(`requesters: whoever logs in may ask, ServiceAccounts included (Group "system:authenticated")`))
 	})
 
+	It("is told what can never match, and sees all roles in one line", func(ctx SpecContext) {
+		h := newHarness()
+		p := newPolicy(ctx, builders.Policy("star").From(builders.Group("*"), builders.Group("oncall")).
+			Allowing("reader", "writer").AllowingRole("local").In("default"))
+		_, err := h.policies.Reconcile(ctx, requestFor(p))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(admin.Get(ctx, client.ObjectKeyFromObject(p), p)).To(Succeed())
+		Expect(p).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonValid))
+		Expect(p.Status.Conditions[0].Message).To(HavePrefix(`in force; but requesters[0] Group "*" never matches: a name is not a pattern; `))
+		Expect(p.Status.Roles).To(Equal("reader, writer, role/local"))
+	})
+
 	It("is told who gets past what by another policy, on both", func(ctx SpecContext) {
 		h := newHarness()
 		offer := func(name string) builders.PolicyBuilder {
