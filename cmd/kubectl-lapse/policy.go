@@ -215,8 +215,8 @@ func wantedBy(other, d policy.Decision) string {
 	switch {
 	case other.Verdict == policy.Denied && len(other.Denials) > 0:
 		return ": " + strings.Join(other.Denials[0].Objections, ", and ")
-	case other.Verdict == policy.Allowed && len(other.Approvals) > 0 && len(d.Approvals) == 0:
-		return ", which asks for approval by " + rulesText(other.Approvals)
+	case other.Verdict == policy.Allowed && d.Unasked(other) != "":
+		return ", which asks for approval by " + rulesText(other.Approvals) + ": this is allowed " + d.Unasked(other)
 	default:
 		return ""
 	}

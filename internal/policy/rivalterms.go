@@ -19,6 +19,15 @@ import (
 // maxRules is how many rules for approvals a policy has; see the schema.
 const maxRules = 8
 
+// Unasked is which approvals another decision asks for and this one does not; empty if there are
+// none, as for policies.
+func (d Decision) Unasked(other Decision) string { return approvalsUnasked(other.terms(), d.terms()) }
+
+// terms are what the policy of a decision says of approvals.
+func (d Decision) terms() *v1alpha1.AccessPolicySpec {
+	return &v1alpha1.AccessPolicySpec{Approvals: d.Approvals, AllowSelfApproval: d.AllowSelfApproval, UIDIsShared: d.UIDIsShared}
+}
+
 // approvalsUnasked is which approvals of a policy another one does not ask for; empty if it
 // asks for all of them, each by the same people or by some of them.
 func approvalsUnasked(p, rival *v1alpha1.AccessPolicySpec) string {

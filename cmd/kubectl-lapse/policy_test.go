@@ -1,0 +1,61 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/test/builders"
+)
+
+func TestWhatAnotherPolicyWouldWant(t *testing.T) {
+	by := func(count int32, from ...v1alpha1.Subject) policy.Decision {
+		return policy.Decision{Verdict: policy.Allowed, Approvals: []v1alpha1.ApprovalRule{{From: from, Count: count}}}
+	}
+	leads, bosses := builders.Group("leads"), builders.Group("bosses")
+	atOnce, one, his, shared := policy.Decision{Verdict: policy.Allowed}, by(1, leads), by(1, leads), by(1, leads)
+	his.AllowSelfApproval, shared.UIDIsShared = true, true
+	denied := policy.Decision{Verdict: policy.Denied, Denials: []policy.Denial{{Policy: "p", Objections: []string{"no ticket", "too long"}}}}
+	const oneLead = ", which asks for approval by 1 of group:leads: this is allowed "
+	for name, tc := range map[string]struct {
+		other, d policy.Decision
+		want     string
+	}{
+		"an approval, where none is asked for": {one, atOnce, oneLead + "without an approval"},
+		"more approvals": {
+			by(2, leads), one,
+			`, which asks for approval by 2 of group:leads: this is allowed with other approvals than approvals[0] (2 of Group "leads")`,
+		},
+		"the approval of others": {
+			by(1, bosses), one,
+			`, which asks for approval by 1 of group:bosses: this is allowed with other approvals than approvals[0] (1 of Group "bosses")`,
+		},
+		"the approval of somebody else":     {one, his, oneLead + "with an approval of his own"},
+		"the approval of another UID":       {one, shared, oneLead + "with an approval by a name that has the same UID as his"},
+		"the same approval":                 {one, one, ""},
+		"fewer approvals":                   {one, by(2, leads), ""},
+		"no approval":                       {atOnce, one, ""},
+		"conditions that do not hold":       {denied, one, ": no ticket, and too long"},
+		"nothing, as it is for other roles": {policy.Decision{Verdict: policy.NoMatchingPolicy}, one, ""},
+	} {
+		if got := wantedBy(tc.other, tc.d); got != tc.want {
+			t.Errorf("%s: got %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+func TestPolicyTestTellsOfAPolicyThatWantsMoreApprovals(t *testing.T) {
+	leads := func(count string) string {
+		return "approvals: [{count: " + count + ", from: [{kind: Group, name: leads}]}]"
+	}
+	in := policyOf("one", leads("1")) + policyOf("two", leads("2")) + asking("debug", "INC-1: x", "needs-approval by one")
+	code, out, said := offline(t, in, "policy", "test", "-f", "-", "--requester", "alice", "--requester-group", "oncall")
+	const want = "      gets past policy two, which asks for approval by 2 of group:leads: this is allowed with other approvals than "
+	if code != exitOK || !strings.Contains(out, want) {
+		t.Errorf("exit code %d, %q %q", code, out, said)
+	}
+}
