@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -92,7 +93,8 @@ func (b *ballot) barred(p *v1alpha1.AccessPolicy) (objection string) {
 	case len(rules) == 0:
 		return fmt.Sprintf("policy %s asks for no approval; %s: %s", p.Name, stateText(b.req), messageOf(b.req))
 	case !policy.Reviews(rules, b.me):
-		return fmt.Sprintf("you (%s) are not among the approvers of policy %s, which asks for %s", b.me.Username, p.Name, rulesText(rules))
+		return fmt.Sprintf("you (%s) are not among the approvers of policy %s, which asks for %s%s", b.me.Username, p.Name, rulesText(rules),
+			unlike(b.me, policy.Approvers(rules)))
 	case !p.Spec.AllowSelfApproval && policy.Involved(b.req, b.me):
 		return fmt.Sprintf("you (%s) asked for it or get it, and policy %s does not say allowSelfApproval", b.me.Username, p.Name)
 	case !p.Spec.AllowSelfApproval && policy.CountedAs(&p.Spec).Asked(b.req, b.me):
@@ -187,11 +189,11 @@ func (b *ballot) end(ctx context.Context, p *v1alpha1.AccessPolicy, verdict v1al
 		return "", "", err
 	}
 	if !review.Status.Allowed {
-		who := "those who may delete the request"
+		who, has := "those who may delete the request", ""
 		if len(p.Spec.Revokers) > 0 {
-			who = "its revokers (" + subjectsText(p.Spec.Revokers) + ") and " + who
+			who, has = "its revokers ("+subjectsText(p.Spec.Revokers)+") and "+who, unlike(b.me, p.Spec.Revokers)
 		}
-		return fmt.Sprintf("policy %s asks for no approval, so only %s can end it, and you (%s) may not", p.Name, who, b.me.Username), "", nil
+		return fmt.Sprintf("policy %s asks for no approval, so only %s can end it, and you (%s) may not%s", p.Name, who, b.me.Username, has), "", nil
 	}
 	return "", "", nil
 }
@@ -202,7 +204,16 @@ func notAmongText(p *v1alpha1.AccessPolicy, me *v1alpha1.Identity) string {
 	if len(p.Spec.Revokers) > 0 {
 		said += ", nor among its revokers, who are " + subjectsText(p.Spec.Revokers)
 	}
-	return said
+	return said + unlike(me, slices.Concat(policy.Approvers(p.Spec.Approvals), p.Spec.Revokers))
+}
+
+// unlike says what somebody has who is none of subjects: his groups, and whom of them he nearly
+// is.
+func unlike(me *v1alpha1.Identity, subjects []v1alpha1.Subject) (said string) {
+	if groups := policy.GroupsOf(me); groups != "" {
+		said = "; your groups: " + groups
+	}
+	return said + policy.NearMiss(me, subjects)
 }
 
 // rulesText is such as: 1 of group:sre-leads, and 2 of group:security or alice.

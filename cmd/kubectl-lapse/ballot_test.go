@@ -81,6 +81,12 @@ func TestEndSaysWhoMay(t *testing.T) {
 			v1alpha1.Identity{Username: "eve"},
 			"you (eve) are not among the approvers of policy p, who are 1 of group:leads, nor among its revokers, who are group:security or zoe",
 		},
+		"who is nearly an approver, by a group": {
+			closed.Build(),
+			v1alpha1.Identity{Username: "eve", Groups: []string{"Leads", "system:authenticated"}},
+			"you (eve) are not among the approvers of policy p, who are 1 of group:leads, nor among its revokers, who are " +
+				`group:security or zoe; your groups: "Leads"; Group "leads" differs from "Leads" only in case`,
+		},
 		"a stranger where nobody may but approvers": {
 			builders.Policy("p").ApprovedBy(builders.Group("leads")).Build(),
 			v1alpha1.Identity{Username: "eve"},
@@ -95,6 +101,21 @@ func TestEndSaysWhoMay(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestWhoIsNearlyAnApproverIsToldSo(t *testing.T) {
+	req := builders.Request("late").In("payments").By("alice").Build()
+	p := builders.Policy("p").ApprovedBy(builders.User("Bob")).Build()
+	b := &ballot{plugin: &plugin{}, req: req, me: &v1alpha1.Identity{Username: "bob", Groups: []string{"dev"}}}
+	const want = `you (bob) are not among the approvers of policy p, which asks for 1 of Bob; your groups: "dev"; ` +
+		`User "Bob" differs from "bob" only in case`
+	if got := b.barred(p); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	req.Status.State = v1alpha1.StateActive
+	if got := b.barred(p); got != "late is granted already" {
+		t.Errorf("once it is granted: %q", got)
 	}
 }
 

@@ -57,11 +57,21 @@ func (c Counting) no(req v1alpha1.Request, who *v1alpha1.Identity) (why string, 
 	if may, err := c.MayEnd(who); may || err != nil {
 		return "", err
 	}
-	if len(c.Policy.Spec.Approvals) > 0 {
-		return fmt.Sprintf("%q is neither an approver nor a revoker of policy %s", who.Username, c.Policy.Name), nil
+	spec := &c.Policy.Spec
+	if len(spec.Approvals) > 0 {
+		return fmt.Sprintf("%s is neither an approver nor a revoker of policy %s%s", withGroups(who), c.Policy.Name,
+			policy.NearMiss(who, slices.Concat(policy.Approvers(spec.Approvals), spec.Revokers))), nil
 	}
-	return fmt.Sprintf("%q is no revoker of policy %s and may not delete the request; the policy asks for no approval, so that nobody else can end it",
-		who.Username, c.Policy.Name), nil
+	return fmt.Sprintf("%s is no revoker of policy %s and may not delete the request; the policy asks for no approval, so that nobody else can end it%s",
+		withGroups(who), c.Policy.Name, policy.NearMiss(who, spec.Revokers)), nil
+}
+
+// withGroups names somebody, and his groups that might count.
+func withGroups(who *v1alpha1.Identity) string {
+	if groups := policy.GroupsOf(who); groups != "" {
+		return fmt.Sprintf("%q (groups: %s)", who.Username, groups)
+	}
+	return fmt.Sprintf("%q", who.Username)
 }
 
 // approval is why one does not count: by who gave it, by when, and by what is needed still.
@@ -88,7 +98,7 @@ func (c Counting) barred(req v1alpha1.Request, who *v1alpha1.Identity) string {
 	case len(spec.Approvals) == 0:
 		return fmt.Sprintf("policy %s asks for no approval", name)
 	case !policy.Reviews(spec.Approvals, who):
-		return fmt.Sprintf("%q is not among the approvers of policy %s", who.Username, name)
+		return fmt.Sprintf("%s is not among the approvers of policy %s%s", withGroups(who), name, policy.NearMiss(who, policy.Approvers(spec.Approvals)))
 	case !spec.AllowSelfApproval && policy.Involved(req, who):
 		return fmt.Sprintf("%q asked for the access or gets it, and policy %s does not say allowSelfApproval", who.Username, name)
 	case !spec.AllowSelfApproval && policy.CountedAs(spec).Asked(req, who):

@@ -29,6 +29,10 @@ func TestWhyADecisionDoesNotCount(t *testing.T) {
 		d.CreationTimestamp = metav1.NewTime(noon.Add(after))
 		return d
 	}
+	in := func(d v1alpha1.AccessDecision, groups ...string) v1alpha1.AccessDecision {
+		d.Spec.Reviewer.Groups = groups
+		return d
+	}
 	again := of("bob", "b", approve)
 	again.Name = "again"
 	pending, held, over := v1alpha1.StatePending, v1alpha1.StateActive, v1alpha1.StateExpired
@@ -41,6 +45,10 @@ func TestWhyADecisionDoesNotCount(t *testing.T) {
 		"counted":        {two, pending, of("bob", "b", approve), ""},
 		"not judged yet": {two, "", of("eve", "", approve), ""},
 		"a stranger":     {two, pending, of("eve", "", approve), `"eve" is not among the approvers of policy p`},
+		"nearly an approver, by a group": {
+			two.ApprovedBy(builders.Group("leads")), pending, in(of("eve", "", approve), "Leads", "system:authenticated"),
+			`"eve" (groups: "Leads") is not among the approvers of policy p; Group "leads" differs from "Leads" only in case`,
+		},
 		"who asked": {
 			two, pending, of("alice", "", approve), `"alice" asked for the access or gets it, and policy p does not say`,
 		},
@@ -63,9 +71,18 @@ func TestWhyADecisionDoesNotCount(t *testing.T) {
 		"at the end":             {two, over, later(of("eve", "", revoke), time.Minute), ""},
 		"who denies his own":     {two, pending, of("alice", "", deny), ""},
 		"a denial by a stranger": {two, pending, of("eve", "", deny), `"eve" is neither an approver nor a revoker of policy p`},
-		"a denial by who may":    {two, pending, of("dan", "", deny), ""},
+		"a denial by who is nearly a revoker": {
+			two.RevokedBy(builders.User("Eve")), pending, of("eve", "", deny),
+			`"eve" is neither an approver nor a revoker of policy p; User "Eve" differs from "eve" only in case`,
+		},
+		"a denial by who may": {two, pending, of("dan", "", deny), ""},
 		"where nobody approves": {
 			builders.Policy("p"), held, of("eve", "", revoke), `"eve" is no revoker of policy p and may not delete the request`,
+		},
+		"where nobody approves, by who is nearly a revoker": {
+			builders.Policy("p").RevokedBy(builders.Group("idp:ops")), held, in(of("eve", "", revoke), "ops"),
+			`"eve" (groups: "ops") is no revoker of policy p and may not delete the request; the policy asks for no approval, ` +
+				`so that nobody else can end it; Group "idp:ops" differs from "ops" only in a prefix`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -172,11 +172,23 @@ func MayAsk(spec *v1alpha1.AccessPolicySpec, who *v1alpha1.Identity) bool {
 func sits(rule v1alpha1.ApprovalRule, who *v1alpha1.Identity) bool { return among(rule.From, who) }
 
 func among(subjects []v1alpha1.Subject, who *v1alpha1.Identity) bool {
-	groups := sets.New(who.Groups...)
+	return peopleOf(subjects).include(who.Username, groupsThatCount(who))
+}
+
+// groupsThatCount are those by which somebody may approve and revoke.
+func groupsThatCount(who *v1alpha1.Identity) sets.Set[string] {
 	if strings.HasPrefix(who.Username, systemPrefix) {
-		groups = nil
+		return nil
 	}
-	return peopleOf(subjects).include(who.Username, groups)
+	return sets.New(who.Groups...)
+}
+
+// Approvers are all who are named in rules.
+func Approvers(rules []v1alpha1.ApprovalRule) (all []v1alpha1.Subject) {
+	for _, rule := range rules {
+		all = append(all, rule.From...)
+	}
+	return all
 }
 
 // seat is one approval that a rule asks for.

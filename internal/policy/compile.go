@@ -40,6 +40,8 @@ type Compiled struct {
 	uidIsShared       bool
 	whileHeld         v1alpha1.WhileHeld
 
+	nearGrantees []nearSubject
+
 	problems []Problem // those that need no role to be looked up
 	says     sayings
 	variable ref.Val // the value of the variable policy
@@ -74,6 +76,7 @@ func compile(p *v1alpha1.AccessPolicy, compileOne func(string) *program) *Compil
 		requesters:      requestersOf(spec.Requesters),
 		nearly:          nearOf(spec.Requesters),
 		grantees:        sets.New(spec.Grantees...),
+		nearGrantees:    nearOf(spec.Grantees),
 		roles:           rolesOf(spec.Roles),
 		maxDuration:     spec.MaxDuration.Duration,
 		defaultDuration: spec.MaxDuration.Duration,

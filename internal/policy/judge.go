@@ -112,7 +112,7 @@ func (j *judge) fit(c *Compiled) fit {
 // misfits says in which respects the policy is not for the request.
 func (j *judge) misfits(c *Compiled, f fit) (out []string) {
 	if !f.requester {
-		out = append(out, j.requesterText+c.says.requesters+j.nearMiss(c))
+		out = append(out, j.requesterText+c.says.requesters+j.nearRequester(c))
 	}
 	if !f.role {
 		out = append(out, j.roleText+c.says.roles)
@@ -141,7 +141,7 @@ func (j *judge) objections(c *Compiled) iter.Seq[string] {
 		if j.refused != nil && !yield(j.refused.Error()) {
 			return
 		}
-		if j.refused == nil && j.asksOther && !c.grantees.Has(j.subject) && !yield(j.subjectText+c.says.grantees) {
+		if j.refused == nil && j.asksOther && !c.grantees.Has(j.subject) && !yield(j.subjectText+c.says.grantees+j.nearGrantee(c)) {
 			return
 		}
 		if _, objection := j.duration(c); objection != "" && !yield(objection) {

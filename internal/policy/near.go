@@ -68,25 +68,59 @@ func nearOf(subjects []v1alpha1.Subject) (out []nearSubject) {
 	return out
 }
 
-// nearMiss says which requester of a policy is nearly who asks, or one of his groups; empty
-// if none is.
-func (j *judge) nearMiss(c *Compiled) string {
-	if j.nearly == nil {
-		j.nearly = map[near]string{{v1alpha1.UserKind, folded(j.requester, nothing)}: j.requester}
-		for group := range j.groups {
-			j.nearly[near{v1alpha1.GroupKind, folded(group, nothing)}] = group
-		}
+// namesOf are the names of somebody and of his groups, by what is near to them.
+func namesOf(user string, groups sets.Set[string]) map[near]string {
+	names := map[near]string{{v1alpha1.UserKind, folded(user, nothing)}: user}
+	for _, group := range sets.List(groups) {
+		names[near{v1alpha1.GroupKind, folded(group, nothing)}] = group
 	}
-	for _, s := range c.nearly {
-		if own, is := j.nearly[s.near]; is {
+	return names
+}
+
+// nearMiss says to which of subjects one of some names is near; empty if none is.
+func nearMiss(names map[near]string, subjects []nearSubject) string {
+	for _, s := range subjects {
+		if own, is := names[s.near]; is && own != s.Name {
 			return "; " + subjectText(s.Subject) + " differs from " + quote(own) + " only in " + difference(own, s.Name)
 		}
 	}
 	return ""
 }
 
-// groupsText names groups, those of Kubernetes left out, which everybody is in.
+// nearRequester says which requester of a policy is nearly who asks, or one of his groups.
+func (j *judge) nearRequester(c *Compiled) string {
+	if j.nearly == nil {
+		j.nearly = namesOf(j.requester, j.groups)
+	}
+	return nearMiss(j.nearly, c.nearly)
+}
+
+// nearGrantee says which grantee of a policy is nearly who would get the access.
+func (j *judge) nearGrantee(c *Compiled) string {
+	s := j.subject
+	return nearMiss(map[near]string{{s.Kind, folded(s.Name, nothing)}: s.Name}, c.nearGrantees)
+}
+
+// NearMiss says which of those who may approve or revoke is nearly somebody who is none of
+// them, or one of his groups, such as `; Group "leads" differs from "Leads" only in case`.
+// It is empty if none is.
+func NearMiss(who *v1alpha1.Identity, subjects []v1alpha1.Subject) string {
+	return nearMiss(namesOf(who.Username, groupsThatCount(who)), nearOf(subjects))
+}
+
+// GroupsOf names the groups by which somebody might approve or revoke; empty if there are none.
+func GroupsOf(who *v1alpha1.Identity) string { return listed(groupsThatCount(who)) }
+
+// groupsText is the same in brackets.
 func groupsText(groups sets.Set[string]) string {
+	if own := listed(groups); own != "" {
+		return " (groups: " + own + ")"
+	}
+	return ""
+}
+
+// listed names groups, those of Kubernetes left out, which everybody is in.
+func listed(groups sets.Set[string]) string {
 	var own []string
 	for _, group := range sets.List(groups) {
 		if !strings.HasPrefix(group, systemPrefix) {
@@ -96,5 +130,5 @@ func groupsText(groups sets.Set[string]) string {
 	if len(own) == 0 {
 		return ""
 	}
-	return " (groups: " + list(own) + ")"
+	return list(own)
 }
