@@ -31,7 +31,7 @@ func final(now time.Time, req v1alpha1.Request, seen Observed, set Settings) Ste
 	switch {
 	case req.GetDeletionTimestamp() != nil || set.Retention <= 0:
 		return Step{Action: Nothing}
-	case req.RequestStatus().State == v1alpha1.StateDenied && Forgettable(req) && returned(req, seen.Decisions) != nil:
+	case letGo(req, seen.Decisions):
 		return Step{Action: Forget} // nobody may delete requests who only may create them
 	case tracked(req):
 		return Step{Action: Nothing} // the tool would make it anew
@@ -40,6 +40,27 @@ func final(now time.Time, req v1alpha1.Request, seen Observed, set Settings) Ste
 		return Step{Action: Nothing, After: forget}
 	}
 	return Step{Action: Forget}
+}
+
+// letGo says whether a request by which nobody held anything need not stay: it was refused, and
+// requester or grantee gave it back; or it was taken back, and who asked gives it back once
+// more. By one word it would be gone before anybody sees that it was taken back, and its grantee
+// could let go what somebody else asks for again.
+func letGo(req v1alpha1.Request, decisions []v1alpha1.AccessDecision) bool {
+	back, asker := returned(req, decisions), req.RequestSpec().Requester
+	if back == nil || asker == nil || !Forgettable(req) {
+		return false
+	}
+	switch req.RequestStatus().State { //nolint:exhaustive // by the others somebody held something, or they are not over
+	case v1alpha1.StateDenied:
+		return true
+	case v1alpha1.StateReturned: // a tool would make it anew, and it might be granted
+		return !tracked(req) && slices.ContainsFunc(noes(req, decisions), func(d *v1alpha1.AccessDecision) bool {
+			return d != back && d.Spec.Reviewer.Username == asker.Username
+		})
+	default:
+		return false
+	}
 }
 
 // forgottenAt is until when a request that is over stays.

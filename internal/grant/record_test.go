@@ -14,6 +14,7 @@ import (
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/test/builders"
 )
 
 // refusedAt is a request that was refused.
@@ -68,6 +69,43 @@ func TestARefusedRequestGoesWhenItsAuthorGivesItBack(t *testing.T) {
 	returned := refusedAt(noon)
 	returned.Status.State = v1alpha1.StateReturned
 	check(t, next(t, noon, returned, allows, by("alice")), Nothing, "", "")
+}
+
+// By the first word of theirs it was taken back.
+func TestWhatWasTakenBackGoesWhenWhoAskedGivesItBackAgain(t *testing.T) {
+	zoe := builders.User("zoe")
+	for name, tc := range map[string]struct {
+		by     []string
+		change func(*v1alpha1.AccessRequest)
+		want   Action
+	}{
+		"once":                      {[]string{"alice"}, nil, Nothing},
+		"again":                     {[]string{"alice", "alice"}, nil, Forget},
+		"after its grantee":         {[]string{"zoe", "alice"}, nil, Forget},
+		"again, but by its grantee": {[]string{"alice", "zoe"}, nil, Nothing},
+		"again, but by somebody":    {[]string{"alice", "bob"}, nil, Nothing},
+		"again, and a tool has it": {[]string{"alice", "alice"}, func(r *v1alpha1.AccessRequest) {
+			r.Labels = map[string]string{gitOpsMarks[0]: "x"}
+		}, Nothing},
+		"again, and it was held": {[]string{"alice", "alice"}, func(r *v1alpha1.AccessRequest) {
+			r.Status.Grant = &v1alpha1.Grant{EndedAt: &metav1.Time{Time: noon}}
+		}, Nothing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := refusedAt(noon)
+			req.Spec.Subject, req.Status.State = &zoe, v1alpha1.StateReturned
+			if tc.change != nil {
+				tc.change(req)
+			}
+			seen := Observed{Admission: inForce}
+			for i, who := range tc.by {
+				d := decided(who, v1alpha1.VerdictRevoke)
+				d.Name = fmt.Sprint("word-", i)
+				seen.Decisions = append(seen.Decisions, d)
+			}
+			check(t, next(t, noon, req, allows, seen), tc.want, "", "")
+		})
+	}
 }
 
 func TestSurplusAreTheOldest(t *testing.T) {
