@@ -56,7 +56,7 @@ refused, as something in the manifests would be, or there is nothing.`,
 		},
 	}
 	f := cmd.Flags()
-	f.Var((*span)(&o.lasting), "for", "How long access should last. Default: the policy's.")
+	f.Var((*durationFlag)(&o.lasting), "for", "How long access should last. Default: the policy's.")
 	f.StringVar(&o.reason, "reason", "", "The reason that would be given; conditions of policies may look at it.")
 	f.StringVar(&o.policyName, "policy", "", "The only policy to ask. Default: any.")
 	f.StringVar(&o.subject, "as-subject", "", "Who would get the access, if not who asks: user:NAME, group:NAME or sa:NAMESPACE/NAME.")

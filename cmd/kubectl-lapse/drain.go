@@ -66,7 +66,7 @@ and is listed. A cluster admin can do all of it. See docs/install.md, Uninstall.
 		RunE:    func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
 	}
 	d.timeout = 2 * time.Minute
-	cmd.Flags().Var((*span)(&d.timeout), "timeout", "How long it may take to end all access.")
+	cmd.Flags().Var((*durationFlag)(&d.timeout), "timeout", "How long it may take to end all access.")
 	cmd.Flags().StringVar(&d.comment, "reason", "Lapse is drained", "Why, one line; whoever held access reads it.")
 	cmd.Flags().BoolVar(&d.dryRun, "dry-run", false, "Say what would end, and end nothing.")
 	cmd.Flags().BoolVarP(&d.yes, "yes", "y", false, "Do not ask whether you are sure.")

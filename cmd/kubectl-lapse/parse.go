@@ -75,11 +75,11 @@ func parseMoment(flag, s string, now time.Time) (*metav1.Time, error) {
 	return &metav1.Time{Time: t.UTC()}, nil
 }
 
-// span is a flag of how long something lasts, which says how that is written.
-type span time.Duration
+// durationFlag is a flag of how long something lasts, which says how that is written.
+type durationFlag time.Duration
 
 // String is empty for zero, so that no default is shown.
-func (s *span) String() string {
+func (s *durationFlag) String() string {
 	if *s == 0 {
 		return ""
 	}
@@ -87,17 +87,17 @@ func (s *span) String() string {
 }
 
 // Set takes what Go takes for a duration.
-func (s *span) Set(given string) error {
+func (s *durationFlag) Set(given string) error {
 	d, err := time.ParseDuration(given)
 	if err != nil {
 		return errors.New("write 24h, 90m or 1h30m")
 	}
-	*s = span(d)
+	*s = durationFlag(d)
 	return nil
 }
 
 // Type is what help calls it.
-func (*span) Type() string { return "duration" }
+func (*durationFlag) Type() string { return "duration" }
 
 // parseTime takes a time, or a date, which begins at midnight in UTC; empty is the zero time.
 func parseTime(flag, s string) (time.Time, error) {

@@ -89,7 +89,7 @@ func TestADurationThatCannotBeReadIsRefusedWithTheFormItTakes(t *testing.T) {
 	}
 	for given, want := range map[string]time.Duration{"24h": 24 * time.Hour, "90m": 90 * time.Minute, "1h30m": 90 * time.Minute, "0": 0} {
 		var got time.Duration
-		if err := (*span)(&got).Set(given); err != nil || got != want {
+		if err := (*durationFlag)(&got).Set(given); err != nil || got != want {
 			t.Errorf("%s is %s, %v", given, got, err)
 		}
 	}

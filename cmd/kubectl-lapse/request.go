@@ -61,7 +61,7 @@ it is 2 when it would be refused.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.role, "role", "", "The role, instead of the argument ROLE.")
-	f.Var((*span)(&o.lasting), "for", "How long access lasts, counted from the moment it is granted, such as 1h30m; 10s to 24h. Required.")
+	f.Var((*durationFlag)(&o.lasting), "for", "How long access lasts, counted from the moment it is granted, such as 1h30m; 10s to 24h. Required.")
 	f.StringVar(&o.reason, "reason", "", "Why it is needed, one line; approvers and auditors read it. Required.")
 	f.StringVar(&o.name, "name", "", "Name of the request. Default: the role's, with a random end.")
 	f.StringVar(&o.subject, "as-subject", "", "Who gets the access, if not you: user:NAME, group:NAME or sa:NAMESPACE/NAME. Needs --not-after.")
@@ -70,7 +70,7 @@ it is 2 when it would be refused.`,
 	f.StringVar(&o.policyName, "policy", "", "The only policy that may allow it. Default: any.")
 	f.BoolVar(&o.wait, "wait", false, "Wait until it is granted or refused.")
 	o.timeout = 10 * time.Minute
-	f.Var((*span)(&o.timeout), "timeout", "How long --wait waits; 0 is for ever.")
+	f.Var((*durationFlag)(&o.timeout), "timeout", "How long --wait waits; 0 is for ever.")
 	f.StringVar(&o.dryRun, "dry-run", "none", "none, client (print what would be sent) or server (let the API server check it, and store nothing).")
 	p.completeRequestFlags(cmd)
 	o.output.addTo(cmd)

@@ -35,7 +35,7 @@ func (p *plugin) returnCommand() *cobra.Command {
 		Use:   "return [NAME...]",
 		Short: "Give back access of your own, or withdraw what you asked for",
 		Long: `Give access back before its time is over, withdraw a request that still waits, or have
-one deleted that was refused.
+one deleted that was refused, or that you took back.
 Without a name it is the only access that you hold in the namespace.`,
 		Example:           "  kubectl lapse return -n payments",
 		ValidArgsFunction: p.completeRequests(unfinished),
@@ -80,7 +80,7 @@ func (o *returnOptions) run(ctx context.Context, name string) error {
 // on gives back what was read, if it is one's own and not over.
 func (o *returnOptions) on(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest, me *v1alpha1.Identity) error {
 	switch {
-	case req.Status.State.Final() && (req.Status.State != v1alpha1.StateDenied || !grant.Forgettable(req)):
+	case req.Status.State.Final() && !grant.Forgettable(req):
 		return fmt.Errorf("%s is over already: %s: %s", req.Name, stateText(req), messageOf(req))
 	case !policy.Involved(req, me):
 		return fmt.Errorf("%s is not yours (%s) to give back: %s asked for it; to take it away, if you may: kubectl lapse revoke %s -n %s --reason \"why\"",
