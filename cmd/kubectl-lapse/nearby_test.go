@@ -40,8 +40,13 @@ func TestWhatIsNotFoundIsLookedForInAllNamespaces(t *testing.T) {
 	d, server := inBilling(t, "bob")
 	const missing = `accessrequests.lapse.dev "first" not found in namespace payments; `
 	verbs := [][]string{
-		{"why", "first"}, {"get", "first"}, {"approve", "first"}, {"deny", "first"}, {"return", "first"},
-		{"revoke", "first", "--reason", "x"}, {"approve", "first", "second"},
+		{"why", "first"},
+		{"get", "first"},
+		{"approve", "first"},
+		{"deny", "first"},
+		{"return", "first"},
+		{"revoke", "first", "--reason", "x"},
+		{"approve", "first", "second"},
 	}
 	for _, args := range verbs {
 		code, _, stderr := runsAt(t, server, args...)
