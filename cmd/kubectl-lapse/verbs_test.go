@@ -28,7 +28,8 @@ func TestSeveralRequestsAreDecidedAndReturnedAlsoByTheirKind(t *testing.T) {
 	d.pending("first", "alice")
 	d.pending("second", "alice")
 	code, stdout, stderr := runsAt(t, d.ServeHTTP, "approve", "areq/first", "accessrequest.lapse.dev/second", "--reason", "go ahead")
-	if d.mustHaveSaid("Approve first uid-0 go ahead", "Approve second uid-1 go ahead"); code != exitOK || strings.Count(stdout, " created\n") != 2 {
+	d.mustHaveSaid("Approve first uid-0 go ahead", "Approve second uid-1 go ahead")
+	if code != exitOK || strings.Count(stdout, " created\n") != 2 {
 		t.Errorf("approve: exit code %d, %q %q", code, stdout, stderr)
 	}
 	d.me.Username = "alice"
