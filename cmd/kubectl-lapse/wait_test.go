@@ -5,7 +5,6 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"strings"
 	"testing"
 
@@ -15,19 +14,6 @@ import (
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/test/builders"
 )
-
-// exitCodeOf is that with which the plugin ends.
-func exitCodeOf(err error) int {
-	var ended *exitError
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.As(err, &ended):
-		return ended.code
-	default:
-		return exitFailed
-	}
-}
 
 func TestOnlyAccessThatIsHeldIsASuccess(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -50,7 +36,7 @@ func TestOnlyAccessThatIsHeldIsASuccess(t *testing.T) {
 	} {
 		p := newPlugin(genericiooptions.NewTestIOStreamsDiscard())
 		err := p.verdict(&tc.req)
-		if code := exitCodeOf(err); code != tc.code || err != nil && !strings.Contains(err.Error(), tc.says) {
+		if code := codeOf(err); code != tc.code || err != nil && !strings.Contains(err.Error(), tc.says) {
 			t.Errorf("%s: exit code %d, want %d: %v", name, code, tc.code, err)
 		}
 	}
@@ -68,7 +54,7 @@ func TestARequestThatTheOperatorDoesNotSeeIsNoSuccess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code := exitCodeOf(p.firstWord(t.Context(), c, req)); code != exitUnknown {
+	if code := codeOf(p.firstWord(t.Context(), c, req)); code != exitUnknown {
 		t.Errorf("exit code %d, want %d", code, exitUnknown)
 	}
 	mustSay(t, said.String(), "the operator has not looked at unseen yet", "policy leads allows this for 1m once 1 person has approved")
