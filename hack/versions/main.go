@@ -57,15 +57,9 @@ func run(ctx context.Context) error {
 	}
 	begun := time.Now() //nolint:forbidigo // it is printed
 	m := &matrix{root: root, suites: strings.Fields(*suites)}
-	var errs []error
-	for _, v := range versions {
-		errs = append(errs, m.run(ctx, v))
-	}
-	if whole {
-		errs = append(errs, m.upgrade(ctx))
-	}
+	err = m.run(ctx, versions, whole)
 	fmt.Printf("\n%s\n%d versions in %s\n", m.table(), len(versions), time.Since(begun).Round(time.Second)) //nolint:forbidigo // it is printed
-	if err := errors.Join(errs...); err != nil {
+	if err != nil {
 		return err
 	}
 	return m.document(filepath.Join(root, "docs", "compatibility.md"), *write && whole)
@@ -78,37 +72,49 @@ type matrix struct {
 	rows   []row
 }
 
-// run builds one version and runs the suites on it, two at a time: they wait for
-// deadlines most of the time.
-func (m *matrix) run(ctx context.Context, v string) error {
-	fmt.Printf("Kubernetes %s\n", v)
-	if err := m.command(ctx, "hack/controlplane/build.sh", v).Run(); err != nil {
-		return fmt.Errorf("building Kubernetes %s: %w", v, err)
+// run builds the versions, and then runs the suites on them, two at a time whatever
+// their version: they wait for deadlines most of the time, and one takes half of it.
+func (m *matrix) run(ctx context.Context, versions []string, upgrade bool) error {
+	var errs []error
+	for _, v := range versions {
+		err := errors.Join(m.command(ctx, "hack/controlplane/build.sh", v).Run(), os.RemoveAll(m.logs(v)), os.MkdirAll(m.logs(v), 0o755))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("building Kubernetes %s: %w", v, err))
+			continue
+		}
+		m.rows = append(m.rows, row{version: v, suites: make([]outcome, len(m.suites))})
 	}
-	logs := filepath.Join(m.root, "bin", "versions", v)
-	if err := errors.Join(os.RemoveAll(logs), os.MkdirAll(logs, 0o755)); err != nil {
-		return err
-	}
-	r := row{version: v, suites: make([]outcome, len(m.suites))}
+	ran := make([]error, len(m.rows)*len(m.suites)+1)
 	var group errgroup.Group
 	group.SetLimit(2)
-	for i, suite := range m.suites {
+	for i, r := range m.rows {
+		for j, suite := range m.suites {
+			group.Go(func() error {
+				r.suites[j], ran[i*len(m.suites)+j] = m.suite(ctx, r.version, suite)
+				fmt.Printf("  %-8s %-12s %s\n", r.version, suite, r.suites[j])
+				return nil
+			})
+		}
+	}
+	if upgrade {
 		group.Go(func() error {
-			var err error
-			r.suites[i], err = m.suite(ctx, v, suite, logs)
-			fmt.Printf("  %-12s %s\n", suite, r.suites[i])
-			return err
+			ran[len(ran)-1] = m.upgrade(ctx)
+			return nil
 		})
 	}
-	err := group.Wait()
-	m.rows = append(m.rows, r)
-	return err
+	_ = group.Wait() // each error has its place in ran
+	return errors.Join(append(errs, ran...)...)
+}
+
+// logs is where the suites tell what they did on a version.
+func (m *matrix) logs(version string) string {
+	return filepath.Join(m.root, "bin", "versions", version)
 }
 
 // suite runs one, and reads from its report what ran.
-func (m *matrix) suite(ctx context.Context, v, suite, logs string) (outcome, error) {
-	report := filepath.Join(logs, suite+".json")
-	log, err := os.Create(filepath.Join(logs, suite+".log"))
+func (m *matrix) suite(ctx context.Context, v, suite string) (outcome, error) {
+	report := filepath.Join(m.logs(v), suite+".json")
+	log, err := os.Create(filepath.Join(m.logs(v), suite+".log"))
 	if err != nil {
 		return outcome{}, err
 	}
