@@ -28,6 +28,9 @@ const liveTimeout = 2 * time.Second
 const (
 	// standbyDelay is how long a replica that is not the leader leaves an end to the leader.
 	standbyDelay = 2 * time.Second
+	// emptyTimeout bounds the emptying of a binding that may be deleted, too: what is left of an
+	// attempt is as long as a write may take.
+	emptyTimeout = 2 * time.Second
 	// leftRetry is when an object that something keeps is looked at again, after access by
 	// it ended.
 	leftRetry = 5 * time.Second
@@ -128,8 +131,9 @@ func (r *reconciler) deadline(b metav1.Object) time.Time { return binding.Deadli
 // was ever granted, but for what is in memory.
 func (r *reconciler) end(ctx context.Context, b *rbacv1.RoleBinding, owner binding.Owner) (left *rbacv1.RoleBinding, err error) {
 	if !r.mayGo(ctx, owner) {
-		err := r.unbinder.Empty(ctx, b)
-		if err == nil || !unbind.MayNotBind(err) && r.memory.Of(owner.UID) == nil {
+		remembered := r.memory.Of(owner.UID) != nil
+		err := r.empty(ctx, b, remembered)
+		if err == nil || !unbind.MayNotBind(err) && !remembered {
 			return b, err
 		}
 		// Without bind on the role, subjects cannot be taken off; and without it the
@@ -140,6 +144,17 @@ func (r *reconciler) end(ctx context.Context, b *rbacv1.RoleBinding, owner bindi
 		r.removed.Add(b.UID)
 	}
 	return left, err
+}
+
+// empty takes the subjects off a binding. If it may be deleted, too, that gets its turn: an answer
+// may be kept back, and client-go waits within a call for as long as a 429 says.
+func (r *reconciler) empty(ctx context.Context, b *rbacv1.RoleBinding, mayGo bool) error {
+	if mayGo {
+		brief, cancel := context.WithTimeout(ctx, emptyTimeout)
+		defer cancel()
+		ctx = brief
+	}
+	return r.unbinder.Empty(ctx, b)
 }
 
 // mayGo says whether the binding of a request may go: the request knows of the

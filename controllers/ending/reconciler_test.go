@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -25,8 +26,9 @@ import (
 type oneBinding struct {
 	client.Client
 	binding *rbacv1.RoleBinding
-	// update is what the API server says to one.
-	update error
+	// update is what the API server says to one, if it does not keep its answer back.
+	update    error
+	keepsBack bool
 }
 
 func (s *oneBinding) Get(_ context.Context, _ client.ObjectKey, obj client.Object, _ ...client.GetOption) error {
@@ -41,12 +43,19 @@ func (s *oneBinding) Get(_ context.Context, _ client.ObjectKey, obj client.Objec
 	return nil
 }
 
-func (s *oneBinding) Delete(context.Context, client.Object, ...client.DeleteOption) error {
+func (s *oneBinding) Delete(ctx context.Context, _ client.Object, _ ...client.DeleteOption) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	s.binding = nil
 	return nil
 }
 
-func (s *oneBinding) Update(context.Context, client.Object, ...client.UpdateOption) error {
+func (s *oneBinding) Update(ctx context.Context, _ client.Object, _ ...client.UpdateOption) error {
+	if s.keepsBack {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	return s.update
 }
 
@@ -74,6 +83,33 @@ func TestABindingThatCannotBeEmptiedWithoutBindGoes(t *testing.T) {
 		if gone := left == nil && err == nil; gone != tc.goes || (server.binding == nil) != tc.goes {
 			t.Errorf("%s: left %v, %v; want it to go: %t", name, left, err, tc.goes)
 		}
+	}
+}
+
+func TestAnEmptyingThatIsNotAnsweredLeavesTimeForTheDeletion(t *testing.T) {
+	noon := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	for name, remembered := range map[string]bool{"a grant that is remembered": true, "one that is known by its binding alone": false} {
+		synctest.Test(t, func(t *testing.T) {
+			req := &v1alpha1.AccessRequest{ObjectMeta: metav1.ObjectMeta{Namespace: "payments", Name: "debug", UID: "6f1c2d3e-0000"}}
+			given := v1alpha1.Grant{Binding: binding.Name(req), GrantedAt: metav1.NewTime(noon.Add(-time.Hour)), ExpiresAt: metav1.NewTime(noon)}
+			b := binding.New(req, v1alpha1.Subject{}, "", given)
+			memory := binding.NewMemory(24 * time.Hour)
+			if remembered {
+				memory.Add(b)
+			}
+			server := &oneBinding{binding: b, keepsBack: true}
+			ending := newReconciler(Options{
+				Client: server, Live: server, Clock: servertime.New(clocktesting.NewFakeClock(noon)), MaxDuration: 24 * time.Hour, Memory: memory,
+				RequestOf: func(context.Context, binding.Owner) binding.RequestIs { return binding.Unaware },
+				Leading:   func() bool { return true },
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), emptyTimeout+time.Second)
+			defer cancel()
+			left, err := ending.end(ctx, b, binding.OwnerOf(b))
+			if gone := left == nil && err == nil; gone != remembered || (server.binding == nil) != remembered {
+				t.Errorf("%s: left %v, %v; want it to go: %t", name, left, err, remembered)
+			}
+		})
 	}
 }
 
