@@ -101,7 +101,8 @@ func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ct
 		return soon, errors.Join(actErr, err)
 	}
 	r.announce(ctx, before, req)
-	if actErr == nil { // else an end may have to be tried again
+	// After an error an end may have to be tried again, and the word that has a request forgotten counts.
+	if actErr == nil && step.Action != grant.Forget {
 		r.announceUncounted(ctx, now, req, seen)
 	}
 	if grant.NeverHeld(req) && !before.Status.State.Final() {

@@ -4,18 +4,27 @@
 package granting
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/admission"
+	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/servertime"
 	"github.com/lapse-dev/lapse/test/builders"
 )
 
@@ -90,5 +99,52 @@ func TestNothingIsToldByAPolicyThatTheRequestWasNotJudgedBy(t *testing.T) {
 	req.Status.Policy.Generation = 2
 	if r.announceUncounted(t.Context(), now, req, seen); len(*events) != 0 {
 		t.Errorf("told %q", *events)
+	}
+}
+
+// oneRequest is an API server with one request, without a binding, and the decisions on it.
+type oneRequest struct {
+	client.Client
+	req       *v1alpha1.AccessRequest
+	decisions []v1alpha1.AccessDecision
+	deleted   int
+}
+
+func (s *oneRequest) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	if req, ok := into.(*v1alpha1.AccessRequest); ok {
+		s.req.DeepCopyInto(req)
+		return nil
+	}
+	return apierrors.NewNotFound(rbacv1.Resource("rolebindings"), key.Name)
+}
+
+func (s *oneRequest) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
+	into.(*v1alpha1.AccessDecisionList).Items = s.decisions
+	return nil
+}
+
+func (s *oneRequest) Delete(context.Context, client.Object, ...client.DeleteOption) error {
+	s.deleted++
+	return nil
+}
+
+func TestAWordThatHasARequestForgottenIsNotToldToCountForNothing(t *testing.T) {
+	end := time.Date(2026, 11, 29, 6, 0, 0, 0, time.UTC)
+	for who, forgotten := range map[string]bool{"alice": true, "eve": false} {
+		_, _, req, seen := undecided(end, v1alpha1.VerdictRevoke, "alice", who)
+		req.Status.State = v1alpha1.StateReturned
+		req.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, LastTransitionTime: metav1.NewTime(end)}}
+		seen.Decisions[1].CreationTimestamp = metav1.NewTime(end.Add(time.Second))
+		s, events := &oneRequest{req: req, decisions: seen.Decisions}, &recorded{}
+		r := NewRequestReconciler(Options{
+			Client: s, Live: s, Clock: servertime.New(clocktesting.NewFakeClock(end.Add(2 * time.Second))), Recorder: events,
+			Admission: func() admission.State { return admission.State{} }, Memory: binding.NewMemory(24 * time.Hour), Retention: time.Hour,
+		})
+		if _, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(req)}); err != nil {
+			t.Fatal(err)
+		}
+		if (s.deleted == 1) != forgotten || (len(*events) == 0) != forgotten {
+			t.Errorf("after a word of %s: %d deletions, and told %q", who, s.deleted, *events)
+		}
 	}
 }
