@@ -66,6 +66,9 @@ func TestConditionSees(t *testing.T) {
 		"!has(request.spec.duration) || request.spec.duration <= duration('1m')":                           bare,
 		"request.spec.requester.?extra[?'example.com/tier'].orValue([]) == []":                             bare,
 
+		// A block of YAML ends in a newline.
+		`request.spec.reason.matches(r'^INC-1\n?$') && !request.spec.reason.matches('^INC-1$')`: inputOf(ask().Because("INC-1\n").Build()),
+
 		// Functions of Kubernetes.
 		"quantity('1Gi').isGreaterThan(quantity('1Mi')) && ip('10.0.0.1').family() == 4 && url('https://a/b').getHost() == 'a'": full(),
 		"['a', 'b'].indexOf('b') == 1 && 'INC-4211'.find('[0-9]+') == '4211' && 'a,b'.split(',').join('-') == 'a-b'":            full(),
