@@ -84,11 +84,26 @@ func (w *world) lookup(ctx context.Context, c *cluster, namespace string) policy
 			found = policy.Role{UID: role.UID, Rules: role.Rules}
 		}
 		if apierrors.IsForbidden(err) {
-			w.doubt("you may not read %s %s, so it was taken to exist and to be harmless", ref.Kind, ref.Name)
+			w.doubt("%s", unreadRole(ref))
 			return policy.Role{Unread: true}, true, nil
 		}
 		return found, err == nil, ignoreNotFound(err)
 	}
+}
+
+// unreadRole is what is said of a role that may not be read.
+func unreadRole(ref v1alpha1.RoleRef) string {
+	return fmt.Sprintf("you may not read %s %s, so it was taken to exist and to be harmless", ref.Kind, ref.Name)
+}
+
+// doubtBind notes that nobody was asked whether the operator may bind a role. Most people may
+// neither read roles nor ask that: they are told in one note, not in two on each yes.
+func (w *world) doubtBind(ref v1alpha1.RoleRef) {
+	if i := slices.Index(w.unknown, unreadRole(ref)); i >= 0 {
+		w.unknown[i] += ", and the operator to be allowed to bind it"
+		return
+	}
+	w.doubt("you may not ask what the operator may bind, so it was taken to be allowed to bind %s %s", ref.Kind, ref.Name)
 }
 
 // judge answers a request as the operator would.

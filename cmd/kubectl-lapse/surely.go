@@ -76,7 +76,7 @@ func (w *world) unbindable(ctx context.Context, c *cluster, req *v1alpha1.Access
 	may, err := c.operatorMayBind(ctx, ref, req.Namespace)
 	switch {
 	case apierrors.IsForbidden(err):
-		w.doubt("you may not ask what the operator may bind, so it was taken to be allowed to bind %s %s", ref.Kind, ref.Name)
+		w.doubtBind(ref)
 		return "", nil
 	case err != nil || may:
 		return "", err

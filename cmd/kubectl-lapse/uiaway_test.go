@@ -144,7 +144,7 @@ func TestTheTerminalSaysWhatIsWrongAndNoPageDoes(t *testing.T) {
 func TestAnOldListSaysNothingOfTheKubeconfig(t *testing.T) {
 	o := newOutage(t, unauthorized, true)
 	o.broken.Store(true)
-	o.desk.refuse("") // which ends the watch
+	o.desk.refuse() // which ends the watch
 	eventually(t, "it says that it is old", func() bool {
 		return strings.Contains(shownBy(t, o.open(nowAt)), "What is shown may be old: "+loginSaid)
 	})

@@ -36,7 +36,7 @@ type desk struct {
 	decisions []v1alpha1.AccessDecision
 	version   int
 	calls     int
-	refused   string          // the resource that nobody may read
+	refused   []string        // the resources that nobody may read
 	unbound   string          // the role that the operator may not bind
 	watchers  []chan struct{} // each is closed when something changes
 }
@@ -89,10 +89,10 @@ func (d *desk) end(name string) {
 	}
 }
 
-func (d *desk) refuse(resource string) {
+func (d *desk) refuse(resources ...string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.refused = resource
+	d.refused = resources
 	for _, w := range d.watchers {
 		close(w)
 	}
@@ -116,10 +116,10 @@ func (d *desk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	code, answer := http.StatusOK, runtime.Object(nil)
 	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	last, before := path[len(path)-1], path[len(path)-2]
-	if refused := d.refused; refused != "" && (last == refused || before == refused) {
+	if i := slices.IndexFunc(d.refused, func(refused string) bool { return last == refused || before == refused }); i >= 0 {
 		d.answer(w, http.StatusForbidden, &metav1.Status{
 			Status: metav1.StatusFailure, Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden,
-			Message: fmt.Sprintf(`User "bob" cannot list resource %q in API group "lapse.dev" at the cluster scope`, refused),
+			Message: fmt.Sprintf(`User "bob" cannot list resource %q in API group "lapse.dev" at the cluster scope`, d.refused[i]),
 		})
 		return
 	}

@@ -348,7 +348,7 @@ func TestAPageSaysThatItIsOldWhenTheAPIServerIsAway(t *testing.T) {
 	d.refuse("accessrequests")
 	eventually(t, "it says so", func() bool { return strings.Contains(b.open("now"), "What is shown may be old") })
 	mustShow(t, b.open("now"), "first reason", `you (bob) may not list accessrequests`)
-	d.refuse("")
+	d.refuse()
 	d.end("first")
 	eventually(t, "it comes to know again", func() bool {
 		return !strings.Contains(b.open("now"), "may be old") && !strings.Contains(b.open("now"), "first reason")

@@ -90,4 +90,14 @@ func TestARoleThatTheOperatorMayNotBindIsForetold(t *testing.T) {
 	if code, stdout, stderr := runsAt(t, d.ServeHTTP, "can", "edit"); code != exitOK || stderr != note {
 		t.Errorf("what may not be asked: exit code %d, %q %q", code, stdout, stderr)
 	}
+	d.refuse("subjectaccessreviews", "clusterroles")
+	const both = "note: you may not read ClusterRole edit, so it was taken to exist and to be harmless, " +
+		"and the operator to be allowed to bind it\n"
+	if code, stdout, stderr := runsAt(t, d.ServeHTTP, "can", "edit"); code != exitOK || stderr != both {
+		t.Errorf("what may not be read either: exit code %d, %q %q", code, stdout, stderr)
+	}
+	// A note on what a no does not rest on would be in the way.
+	if code, stdout, stderr := runsAt(t, d.ServeHTTP, "can", "edit", "--for", "8h"); code != exitRefused || stderr != "" {
+		t.Errorf("what is refused anyhow: exit code %d, %q %q", code, stdout, stderr)
+	}
 }
