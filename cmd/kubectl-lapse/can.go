@@ -93,7 +93,7 @@ func (o *canOptions) run(ctx context.Context, role string) error {
 		return err
 	}
 	if role == "" {
-		return o.list(w, req)
+		return o.list(ctx, w, req)
 	}
 	return o.one(ctx, c, w, req)
 }
@@ -152,8 +152,12 @@ func (o *canOptions) requesterFor(ctx context.Context, c *cluster) (*v1alpha1.Id
 }
 
 // list says what may be asked for.
-func (o *canOptions) list(w *world, req *v1alpha1.AccessRequest) error {
-	if objection := crossed(&req.Spec); objection != "" {
+func (o *canOptions) list(ctx context.Context, w *world, req *v1alpha1.AccessRequest) error {
+	objection, err := whateverIsAsked(ctx, o.clock.now(), req)
+	if err != nil {
+		return err
+	}
+	if objection != "" {
 		return refused("no: %s", objection)
 	}
 	all, err := w.offers(o.clock.now(), req)

@@ -50,7 +50,9 @@ width; -o wide cuts nothing, and has begin, end and who approved.`,
   kubectl lapse get -A --mine --active --watch`,
 		ValidArgsFunction: p.completeRequests(nil),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o.names = args
+			for _, arg := range args {
+				o.names = append(o.names, requestName(arg))
+			}
 			return o.run(cmd.Context())
 		},
 	}

@@ -70,6 +70,19 @@ func otherObjection(ctx context.Context, now time.Time, req *v1alpha1.AccessRequ
 	return step.Outcome.Message, nil
 }
 
+// whateverIsAsked is what speaks against a request of any role under any policy: what the schema
+// says of it, and times that lie too far ahead for the longest access that there may be. Empty
+// if nothing does.
+func whateverIsAsked(ctx context.Context, now time.Time, req *v1alpha1.AccessRequest) (string, error) {
+	if objection := crossed(&req.Spec); objection != "" {
+		return objection, nil
+	}
+	longest := defaultLimits().MaxDuration
+	return otherObjection(ctx, now, req, policy.Decision{
+		Verdict: policy.Allowed, Policy: &v1alpha1.PolicyReference{}, Duration: longest, MaxDuration: longest,
+	})
+}
+
 // unbindable is that the operator may not bind the role; empty if it may, or if that may not be asked.
 func (w *world) unbindable(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest) (string, error) {
 	ref := req.Spec.RoleRef

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 )
@@ -33,6 +34,10 @@ func TestSeveralRequestsAreDecidedAndReturnedAlsoByTheirKind(t *testing.T) {
 		t.Errorf("approve: exit code %d, %q %q", code, stdout, stderr)
 	}
 	d.me.Username = "alice"
+	code, stdout, stderr = runsAt(t, d.ServeHTTP, "get", "accessrequest.lapse.dev/first", "areq/second", "-o", "name")
+	if code != exitOK || stdout != "accessrequest.lapse.dev/first\naccessrequest.lapse.dev/second\n" {
+		t.Errorf("get: exit code %d, %q %q", code, stdout, stderr)
+	}
 	code, stdout, stderr = runsAt(t, d.ServeHTTP, "return", "accessrequests/second", "first")
 	d.mustHaveSaid("Approve first uid-0 go ahead", "Approve second uid-1 go ahead", "Revoke second uid-1 ", "Revoke first uid-0 ")
 	if code != exitOK {
@@ -67,6 +72,31 @@ func TestADryRunOnTheServerEndsAsTheRequestWould(t *testing.T) {
 			t.Errorf("%s: exit code %d, want %d: %q", name, code, tc.code, stdout)
 		}
 		mustSay(t, stdout, "created (server dry run)\n")
+	}
+}
+
+func TestWhatIsRefusedWhateverTheRoleIsIsNotListed(t *testing.T) {
+	d := newDesk(t, "alice")
+	ahead := func(after time.Duration) string { return time.Now().UTC().Add(after).Format(time.RFC3339) }
+	for _, tc := range []struct {
+		flags []string
+		says  string
+	}{
+		{[]string{"--for", "1h", "--not-before", "700h"}, ""},
+		{[]string{"--for", "5s"}, "no: the API server would refuse it: spec.duration: Invalid value: \"5s\": duration must be between 10s"},
+		{[]string{"--not-before", "721h"}, " is more than 30 days after the request was made"},
+		{[]string{"--not-after", ahead(745 * time.Hour)}, ", which is 30 days and the longest access (24h) after the request was made"},
+		{[]string{"--as-subject", "user:bob"}, "notAfter is required when the subject is not the requester"},
+		{[]string{"--reason", "a\u202e"}, "character 2 is U+202E"},
+	} {
+		want := exitRefused
+		if tc.says == "" {
+			want = exitOK
+		}
+		code, stdout, stderr := runsAt(t, d.ServeHTTP, append([]string{"can"}, tc.flags...)...)
+		if mustSay(t, stderr, tc.says); code != want || (code == exitOK) != strings.HasPrefix(stdout, "ROLE ") {
+			t.Errorf("%q: exit code %d, %q %q", tc.flags, code, stdout, stderr)
+		}
 	}
 }
 
