@@ -5,6 +5,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
@@ -67,8 +69,8 @@ What is expected stands in an annotation of the request:
 
 Who asks is spec.requester or, where it is left out, --requester. Namespaces and roles
 may be in the files as well; a namespace that is not has no labels, and of a role that
-is not the dangers are not checked. What the schema or admission refuses is not looked
-at: kubectl apply --dry-run=server does that.
+is not the dangers are not checked. What the API server would refuse by the schema is
+denied. What admission refuses is not looked at: kubectl apply --dry-run=server does that.
 
 What is allowed may get past another policy that is for the same request: that is said,
 with what the other one would want.
@@ -78,7 +80,7 @@ printed.`,
 		Example: `  kubectl lapse policy test -f policies/ -f requests/ --requester alice --requester-group oncall
   kubectl lapse policy test -f policies/ -f requests/ -o junit > policies.xml`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return o.run() },
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	f := cmd.Flags()
 	f.StringArrayVarP(&o.files, "filename", "f", nil, "File or folder with manifests, or - for stdin; may be given again.")
@@ -89,7 +91,7 @@ printed.`,
 	return cmd
 }
 
-func (o *testOptions) run() error {
+func (o *testOptions) run(ctx context.Context) error {
 	if len(o.files) == 0 {
 		return errors.New("which files? kubectl lapse policy test -f policies/ -f requests/")
 	}
@@ -114,7 +116,7 @@ func (o *testOptions) run() error {
 	all := &tested{}
 	t := &tester{m: m, policies: compiled, now: now, o: o, notes: map[string]bool{}}
 	for i := range m.requests {
-		all.add(t.test(m.requests[i]))
+		all.add(t.test(ctx, m.requests[i]))
 	}
 	if err := all.write(o); err != nil {
 		return err
@@ -151,22 +153,19 @@ type tester struct {
 }
 
 // test is the verdict on one request, and whether it is the expected one.
-func (t *tester) test(r located) verdict {
+func (t *tester) test(ctx context.Context, r located) verdict {
 	req := r.request.DeepCopy()
 	if req.Spec.Requester == nil && t.o.requester != "" {
 		req.Spec.Requester = &v1alpha1.Identity{Username: t.o.requester, Groups: t.o.groups}
 	}
 	v := verdict{File: r.file, Request: req.Namespace + "/" + cmp.Or(req.Name, req.GenerateName+"*"), Expected: req.Annotations[expectAnnotation]}
-	d, err := t.judge(req, t.policies)
-	if err == nil {
-		v.Past, err = t.past(req, d)
+	if req.CreationTimestamp.IsZero() { // conditions may look at it
+		req.CreationTimestamp = metav1.NewTime(t.now)
 	}
-	if err != nil {
+	if err := t.verdict(ctx, req, &v); err != nil {
 		v.Result, v.Message = resultError, err.Error()
 		return v
 	}
-	v.Verdict, v.Policy = verdictOf(d)
-	v.Message = d.Message()
 	expected, problem := parseExpectation(v.Expected)
 	switch {
 	case problem != "":
@@ -179,6 +178,28 @@ func (t *tester) test(r located) verdict {
 		v.Result = resultOK
 	}
 	return v
+}
+
+// verdict fills in what would become of a request that is made now.
+func (t *tester) verdict(ctx context.Context, req *v1alpha1.AccessRequest, v *verdict) error {
+	d, err := t.judge(req, t.policies)
+	if err != nil {
+		return err
+	}
+	made := req.DeepCopy()
+	made.CreationTimestamp = metav1.NewTime(t.now)
+	objection, err := otherObjection(ctx, t.now, made, d)
+	if err != nil {
+		return err
+	}
+	if objection != "" {
+		v.Verdict, v.Message = expectDenied, objection
+		return nil
+	}
+	v.Verdict, v.Policy = verdictOf(d)
+	v.Message = d.Message()
+	v.Past, err = t.past(req, d)
+	return err
 }
 
 // past are the policies that are for a request, too, and would not have allowed it so.
@@ -248,35 +269,5 @@ func (t *tester) lookup(namespace string) policy.RoleLookup {
 			t.note("what %s %s allows is not in the files: whether it is dangerous, and gives something, was not checked", ref.Kind, ref.Name)
 		}
 		return role, true, nil
-	}
-}
-
-func verdictOf(d policy.Decision) (verdict, by string) {
-	if d.Policy != nil {
-		by = d.Policy.Name
-	}
-	switch {
-	case d.Verdict != policy.Allowed:
-		return expectDenied, ""
-	case len(d.Approvals) > 0:
-		return expectApproval, by
-	default:
-		return expectAllowed, by
-	}
-}
-
-// expectation is what expectAnnotation says.
-type expectation struct{ verdict, policy string }
-
-func parseExpectation(s string) (e expectation, problem string) {
-	if strings.TrimSpace(s) == "" {
-		return e, ""
-	}
-	e.verdict, e.policy, _ = strings.Cut(strings.Join(strings.Fields(s), " "), " by ")
-	switch {
-	case e.verdict == expectDenied && e.policy == "", e.verdict == expectAllowed, e.verdict == expectApproval:
-		return e, ""
-	default:
-		return e, fmt.Sprintf("annotation %s is %q; write %s, %s or %s, and perhaps: by POLICY", expectAnnotation, s, expectAllowed, expectApproval, expectDenied)
 	}
 }

@@ -59,3 +59,26 @@ func TestPolicyTestTellsOfAPolicyThatWantsMoreApprovals(t *testing.T) {
 		t.Errorf("exit code %d, %q %q", code, out, said)
 	}
 }
+
+func TestPolicyTestDeniesWhatIsSurelyRefused(t *testing.T) {
+	const soon = `conditions: [{expression: "!has(request.spec.notBefore) || ` +
+		`request.spec.notBefore - request.metadata.creationTimestamp < duration('1000h')"}]`
+	in := policyOf("p", "grantees: [{kind: User, name: bob}]\n"+soon)
+	const ticket = "reason: INC-1, "
+	for name, tc := range map[string]struct{ spec, expected, says string }{
+		"nothing wrong":               {ticket + "duration: 1h", "allowed by p", "policy p allows this for 1h"},
+		"as planned as may be":        {ticket + `notBefore: "2026-12-31T12:00:00Z"`, "allowed", "policy p allows this"},
+		"planned too far ahead":       {ticket + `notBefore: "2026-12-31T12:00:01Z"`, "denied", "is more than 30 days after the request"},
+		"too short":                   {ticket + "duration: 5s", "denied", "duration must be between 10s and 24h"},
+		"for somebody else, for ever": {ticket + "subject: {kind: User, name: bob}", "denied", "notAfter is required when the subject is not"},
+		"a reason that turns around":  {`reason: "a\u202e"`, "denied", "character 2 is U+202E"},
+	} {
+		request, _, _ := strings.Cut(asking("r", "", tc.expected), "spec: ")
+		request += "spec: {roleRef: {kind: ClusterRole, name: edit}, " + tc.spec + "}\n"
+		code, out, said := offline(t, in+request, "policy", "test", "-f", "-", "--now", "2026-12-01T12:00:00Z",
+			"--requester", "alice", "--requester-group", "oncall")
+		if code != exitOK || !strings.Contains(out, tc.says) {
+			t.Errorf("%s: exit code %d, %q %q", name, code, out, said)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
@@ -131,4 +132,34 @@ func (t *tested) junit() junitSuites {
 		suite.Cases = append(suite.Cases, one)
 	}
 	return junitSuites{Suites: []junitSuite{suite}}
+}
+
+func verdictOf(d policy.Decision) (verdict, by string) {
+	if d.Policy != nil {
+		by = d.Policy.Name
+	}
+	switch {
+	case d.Verdict != policy.Allowed:
+		return expectDenied, ""
+	case len(d.Approvals) > 0:
+		return expectApproval, by
+	default:
+		return expectAllowed, by
+	}
+}
+
+// expectation is what expectAnnotation says.
+type expectation struct{ verdict, policy string }
+
+func parseExpectation(s string) (e expectation, problem string) {
+	if strings.TrimSpace(s) == "" {
+		return e, ""
+	}
+	e.verdict, e.policy, _ = strings.Cut(strings.Join(strings.Fields(s), " "), " by ")
+	switch {
+	case e.verdict == expectDenied && e.policy == "", e.verdict == expectAllowed, e.verdict == expectApproval:
+		return e, ""
+	default:
+		return e, fmt.Sprintf("annotation %s is %q; write %s, %s or %s, and perhaps: by POLICY", expectAnnotation, s, expectAllowed, expectApproval, expectDenied)
+	}
 }
