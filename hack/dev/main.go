@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		}
 		defer func() { err = errors.Join(err, m.Stop()) }()
 	} else {
-		fmt.Fprintf(out, "\nRun the manager as its own ServiceAccount; nobody else may write status:\n\n  go run . --kubeconfig=%s\n", own)
+		fmt.Fprintf(out, "\nRun the manager as its own ServiceAccount; nobody else may write status:\n\n  go run . --leader-elect --kubeconfig=%s\n", own)
 	}
 	fmt.Fprintf(out, "\nIt is ready. In another terminal:\n\n  export KUBECONFIG=%s\n\nCtrl-C stops it and forgets everything in it.\n", admin)
 	<-ctx.Done()
