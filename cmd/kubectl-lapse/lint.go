@@ -154,11 +154,9 @@ func lintPolicy(p *v1alpha1.AccessPolicy, all []v1alpha1.AccessPolicy, roles pol
 }
 
 func emptyLists(p *v1alpha1.AccessPolicy) (out []finding) {
-	ns := p.Spec.Namespaces
 	for field, empty := range map[string]bool{
 		"requesters": len(p.Spec.Requesters) == 0,
 		"roles":      len(p.Spec.Roles) == 0,
-		"namespaces": len(ns.Names) == 0 && (ns.Selector == nil || len(ns.Selector.MatchLabels)+len(ns.Selector.MatchExpressions) == 0),
 	} {
 		if empty {
 			out = append(out, finding{true, field + " is empty, which matches nothing"})

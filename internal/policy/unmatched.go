@@ -13,13 +13,16 @@ import (
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
-// Unmatched are the entries of a policy that look right and can never match anything, each
-// with what to write in its place. The rest of the policy holds.
+// Unmatched are the parts of a policy that the API server takes and that can never match
+// anything, each with what to write in its place. The rest of the policy holds.
 func Unmatched(p *v1alpha1.AccessPolicy, limits Limits) (out []string) {
 	say := func(field, problem string) {
 		if problem != "" {
 			out = append(out, text.Cut(field+" "+problem, maxProblem))
 		}
+	}
+	if ns := p.Spec.Namespaces; len(ns.Names) == 0 && (ns.Selector == nil || len(ns.Selector.MatchLabels)+len(ns.Selector.MatchExpressions) == 0) {
+		say("namespaces", "is empty, which matches nothing; write names, a selector, or both")
 	}
 	for i, name := range p.Spec.Namespaces.Names {
 		say(fmt.Sprintf("namespaces.names[%d]", i), namespaceProblem(name, limits.ReservedNamespaces))

@@ -21,6 +21,7 @@ func TestWhatLooksRightAndNeverMatches(t *testing.T) {
 		want   []string
 	}{
 		"what is right": {good.In("payments", "a", strings.Repeat("a", 63)), nil},
+		"no namespace":  {good, []string{"namespaces is empty, which matches nothing; write names, a selector, or both"}},
 		"a pattern": {
 			good.In("pr-*"),
 			[]string{`namespaces.names[0] "pr-*" never matches: a name is not a pattern; select namespaces by the label ` +
