@@ -234,8 +234,12 @@ func (s *story) granted() []string {
 	if g == nil {
 		return nil
 	}
+	end := at(s.now, g.ExpiresAt)
+	if s.req.Status.State.Final() {
+		end = text.Time(g.ExpiresAt.Time) // "in 42m" would read as if it were held still
+	}
 	return []string{
-		at(s.now, g.GrantedAt) + ", until " + at(s.now, g.ExpiresAt),
+		at(s.now, g.GrantedAt) + ", until " + end,
 		"as RoleBinding " + g.Binding + ", which the audit log of the API server names",
 	}
 }
@@ -257,25 +261,4 @@ func (s *story) ended() []string {
 		line = at(s.now, ready.LastTransitionTime) + " " + line
 	}
 	return []string{line, messageOf(s.req)}
-}
-
-// next is what a person could do now.
-func (s *story) next() []string {
-	name := s.req.Name + " -n " + s.req.Namespace
-	switch s.req.Status.State {
-	case v1alpha1.StatePending:
-		return []string{messageOf(s.req), "kubectl lapse approve " + name}
-	case v1alpha1.StateScheduled, v1alpha1.StateFailed:
-		return []string{messageOf(s.req)}
-	case v1alpha1.StateActive:
-		lines := []string{"to give it back: kubectl lapse return " + name}
-		if s.policy != nil && len(s.policy.Spec.Revokers) > 0 {
-			lines = append(lines, fmt.Sprintf("to take it away, as %s: kubectl lapse revoke %s --reason \"why\"", subjectsText(s.policy.Spec.Revokers), name))
-		}
-		return lines
-	case v1alpha1.StateExpired, v1alpha1.StateReturned, v1alpha1.StateDenied, v1alpha1.StateRevoked:
-		return nil
-	default:
-		return []string{"kubectl lapse doctor says whether the operator runs"}
-	}
 }
