@@ -171,6 +171,9 @@ func (o *verifyOptions) kept() ([]audit.Head, error) {
 // openHeads reads what --json printed, or a head, which has to be signed if there are keys.
 func openHeads(data []byte, verifiers []note.Verifier) ([]audit.Head, error) {
 	if len(verifiers) > 0 {
+		if !bytes.Contains(data, []byte("\n\n")) { // signatures follow an empty line
+			return nil, errors.New("this head has no signature: the operator signs it if it has --record-key-file; without --key it is read as it is")
+		}
 		head, err := audit.OpenHead(data, note.VerifierList(verifiers...))
 		return []audit.Head{head}, err
 	}
@@ -178,7 +181,7 @@ func openHeads(data []byte, verifiers []note.Verifier) ([]audit.Head, error) {
 	if json.Unmarshal(data, &printed) == nil && len(printed.Heads) > 0 {
 		return printed.Heads, nil
 	}
-	unsigned, _, _ := bytes.Cut(data, []byte("\n\n")) // signatures follow an empty line
+	unsigned, _, _ := bytes.Cut(data, []byte("\n\n"))
 	head, err := audit.ParseHead(strings.TrimSuffix(string(unsigned), "\n") + "\n")
 	return []audit.Head{head}, err
 }

@@ -68,10 +68,15 @@ func TestAuditVerify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	bare, err := head.Note(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	for name, data := range map[string][]byte{
 		"whole/1.jsonl.gz": zipped(t, lines[0]+lines[1]), "whole/2.jsonl": []byte("a line of a log\n" + lines[2]),
 		"cut.jsonl": []byte(lines[0] + lines[1]), "gap.jsonl": []byte(lines[0] + lines[2]), "log.txt": []byte("nothing\n"), "kept.head": signed,
+		"bare.head":     bare,
 		"twice/1.jsonl": []byte(lines[0] + lines[1]), "twice/1.jsonl.gz": zipped(t, lines[0]+lines[1]), "twice/2.jsonl": []byte(lines[2]),
 		"kept.json": []byte(`{"records":3,"heads":[{"writer":"lapse-manager-1","sequence":3,"hash":"` + head.Hash + `"}]}`),
 	} {
@@ -91,17 +96,19 @@ func TestAuditVerify(t *testing.T) {
 		"whole":                                  {0, "writer lapse-manager-1: up to record 3, head " + head.Hash},
 		"whole --head kept.head --key " + public: {0, "3 records, and 1 other lines"},
 		"whole --head kept.head --key " + stranger: {1, "kept.head: signed head"},
-		"cut.jsonl":                    {0, "did not say that it ended"},
-		"cut.jsonl --head kept.head":   {1, "its chain was cut off"},
-		"gap.jsonl":                    {1, "gap.jsonl:2: record 3 of writer lapse-manager-1 comes after record 1"},
-		"whole --head kept.json":       {0, "nothing was changed"},
-		"twice --head kept.json":       {0, "nothing was changed"},
-		"cut.jsonl --head kept.json":   {1, "its chain was cut off"},
-		"gap.jsonl --json":             {1, `"problem": "record 3 of writer`},
-		"log.txt":                      {1, "there are no records in it"},
-		"gone.jsonl":                   {1, "no such file"},
-		"whole --head whole/2.jsonl":   {1, "this is no head of lapse records"},
-		"whole --key none --head none": {1, "--key: malformed verifier"},
+		"whole --head bare.head":                   {0, "nothing was changed"},
+		"whole --head bare.head --key " + public:   {1, "bare.head: this head has no signature: the operator signs it if it has --record-key-file"},
+		"cut.jsonl":                                {0, "did not say that it ended"},
+		"cut.jsonl --head kept.head":               {1, "its chain was cut off"},
+		"gap.jsonl":                                {1, "gap.jsonl:2: record 3 of writer lapse-manager-1 comes after record 1"},
+		"whole --head kept.json":                   {0, "nothing was changed"},
+		"twice --head kept.json":                   {0, "nothing was changed"},
+		"cut.jsonl --head kept.json":               {1, "its chain was cut off"},
+		"gap.jsonl --json":                         {1, `"problem": "record 3 of writer`},
+		"log.txt":                                  {1, "there are no records in it"},
+		"gone.jsonl":                               {1, "no such file"},
+		"whole --head whole/2.jsonl":               {1, "this is no head of lapse records"},
+		"whole --key none --head none":             {1, "--key: malformed verifier"},
 	} {
 		streams, _, out, errOut := genericiooptions.NewTestIOStreams()
 		code := run(t.Context(), append([]string{"audit", "verify"}, strings.Fields(args)...), streams)

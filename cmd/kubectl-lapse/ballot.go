@@ -33,8 +33,8 @@ type ballot struct {
 // objection is why the word would not count, empty if it would. doubt is why it
 // cannot be told.
 func (b *ballot) objection(ctx context.Context, verdict v1alpha1.Verdict) (objection, doubt string, err error) {
-	if state := b.req.Status.State; state.Final() {
-		return fmt.Sprintf("%s is over (%s); nothing brings it back, ask for a new one", b.req.Name, stateText(b.req)), "", nil
+	if b.req.Status.State.Final() {
+		return b.over(verdict), "", nil
 	}
 	p, doubt, err := b.policy(ctx)
 	if doubt != "" && verdict == v1alpha1.VerdictApprove && policy.Involved(b.req, b.me) {
@@ -51,6 +51,15 @@ func (b *ballot) objection(ctx context.Context, verdict v1alpha1.Verdict) (objec
 	default:
 		return "", "", fmt.Errorf("unknown verdict %q", verdict)
 	}
+}
+
+// over is why no word counts any more.
+func (b *ballot) over(verdict v1alpha1.Verdict) string {
+	is := fmt.Sprintf("%s is over (%s)", b.req.Name, stateText(b.req))
+	if verdict == v1alpha1.VerdictApprove {
+		return is + "; nothing brings it back, ask for a new one"
+	}
+	return is + ", and there is nothing left to end"
 }
 
 // policy that the request is under.

@@ -119,6 +119,21 @@ func TestWhoIsNearlyAnApproverIsToldSo(t *testing.T) {
 	}
 }
 
+func TestWhatIsOverIsSaidSoToWhoApprovesAndToWhoEnds(t *testing.T) {
+	req := builders.Request("late").In("payments").By("alice").Build()
+	req.Status.State = v1alpha1.StateReturned
+	b := &ballot{plugin: &plugin{}, req: req, me: &v1alpha1.Identity{Username: "bob"}}
+	for verdict, want := range map[v1alpha1.Verdict]string{
+		v1alpha1.VerdictApprove: "late is over (Returned); nothing brings it back, ask for a new one",
+		v1alpha1.VerdictDeny:    "late is over (Returned), and there is nothing left to end",
+		v1alpha1.VerdictRevoke:  "late is over (Returned), and there is nothing left to end",
+	} {
+		if got, doubt, err := b.objection(t.Context(), verdict); got != want || doubt != "" || err != nil {
+			t.Errorf("%s: got %q, %q, %v, want %q", verdict, got, doubt, err, want)
+		}
+	}
+}
+
 func TestWhoHasAnothersUIDIsToldSo(t *testing.T) {
 	p := builders.Policy("p").ApprovedBy(builders.Group("leads"), builders.Group("leads")).Build()
 	shared := p.DeepCopy()

@@ -42,7 +42,12 @@ policy by which somebody gets past one. Without -f it is about those of the clus
 Exit codes: 0 no mistakes, perhaps risks; 1 mistakes, or no policy in the files.`,
 		Example: `  kubectl lapse policy lint -f policies/
   kubectl lapse policy lint -f policies/ -o sarif > lint.sarif`,
-		Args: cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("files are named with -f: kubectl lapse policy lint -f %s", args[0])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	cmd.Flags().StringArrayVarP(&o.files, "filename", "f", nil, "File or folder with manifests, or - for stdin; may be given again.")

@@ -79,12 +79,43 @@ func TestNamespacesToLookInAreCutWithACount(t *testing.T) {
 func TestReturnWithoutANameSaysWhereSomethingIsHeld(t *testing.T) {
 	d, server := inBilling(t, "alice")
 	code, _, stderr := runsAt(t, server, "return")
-	mustSay(t, stderr, "you (alice) hold no access in namespace payments; kubectl lapse get -A --mine --active lists what you hold")
+	mustSay(t, stderr, "you (alice) hold no access in namespace payments; kubectl lapse get --mine -n payments lists what you asked for")
 	d.requests[0].Status.State = v1alpha1.StateActive
 	again, _, stderr := runsAt(t, server, "return")
 	mustSay(t, stderr, "you (alice) hold no access in namespace payments, but some in billing: add -n billing")
 	if d.mustHaveSaid(); code != exitFailed || again != exitFailed {
 		t.Errorf("exit codes %d and %d", code, again)
+	}
+}
+
+func TestReturnWithoutANameNamesWhatStillWaits(t *testing.T) {
+	d := newDesk(t, "alice")
+	d.pending("first", "alice")
+	d.pending("second", "alice")
+	d.pending("others", "carol")
+	code, _, stderr := runsAt(t, d.ServeHTTP, "return")
+	mustSay(t, stderr, "you (alice) hold no access in namespace payments; to withdraw what is not granted yet, name it: first, second\n")
+	if d.mustHaveSaid(); code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestANameThatIsTakenIsSaidToWorkOnce(t *testing.T) {
+	d := newDesk(t, "alice")
+	taken := func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, requestResource) {
+			d.ServeHTTP(w, r)
+			return
+		}
+		d.answer(w, http.StatusConflict, &metav1.Status{
+			Status: metav1.StatusFailure, Reason: metav1.StatusReasonAlreadyExists, Code: http.StatusConflict,
+			Message: `accessrequests.lapse.dev "debug" already exists`,
+		})
+	}
+	code, _, stderr := runsAt(t, taken, "request", "edit", "--name", "debug", "--for", "1h", "--reason", "x")
+	mustSay(t, stderr, `accessrequests.lapse.dev "debug" already exists in namespace payments, and a name works once; take another one, or leave --name out`)
+	if code != exitFailed {
+		t.Errorf("exit code %d", code)
 	}
 }
 

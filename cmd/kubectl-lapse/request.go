@@ -170,7 +170,11 @@ func (o *requestOptions) run(ctx context.Context) error {
 		dryRun = append(dryRun, metav1.DryRunAll)
 		o.output.operation = "created (server dry run)"
 	}
-	if err := ask(ctx, c, req, dryRun...); err != nil {
+	err = ask(ctx, c, req, dryRun...)
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return fmt.Errorf("%w in namespace %s, and a name works once; take another one, or leave --name out", err, req.Namespace)
+	case err != nil:
 		return o.mayAskIn(ctx, c, req, err)
 	}
 	req.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AccessRequest"))

@@ -111,15 +111,32 @@ func (o *returnOptions) choose(ctx context.Context, c *cluster, me *v1alpha1.Ide
 	if all, err := heldBy(ctx, c, "", me); err == nil && len(all) > 0 {
 		return nil, fmt.Errorf("%s, but some in %s", none, lookIn(namespacesOf(all)))
 	}
-	return nil, fmt.Errorf("%s; kubectl lapse get -A --mine --active lists what you hold", none)
+	waiting, err := waitingFor(ctx, c, o.namespace(), me)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(waiting) > 0:
+		return nil, fmt.Errorf("%s; to withdraw what is not granted yet, name it: %s", none, namesOf(waiting))
+	}
+	return nil, fmt.Errorf("%s; kubectl lapse get --mine -n %s lists what you asked for", none, o.namespace())
 }
 
 // heldBy is what somebody asked for or gets, and is held now, in a namespace; without one, in all.
 func heldBy(ctx context.Context, c *cluster, namespace string, who *v1alpha1.Identity) ([]v1alpha1.AccessRequest, error) {
+	return ownOf(ctx, c, namespace, who, func(state v1alpha1.RequestState) bool { return state == v1alpha1.StateActive })
+}
+
+// waitingFor is what somebody asked for or shall get, and is neither granted nor over, in a namespace.
+func waitingFor(ctx context.Context, c *cluster, namespace string, who *v1alpha1.Identity) ([]v1alpha1.AccessRequest, error) {
+	return ownOf(ctx, c, namespace, who, func(state v1alpha1.RequestState) bool { return state != v1alpha1.StateActive && !state.Final() })
+}
+
+// ownOf is what somebody asked for or gets, and is in a state that is wanted.
+func ownOf(ctx context.Context, c *cluster, namespace string, who *v1alpha1.Identity, wanted func(v1alpha1.RequestState) bool) ([]v1alpha1.AccessRequest, error) {
 	list := &v1alpha1.AccessRequestList{}
 	err := c.list(ctx, namespace, list)
 	return slices.DeleteFunc(list.Items, func(req v1alpha1.AccessRequest) bool {
-		return req.Status.State != v1alpha1.StateActive || !policy.Involved(&req, who)
+		return !wanted(req.Status.State) || !policy.Involved(&req, who)
 	}), err
 }
 
@@ -129,14 +146,19 @@ func (p *plugin) asksAPerson() bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// namesOf are the names of requests, in one line.
+func namesOf(requests []v1alpha1.AccessRequest) string {
+	names := make([]string, 0, len(requests))
+	for i := range requests {
+		names = append(names, requests[i].Name)
+	}
+	return strings.Join(names, ", ")
+}
+
 // askWhich lets a person choose; a script has to name it.
 func (o *returnOptions) askWhich(held []v1alpha1.AccessRequest) (*v1alpha1.AccessRequest, error) {
-	names := make([]string, 0, len(held))
-	for i := range held {
-		names = append(names, held[i].Name)
-	}
 	if !o.asksAPerson() {
-		return nil, fmt.Errorf("you hold several accesses in namespace %s; name one of: %s", o.namespace(), strings.Join(names, ", "))
+		return nil, fmt.Errorf("you hold several accesses in namespace %s; name one of: %s", o.namespace(), namesOf(held))
 	}
 	t := table{now: o.clock.now()}
 	for i := range held {

@@ -131,3 +131,10 @@ func TestARoleThatTheOperatorMayNotBindIsForetold(t *testing.T) {
 		t.Errorf("what is refused anyhow: exit code %d, %q %q", code, stdout, stderr)
 	}
 }
+
+func TestLintSaysHowAFileIsNamed(t *testing.T) {
+	code, _, stderr := runsAt(t, http.NotFound, "policy", "lint", "list.yaml")
+	if mustSay(t, stderr, "files are named with -f: kubectl lapse policy lint -f list.yaml"); code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+}
