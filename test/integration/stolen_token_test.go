@@ -171,6 +171,18 @@ var _ = Describe("A stolen token of the operator", func() {
 		Expect(asOperator.Create(ctx, forged("kube-system"), client.DryRunAll)).To(Succeed())
 	})
 
+	// The garbage collector waits for what counts as deleted to go by itself.
+	It("makes none that counts as deleted, which would outlive its request", func(ctx SpecContext) {
+		b := forged(newNamespace(ctx))
+		b.DeletionTimestamp, b.DeletionGracePeriodSeconds = new(metav1.Now()), new(int64(1))
+		err := asOperator.Update(ctx, b) // which makes it
+		if err == nil {
+			Expect(b.DeletionTimestamp).To(BeNil()) // from Kubernetes 1.37 on, the API server leaves it out
+			return
+		}
+		Expect(err).To(MatchError(HaveSuffix("denied request: metadata.deletionTimestamp must be left out when a RoleBinding is created")))
+	})
+
 	It("holds nothing by a second binding of a request whose name is cut", func(ctx SpecContext) {
 		h, ns, alice := newHarness(), newNamespace(ctx), user("alice")
 		newPolicy(ctx, policyFor(ns))
