@@ -106,9 +106,39 @@ var _ = Describe("A holder whose policy says whileHeld: NoNewPower", Ordered, fu
 			DeferCleanup(func(ctx SpecContext) { Expect(client.IgnoreNotFound(admin.Delete(ctx, old))).To(Succeed()) })
 			t.leniently(ctx)
 			Eventually(func() string { return t.refused(ctx, asAlice, "bound") }).WithContext(ctx).Should(ContainSubstring(says))
+			for _, verb := range []string{"create", "apply", "apply --server-side"} {
+				stderr, err := t.account(ctx, asAlice, verb, "bound")
+				Expect(err).To(HaveOccurred(), verb)
+				Expect(stderr).To(ContainSubstring(says), verb)
+			}
+			stderr, err := t.labelled(ctx, asAlice, "create", "bound", "false") // refused, or stamped and refused
+			Expect(err).To(HaveOccurred())
+			Expect(stderr).To(ContainSubstring("denied request"))
 			t.makes(ctx, asAlice, "unbound")
 		}, SpecTimeout(time.Minute))
 	}
+
+	It("may make them through a group, too, and none that is named", func(ctx SpecContext) {
+		t := newTenant(ctx)
+		create(ctx, builders.Binding(t.ns, "old", "admin", builders.ServiceAccount(t.ns, "bound")))
+		t.lenientlyTo(ctx, builders.Group("crew"))
+		gina, err := plane.User("gina", "others", "crew")
+		Expect(err).NotTo(HaveOccurred())
+		t.makes(ctx, gina, "fresh")
+		Expect(t.refused(ctx, gina, "bound")).To(ContainSubstring(`RoleBinding "old" gives that name ClusterRole "admin"`))
+	}, SpecTimeout(time.Minute))
+
+	It("has nobody else held, but who takes the label for a name that is bound", func(ctx SpecContext) {
+		t := newTenant(ctx)
+		create(ctx, builders.Binding(t.ns, "old", "admin", builders.ServiceAccount(t.ns, "bound")))
+		t.leniently(ctx)
+		Expect(t.refused(ctx, plane.AdminConfig(), "bound")).To(ContainSubstring("choose another name, or leave the label out"))
+		_, stderr, err := t.kubectl(ctx, plane.AdminConfig(), "create serviceaccount bound")
+		Expect(err).NotTo(HaveOccurred(), stderr)
+		account := &corev1.ServiceAccount{}
+		Expect(admin.Get(ctx, client.ObjectKey{Namespace: t.ns, Name: "bound"}, account)).To(Succeed())
+		Expect(account.Labels).NotTo(HaveKey(v1alpha1.NoNewPowerLabel))
+	}, SpecTimeout(time.Minute))
 
 	It("may make none if he holds another grant there that is strict", func(ctx SpecContext) {
 		t := newTenant(ctx)
@@ -124,15 +154,26 @@ var _ = Describe("A holder whose policy says whileHeld: NoNewPower", Ordered, fu
 // leniently has alice hold edit by a policy with NoNewPower.
 func (t *tenant) leniently(ctx context.Context) *v1alpha1.AccessRequest {
 	GinkgoHelper()
-	newPolicy(ctx, builders.Policy("a-"+t.ns).Allowing("edit").In(t.ns).WhileHeld(v1alpha1.WhileHeldNoNewPower))
-	req := t.grant(ctx, builders.User("alice"))
+	return t.lenientlyTo(ctx, builders.User("alice"))
+}
+
+// lenientlyTo has a subject hold it.
+func (t *tenant) lenientlyTo(ctx context.Context, s v1alpha1.Subject) *v1alpha1.AccessRequest {
+	GinkgoHelper()
+	newPolicy(ctx, builders.Policy("a-"+t.ns).Allowing("edit").In(t.ns).To(s).WhileHeld(v1alpha1.WhileHeldNoNewPower))
+	req := t.grant(ctx, s)
 	Expect(req.Status.Policy.Name).To(Equal("a-" + t.ns))
 	return req
 }
 
 // account applies a ServiceAccount that says that it has no power.
 func (t *tenant) account(ctx context.Context, as *rest.Config, verb, name string) (stderr string, err error) {
-	manifest := fmt.Sprintf(`{apiVersion: v1, kind: ServiceAccount, metadata: {name: %s, labels: {lapse.dev/no-new-power: "true"}}}`, name)
+	return t.labelled(ctx, as, verb, name, "true")
+}
+
+// labelled applies one whose label says something.
+func (t *tenant) labelled(ctx context.Context, as *rest.Config, verb, name, value string) (stderr string, err error) {
+	manifest := fmt.Sprintf(`{apiVersion: v1, kind: ServiceAccount, metadata: {name: %s, labels: {lapse.dev/no-new-power: %q}}}`, name, value)
 	Expect(os.WriteFile(filepath.Join(t.files, "account"), []byte(manifest), 0o600)).To(Succeed())
 	_, stderr, err = t.kubectl(ctx, as, verb+" -f @account")
 	return stderr, err
