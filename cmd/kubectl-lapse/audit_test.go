@@ -97,7 +97,7 @@ func TestAuditVerify(t *testing.T) {
 		"whole --head kept.head --key " + public: {0, "3 records, and 1 other lines"},
 		"whole --head kept.head --key " + stranger: {1, "kept.head: signed head"},
 		"whole --head bare.head":                   {0, "nothing was changed"},
-		"whole --head bare.head --key " + public:   {1, "bare.head: this head has no signature: the operator signs it if it has --record-key-file"},
+		"whole --head bare.head --key " + public:   {1, "bare.head: this head has no signature: the operator signs it if it has "},
 		"cut.jsonl":                                {0, "did not say that it ended"},
 		"cut.jsonl --head kept.head":               {1, "its chain was cut off"},
 		"gap.jsonl":                                {1, "gap.jsonl:2: record 3 of writer lapse-manager-1 comes after record 1"},

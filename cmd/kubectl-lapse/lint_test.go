@@ -26,7 +26,7 @@ func TestLintFindsMistakesAndRisks(t *testing.T) {
 		want   []string
 	}{
 		"nothing wrong": {good, nil},
-		"no namespace":  {builders.Policy("p"), []string{"mistake: namespaces is empty, which matches nothing; write names, a selector, or both"}},
+		"no namespace":  {builders.Policy("p"), []string{"mistake: namespaces is empty, which matches nothing; write names, "}},
 		"no requester and no role": {good.From().Allowing(), []string{
 			"mistake: requesters is empty, which matches nothing", "mistake: roles is empty, which matches nothing",
 		}},

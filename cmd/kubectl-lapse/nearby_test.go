@@ -113,7 +113,7 @@ func TestANameThatIsTakenIsSaidToWorkOnce(t *testing.T) {
 		})
 	}
 	code, _, stderr := runsAt(t, taken, "request", "edit", "--name", "debug", "--for", "1h", "--reason", "x")
-	mustSay(t, stderr, `accessrequests.lapse.dev "debug" already exists in namespace payments, and a name works once; take another one, or leave --name out`)
+	mustSay(t, stderr, `"debug" already exists in namespace payments, and a name works once; take another one, or leave --name out`)
 	if code != exitFailed {
 		t.Errorf("exit code %d", code)
 	}

@@ -115,20 +115,27 @@ func TestARoleThatTheOperatorMayNotBindIsForetold(t *testing.T) {
 	if code, stdout, stderr := runsAt(t, d.ServeHTTP, "can", "edit"); code != exitOK || stderr != "" {
 		t.Errorf("what it may bind: exit code %d, %q %q", code, stdout, stderr)
 	}
-	d.refuse("subjectaccessreviews")
+}
+
+func TestWhatOfTheOperatorsRightsIsNotKnownIsNotedOnce(t *testing.T) {
 	const note = "note: you may not ask what the operator may bind, so it was taken to be allowed to bind ClusterRole edit\n"
-	if code, stdout, stderr := runsAt(t, d.ServeHTTP, "can", "edit"); code != exitOK || stderr != note {
-		t.Errorf("what may not be asked: exit code %d, %q %q", code, stdout, stderr)
-	}
-	d.refuse("subjectaccessreviews", "clusterroles")
 	const both = "note: you may not read ClusterRole edit, so it was taken to exist and to be harmless, " +
 		"and the operator to be allowed to bind it\n"
-	if code, stdout, stderr := runsAt(t, d.ServeHTTP, "can", "edit"); code != exitOK || stderr != both {
-		t.Errorf("what may not be read either: exit code %d, %q %q", code, stdout, stderr)
-	}
-	// A note on what a no does not rest on would be in the way.
-	if code, stdout, stderr := runsAt(t, d.ServeHTTP, "can", "edit", "--for", "8h"); code != exitRefused || stderr != "" {
-		t.Errorf("what is refused anyhow: exit code %d, %q %q", code, stdout, stderr)
+	for _, tc := range []struct {
+		mayNot []string
+		asked  string
+		code   int
+		says   string
+	}{
+		{[]string{"subjectaccessreviews"}, "1h", exitOK, note},
+		{[]string{"subjectaccessreviews", "clusterroles"}, "1h", exitOK, both},
+		{[]string{"subjectaccessreviews", "clusterroles"}, "8h", exitRefused, ""}, // it does not rest on them
+	} {
+		d := newDesk(t, "alice")
+		d.refuse(tc.mayNot...)
+		if code, stdout, stderr := runsAt(t, d.ServeHTTP, "can", "edit", "--for", tc.asked); code != tc.code || stderr != tc.says {
+			t.Errorf("for %s, without %q: exit code %d, %q %q", tc.asked, tc.mayNot, code, stdout, stderr)
+		}
 	}
 }
 
