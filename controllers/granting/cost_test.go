@@ -1,0 +1,224 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package granting
+
+import (
+	"context"
+	"encoding/json"
+	"reflect"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/admission"
+	"github.com/lapse-dev/lapse/internal/binding"
+	"github.com/lapse-dev/lapse/internal/policy"
+	"github.com/lapse-dev/lapse/internal/servertime"
+	"github.com/lapse-dev/lapse/test/builders"
+)
+
+const (
+	// mostAllocations of a look that changes nothing. The copies that a cache hands out are in it.
+	mostAllocations = 550
+	// mostBytes of a request by which access is held, in the cache.
+	mostBytes = 2000
+)
+
+var sceneTime = time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+
+// scene has objects, and notes what it is asked past the cache, and what is written.
+type scene struct {
+	objects map[sceneKey]client.Object
+	asked   []string
+}
+
+type sceneKey struct {
+	kind reflect.Type
+	name string
+}
+
+func (s *scene) put(obj client.Object) {
+	s.objects[sceneKey{reflect.TypeOf(obj), obj.GetName()}] = obj.DeepCopyObject().(client.Object)
+}
+
+func (s *scene) get(name string, into client.Object) error {
+	obj := s.objects[sceneKey{reflect.TypeOf(into), name}]
+	if obj == nil {
+		return apierrors.NewNotFound(schema.GroupResource{}, name)
+	}
+	reflect.ValueOf(into).Elem().Set(reflect.ValueOf(obj.DeepCopyObject()).Elem())
+	return nil
+}
+
+func (s *scene) note(verb string, obj any) {
+	s.asked = append(s.asked, verb+" "+reflect.TypeOf(obj).Elem().Name())
+}
+
+// sceneCache reads what nobody is asked for.
+type sceneCache struct {
+	client.Client
+	of *scene
+}
+
+func (c sceneCache) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	return c.of.get(key.Name, into)
+}
+
+func (c sceneCache) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	policies, ok := list.(*v1alpha1.AccessPolicyList)
+	if !ok {
+		return nil
+	}
+	policies.Items = make([]v1alpha1.AccessPolicy, 1)
+	return c.of.get("oncall", &policies.Items[0])
+}
+
+func (c sceneCache) Create(_ context.Context, obj client.Object, _ ...client.CreateOption) error {
+	c.of.note("create", obj)
+	obj.SetUID("made")
+	obj.SetCreationTimestamp(metav1.NewTime(sceneTime))
+	c.of.put(obj)
+	return nil
+}
+
+func (c sceneCache) Status() client.SubResourceWriter { return sceneStatus{of: c.of} }
+
+type sceneStatus struct {
+	client.SubResourceWriter
+	of *scene
+}
+
+func (s sceneStatus) Patch(_ context.Context, obj client.Object, _ client.Patch, _ ...client.SubResourcePatchOption) error {
+	s.of.note("patch status of", obj)
+	s.of.put(obj)
+	return nil
+}
+
+// sceneServer is read past the cache.
+type sceneServer struct{ of *scene }
+
+func (s sceneServer) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	s.of.note("get", into)
+	return s.of.get(key.Name, into)
+}
+
+func (s sceneServer) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	s.of.note("list", list)
+	return nil
+}
+
+// newScene has a request that a policy allows, and who takes it further.
+func newScene() (s *scene, look func(context.Context) error) {
+	s = &scene{objects: map[sceneKey]client.Object{}}
+	alice := builders.User("alice")
+	req := builders.Request("debug").In("payments").By("alice").To(alice).Lasting(time.Hour).Build()
+	req.UID, req.Generation, req.CreationTimestamp = "asked", 1, metav1.NewTime(sceneTime)
+	role := builders.ClusterRole("view", builders.Rule("", "pods", "get"))
+	role.UID, role.ResourceVersion = "role", "1"
+	oncall := builders.Policy("oncall").From(alice).In("payments").Build()
+	for _, obj := range []client.Object{req, role, builders.Namespace("payments"), oncall} {
+		s.put(obj)
+	}
+	r := NewRequestReconciler(Options{
+		Client: sceneCache{of: s}, Live: sceneServer{s}, Clock: servertime.New(clocktesting.NewFakeClock(sceneTime)),
+		Recorder:  events.NewFakeRecorder(100),
+		Admission: func() admission.State { return admission.State{Enforced: true} }, Busy: func() bool { return false },
+		Memory: binding.NewMemory(24 * time.Hour), Limits: policy.Limits{MaxDuration: 24 * time.Hour}, Retention: 24 * time.Hour,
+	})
+	return s, func(ctx context.Context) error {
+		_, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(req)})
+		return err
+	}
+}
+
+// See ADR 13 for each of the reads.
+func TestWhatAccessCostsTheAPIServer(t *testing.T) {
+	s, look := newScene()
+	if err := look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"get RoleBinding", "get AccessRequest", "get Namespace", "get ClusterRole", "get AccessPolicy",
+		"create RoleBinding", "patch status of AccessRequest",
+	}
+	if !slices.Equal(s.asked, want) {
+		t.Errorf("it was given by %q, want %q", s.asked, want)
+	}
+	s.asked = nil
+	if err := look(t.Context()); err != nil || len(s.asked) > 0 {
+		t.Errorf("a look that changes nothing asked %q, %v", s.asked, err)
+	}
+}
+
+func TestWhatALookThatChangesNothingAllocates(t *testing.T) {
+	_, look := newScene()
+	if err := look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := testing.AllocsPerRun(100, func() {
+		if err := look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if t.Logf("%.0f allocations", got); got > mostAllocations {
+		t.Errorf("%.0f allocations, want %d at the most", got, mostAllocations)
+	}
+}
+
+func TestWhatARequestTakesInTheCache(t *testing.T) {
+	s, look := newScene()
+	if err := look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	req := &v1alpha1.AccessRequest{}
+	if err := s.get("debug", req); err != nil || req.Status.State != v1alpha1.StateActive {
+		t.Fatalf("state %q, %v", req.Status.State, err)
+	}
+	written, err := json.Marshal(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := &metav1.FieldsV1{Raw: []byte(`{"f:status":` + string(written) + `}`)} // the API server names each field of both writes
+	req.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl", FieldsV1: fields}, {Manager: "manager", FieldsV1: fields}}
+	sent, err := json.Marshal(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const many = 500
+	kept, before := make([]any, 0, many), heap()
+	for range many {
+		one := &v1alpha1.AccessRequest{}
+		if err := json.Unmarshal(sent, one); err != nil {
+			t.Fatal(err)
+		}
+		cached, err := CacheOptions().DefaultTransform(one)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept = append(kept, cached)
+	}
+	got := (heap() - before) / many
+	runtime.KeepAlive(kept)
+	if t.Logf("%d bytes", got); got > mostBytes {
+		t.Errorf("%d bytes, want %d at the most", got, mostBytes)
+	}
+}
+
+func heap() int {
+	runtime.GC()
+	runtime.GC() // what the first one swept late
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc) //nolint:gosec // no machine has that much
+}
