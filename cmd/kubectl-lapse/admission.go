@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -182,7 +181,7 @@ func (d *doctor) try(ctx context.Context, what, policy string, obj object) []dia
 // version may be emulated.
 func (c *cluster) stampsServed(ctx context.Context) (bool, error) {
 	served := &metav1.APIResourceList{}
-	if err := c.read(ctx, "/apis/"+admissionv1.SchemeGroupVersion.String(), served); err != nil {
+	if err := c.read(ctx, "/apis/"+admission.Group+"/v1", served); err != nil {
 		return false, err
 	}
 	return slices.ContainsFunc(served.APIResources, func(r metav1.APIResource) bool { return r.Kind == "MutatingAdmissionPolicy" }), nil

@@ -10,10 +10,13 @@ import (
 	"io"
 	"io/fs"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 )
+
+// Group of the kinds of admission policies. The package of k8s.io/api that has it links all
+// of them, and how each is encoded.
+const Group = "admissionregistration.k8s.io"
 
 // Shipped are the policies, the stamps and their bindings, out of the manifests of
 // config/admission.
@@ -55,7 +58,7 @@ func decodePolicies(data []byte) ([]*unstructured.Unstructured, error) {
 		case err != nil:
 			return nil, err
 		}
-		if obj.GroupVersionKind().Group == admissionregistrationv1.GroupName {
+		if obj.GroupVersionKind().Group == Group {
 			setDefaults(obj)
 			out = append(out, obj)
 		}
