@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -112,15 +111,13 @@ func (d *doctor) allInstalled(ctx context.Context, objects []*unstructured.Unstr
 // reserved are the namespaces in which the operator grants nothing by its flag, as its
 // Deployment has it; those of the default where it has no such flag, or there is none.
 func (d *doctor) reserved(ctx context.Context) ([]string, error) {
-	deployment := &appsv1.Deployment{}
-	if err := ignoreNotFound(d.c.get(ctx, operatorNamespace, operatorAccount, deployment)); err != nil {
+	manager, err := operatorContainer(ctx, d.c)
+	if ignoreNotFound(err) != nil {
 		return nil, err
 	}
 	var args []string
-	for _, container := range deployment.Spec.Template.Spec.Containers {
-		if container.Name == "manager" {
-			args = slices.Concat(container.Command, container.Args)
-		}
+	if manager != nil {
+		args = slices.Concat(manager.Command, manager.Args)
 	}
 	return policy.ReservedNamespaces(flagOf(args, "reserved-namespaces", policy.DefaultReserved)), nil
 }
@@ -190,8 +187,7 @@ func (c *cluster) stampsServed(ctx context.Context) (bool, error) {
 // sameVersion says whether the operator is of this plugin's version, by the tag of its
 // image, or is not there at all. What another version ships is no fault.
 func (d *doctor) sameVersion(ctx context.Context) bool {
-	deployment := &appsv1.Deployment{}
-	if err := d.c.get(ctx, operatorNamespace, operatorAccount, deployment); apierrors.IsNotFound(err) {
+	if _, err := operatorContainer(ctx, d.c); apierrors.IsNotFound(err) {
 		return true
 	}
 	image, err := operatorImage(ctx, d.c)

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -77,7 +76,7 @@ func (p *plugin) connect() (*cluster, error) {
 
 // kinds are all that the plugin reads or writes.
 var kinds = runtime.NewSchemeBuilder(v1alpha1.AddToScheme, corev1.AddToScheme, rbacv1.AddToScheme, authenticationv1.AddToScheme,
-	authorizationv1.AddToScheme, coordinationv1.AddToScheme, appsv1.AddToScheme)
+	authorizationv1.AddToScheme, coordinationv1.AddToScheme)
 
 // of is the client and the resource for a kind, or for a list of it.
 func (c *cluster) of(obj runtime.Object) (client *rest.RESTClient, resource string, err error) {

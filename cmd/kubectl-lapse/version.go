@@ -8,7 +8,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/version"
 
@@ -87,18 +87,34 @@ func (c *cluster) version(ctx context.Context) (*version.Info, error) {
 
 // operatorImage is what the Deployment of config/manager runs.
 func operatorImage(ctx context.Context, c *cluster) (string, error) {
-	d := &appsv1.Deployment{}
-	err := c.get(ctx, operatorNamespace, operatorAccount, d)
+	manager, err := operatorContainer(ctx, c)
 	if apierrors.IsNotFound(err) {
 		return "", fmt.Errorf("there is no Deployment %s in namespace %s", operatorAccount, operatorNamespace)
 	}
 	if err != nil {
 		return "", err
 	}
-	for _, container := range d.Spec.Template.Spec.Containers {
-		if container.Name == "manager" {
-			return container.Image, nil
+	if manager == nil {
+		return "", fmt.Errorf("deployment %s has no container manager", operatorAccount)
+	}
+	return manager.Image, nil
+}
+
+// operatorContainer is the container manager of the operator's Deployment, nil if that has none.
+// Of a Deployment nothing else is read: the package of its type links all of that group.
+func operatorContainer(ctx context.Context, c *cluster) (*corev1.Container, error) {
+	var deployment struct {
+		Spec corev1.PodTemplate `json:"spec"`
+	}
+	path := fmt.Sprintf("/apis/apps/v1/namespaces/%s/deployments/%s", operatorNamespace, operatorAccount)
+	if err := c.read(ctx, path, &deployment); err != nil {
+		return nil, err
+	}
+	containers := deployment.Spec.Template.Spec.Containers
+	for i := range containers {
+		if containers[i].Name == "manager" {
+			return &containers[i], nil
 		}
 	}
-	return "", fmt.Errorf("deployment %s has no container manager", operatorAccount)
+	return nil, nil
 }
