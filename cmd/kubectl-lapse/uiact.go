@@ -47,10 +47,26 @@ func (v *visit) meant(ctx context.Context) (req *v1alpha1.AccessRequest, wrong s
 	return req, ""
 }
 
+// otherRisks is what is wrong if the risks are not those that who approves was shown: a role that
+// allows more now changes them, and neither the request nor its policy. No other word waits for it.
+func (v *visit) otherRisks(ctx context.Context, req *v1alpha1.AccessRequest) (wrong string) {
+	b := &ballot{plugin: v.plugin, c: v.site.c, req: req, me: v.me}
+	switch p, _, err := b.policy(ctx); {
+	case err != nil:
+		return "nothing was done: " + explainedBy(v.plugin, err)
+	case risksAsShown(p) != v.r.PostForm.Get("risks"):
+		return fmt.Sprintf("nothing was done: the risks of %s have changed since you were shown it. Look at them anew", req.Name)
+	}
+	return ""
+}
+
 // decide gives the word of who looks, as the verbs approve, deny and revoke do.
 func decide(ctx context.Context, v *visit) (to target, said notice) {
 	req, wrong := v.meant(ctx)
 	verdict := v1alpha1.Verdict(v.r.PostForm.Get("verdict"))
+	if wrong == "" && verdict == v1alpha1.VerdictApprove {
+		wrong = v.otherRisks(ctx, req)
+	}
 	switch {
 	case wrong != "":
 		return target{storyAt, addressOf(req)}, notice{wrong, true}

@@ -72,11 +72,16 @@ func TestAWordIsNotGivenOnAnythingElse(t *testing.T) {
 			d.requests[0].Status.Policy = &v1alpha1.PolicyReference{Name: "lax", UID: "lax", Generation: 1}
 		}, nil, "has changed since"},
 		"its policy was edited": {func(d *desk) { d.requests[0].Status.Policy.Generation = 2 }, nil, "has changed since"},
-		"its UID is left out":   {func(*desk) {}, []string{"uid", ""}, "is another request than you were shown"},
-		"its word is none":      {func(*desk) {}, []string{"verdict", "Bless"}, `"Bless" is no word`},
-		"no reason is given":    {func(*desk) {}, []string{"verdict", "Revoke"}, "--reason is missing"},
-		"its comment is hidden": {func(*desk) {}, []string{"comment", "a\u202eb"}, "nothing was decided: --comment"},
-		"he may not":            {func(d *desk) { d.me.Username = "carol" }, nil, "you (carol) are not among the approvers"},
+		"its role allows more": {func(d *desk) {
+			d.policies[0].Status.Risks = []string{"its holder can read secrets", "its holder can run pods"}
+		}, nil, "the risks of first have changed since you were shown it. Look at them anew"},
+		"its risks are left out":                  {func(*desk) {}, []string{"risks", ""}, "the risks of first have changed"},
+		"its risks could be read, and cannot now": {func(d *desk) { d.refused = "accesspolicies" }, nil, "the risks of first have changed"},
+		"its UID is left out":                     {func(*desk) {}, []string{"uid", ""}, "is another request than you were shown"},
+		"its word is none":                        {func(*desk) {}, []string{"verdict", "Bless"}, `"Bless" is no word`},
+		"no reason is given":                      {func(*desk) {}, []string{"verdict", "Revoke"}, "--reason is missing"},
+		"its comment is hidden":                   {func(*desk) {}, []string{"comment", "a\u202eb"}, "nothing was decided: --comment"},
+		"he may not":                              {func(d *desk) { d.me.Username = "carol" }, nil, "you (carol) are not among the approvers"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDesk(t, "bob")
@@ -96,6 +101,27 @@ func TestAWordIsNotGivenOnAnythingElse(t *testing.T) {
 			mustShow(t, page, tc.want)
 		})
 	}
+}
+
+func TestADenialDoesNotWaitForWhatRisksThereAre(t *testing.T) {
+	d := newDesk(t, "bob")
+	d.pending("first", "alice")
+	b := browse(t, d.ServeHTTP)
+	page := b.open("for-me")
+	d.mu.Lock()
+	d.policies[0].Status.Risks = nil
+	d.mu.Unlock()
+	b.send(page, "decide", "first", "verdict", "Deny")
+	d.mustHaveSaid("Deny first uid-0 ")
+}
+
+func TestWhoMayNotReadThePolicyMayApprove(t *testing.T) {
+	d := newDesk(t, "bob")
+	d.pending("first", "alice")
+	d.refused = "accesspolicies"
+	b := browse(t, d.ServeHTTP)
+	b.send(b.open("story?namespace=payments&name=first"), "decide", "first", "verdict", "Approve")
+	d.mustHaveSaid("Approve first uid-0 ")
 }
 
 func TestWhatIsMineIsGivenBack(t *testing.T) {

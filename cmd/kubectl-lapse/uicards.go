@@ -4,6 +4,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"net/url"
 	"strings"
@@ -114,6 +115,15 @@ func asShown(req *v1alpha1.AccessRequest) string {
 	return shown
 }
 
+// risksAsShown stands for the risks of a policy, all that its status has. nil is for a policy that
+// its reader could not see.
+func risksAsShown(p *v1alpha1.AccessPolicy) string {
+	if p == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%q", p.Status.Risks)))
+}
+
 // textField is a line of text to fill in. what it is about makes its id one of a kind.
 func textField(name, label, what, value string, more ...ui.Part) ui.Part {
 	id := strings.Join([]string{name, what}, "-")
@@ -137,7 +147,7 @@ const maxComment = "1024"
 
 // decideForm is for who may say yes or no. The key Enter presses the first button of a form, and
 // must not approve what somebody comments on in order to deny it: so the first one is dead.
-func (v *visit) decideForm(back string, req *v1alpha1.AccessRequest, verdicts ...v1alpha1.Verdict) ui.Part {
+func (v *visit) decideForm(back string, req *v1alpha1.AccessRequest, p *v1alpha1.AccessPolicy, verdicts ...v1alpha1.Verdict) ui.Part {
 	buttons := append(make([]ui.Part, 0, 1+len(verdicts)), ui.El("button", ui.Attr("disabled", ""), ui.Attr("hidden", "")))
 	for _, verdict := range verdicts {
 		kind := "bad"
@@ -146,7 +156,8 @@ func (v *visit) decideForm(back string, req *v1alpha1.AccessRequest, verdicts ..
 		}
 		buttons = append(buttons, button(kind, "verdict", string(verdict), string(verdict), aboutText(req)))
 	}
-	return v.form("decide", back, req, textField("comment", "Comment, if you like", string(req.UID), "", ui.Attr("maxlength", maxComment)), ui.All(buttons...))
+	return v.form("decide", back, req, ui.Hidden("risks", risksAsShown(p)),
+		textField("comment", "Comment, if you like", string(req.UID), "", ui.Attr("maxlength", maxComment)), ui.All(buttons...))
 }
 
 // revokeForm takes access away, which needs a reason.

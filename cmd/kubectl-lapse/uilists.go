@@ -77,7 +77,7 @@ func forMeView(ctx context.Context, v *visit) (title string, main []ui.Part, err
 	}
 	list := v.shownOn(ctx, forMeAt, "Nothing waits for your word.", requests, func(req *v1alpha1.AccessRequest) ui.Part {
 		s := &story{now: v.clock.now(), req: req, policy: o.policies[req.Status.Policy.Name]}
-		return ui.All(risks(s.risks()), v.decideForm(forMeAt, req, v1alpha1.VerdictApprove, v1alpha1.VerdictDeny))
+		return ui.All(risks(s.risks()), v.decideForm(forMeAt, req, s.policy, v1alpha1.VerdictApprove, v1alpha1.VerdictDeny))
 	})
 	return "What waits for my word", []ui.Part{v.liveList(revision, trouble, list)}, nil
 }

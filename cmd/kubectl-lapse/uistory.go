@@ -23,7 +23,7 @@ func storyView(ctx context.Context, v *visit) (title string, main []ui.Part, err
 	if err != nil {
 		return "", nil, err
 	}
-	todo, err := v.todo(ctx, req)
+	todo, err := v.todo(ctx, s)
 	if err != nil {
 		return "", nil, err
 	}
@@ -51,7 +51,8 @@ func chapters(s *story) ui.Part {
 }
 
 // todo is what who looks can do about a request, and why he cannot do the rest.
-func (v *visit) todo(ctx context.Context, req *v1alpha1.AccessRequest) (ui.Part, error) {
+func (v *visit) todo(ctx context.Context, s *story) (ui.Part, error) {
+	req := s.req
 	if req.Status.State.Final() {
 		return ui.All(), nil
 	}
@@ -82,7 +83,7 @@ func (v *visit) todo(ctx context.Context, req *v1alpha1.AccessRequest) (ui.Part,
 		parts = append(parts, v.revokeForm(storyAt, req))
 	}
 	if len(verdicts) > 0 {
-		parts = append(parts, v.decideForm(storyAt, req, verdicts...))
+		parts = append(parts, v.decideForm(storyAt, req, s.policy, verdicts...))
 	}
 	return ui.All(append(parts, why)...), nil
 }
