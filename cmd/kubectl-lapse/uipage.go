@@ -58,7 +58,7 @@ func (s *site) body(v *visit, title string, main []ui.Part) []ui.Part {
 		ui.El("main", ui.Attr("id", "main"), ui.Attr("tabindex", "-1"),
 			ui.El("h1", ui.Said(title)),
 			ui.All(said...),
-			ui.El("p", ui.Attr("id", "told"), ui.Class("soft"), ui.Attr("role", "status")),
+			ui.El("p", ui.Attr("id", "told"), ui.Class("soft"), ui.Attr("role", "status"), s.gate.Run()),
 			ui.All(main...),
 		),
 	}

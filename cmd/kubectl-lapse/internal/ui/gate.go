@@ -20,6 +20,8 @@ const (
 	// maxBody is more than any form of ours sends, in bytes.
 	maxBody = 64 << 10
 	enterAt = "/enter"
+	// runHeader is by what a page knows answers of the run that made it.
+	runHeader = "Lapse-Run"
 )
 
 // Gate lets one browser in, by a token that works once, and nobody else.
@@ -29,14 +31,17 @@ type Gate struct {
 	// this machine may serve pages on other ports. They would have to know the path to be sent it.
 	path                string
 	token, cookie, form string
-	used                atomic.Bool
+	// run is told to the browser, and never sent by it: who has our port once we are gone cannot
+	// answer for us.
+	run  string
+	used atomic.Bool
 	// Again is called when the token comes a second time.
 	Again func()
 }
 
 // NewGate for a server that is called by these names, with the port.
 func NewGate(hosts ...string) *Gate {
-	return &Gate{hosts: hosts, path: "/" + rand.Text() + "/", token: rand.Text(), cookie: rand.Text(), form: rand.Text(), Again: func() {}}
+	return &Gate{hosts: hosts, path: "/" + rand.Text() + "/", token: rand.Text(), cookie: rand.Text(), form: rand.Text(), run: rand.Text(), Again: func() {}}
 }
 
 // Address to enter by, once.
@@ -44,6 +49,9 @@ func (g *Gate) Address() string { return "http://" + g.hosts[0] + enterAt + "?to
 
 // Form is what each form has to have in it.
 func (g *Gate) Form() Part { return Hidden(formToken, g.form) }
+
+// Run marks an element by which a page's script knows our answers from those of others.
+func (g *Gate) Run() Part { return Attr("data-run", g.run) }
 
 // secure sets what holds for each answer, whatever it is.
 func secure(h http.Header) {
@@ -73,8 +81,10 @@ func (g *Gate) Guard(pages http.Handler) http.Handler {
 		case !g.knows(r):
 			refuse(w, http.StatusForbidden, "open the address that kubectl lapse ui says; it works once, in one browser")
 		case r.Method == http.MethodGet, r.Method == http.MethodHead:
+			w.Header().Set(runHeader, g.run)
 			inside.ServeHTTP(w, r)
 		case r.Method == http.MethodPost:
+			w.Header().Set(runHeader, g.run)
 			g.post(inside, w, r)
 		default:
 			refuse(w, http.StatusMethodNotAllowed, "GET and POST are all there is")

@@ -144,6 +144,7 @@ func TestNobodyGetsInButTheBrowserThatEntered(t *testing.T) {
 			}
 			mustBeSecure(t, w.Header())
 			mustKeepSecrets(t, g, &c, w)
+			mustAnswerForTheRun(t, g, &c, w)
 		})
 	}
 }
@@ -190,6 +191,15 @@ func mustKeepSecrets(t *testing.T, g *Gate, c *call, w *httptest.ResponseRecorde
 		if strings.Contains(all, secret) && (!entered || secret != g.cookie && secret != g.path) {
 			t.Errorf("the answer tells a secret: %s", all)
 		}
+	}
+}
+
+// mustAnswerForTheRun fails unless the browser that entered, and nobody else, is told of which run an answer is.
+func mustAnswerForTheRun(t *testing.T, g *Gate, c *call, w *httptest.ResponseRecorder) {
+	t.Helper()
+	page := w.Code == http.StatusOK && !strings.HasPrefix(c.path, enterAt)
+	if told := w.Header().Get(runHeader); page && told != g.run || c.cookie != g.cookie && told != "" {
+		t.Errorf("the answer is of the run %q, want %q", told, g.run)
 	}
 }
 

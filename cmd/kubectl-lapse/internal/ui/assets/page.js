@@ -24,10 +24,21 @@ function busy() {
 const said = (page) => [...page.querySelectorAll("main .note.bad")].at(-1)?.textContent; // above it may stand what came of something before
 
 class Trouble extends Error {}
+class Ended extends Error {}
+
+const ended = "The kubectl lapse ui that made this page was ended, or your browser lost its cookie. Nothing is done here any more: close this page.";
+
+// ours fetches from the run of kubectl lapse ui that made this page. Once that is ended, anybody on this
+// machine may have its port: what he answers is not looked at.
+async function ours(address, how) {
+  const answer = await fetch(address, how);
+  if (!told || answer.headers.get("Lapse-Run") !== told.dataset.run) throw new Ended();
+  return answer;
+}
 
 // load reads this page again, and puts its list in the place of the one that is shown.
 async function load() {
-  const answer = await fetch(location.href);
+  const answer = await ours(location.href);
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const next = page.getElementById("live");
   if (!next) throw said(page) ? new Trouble(`${said(page)}. What is shown may be old.`) : new Error(answer.status);
@@ -46,12 +57,13 @@ const anew = 15; // times that, after which times that are left are shown anew
 const lost = "This page cannot be renewed: kubectl lapse ui was ended, or the API server is away. What is shown may be old.";
 let turns = 0;
 let away = false;
+let over = false;
 
 async function look() {
   try {
     if (document.hidden) return;
     turns++;
-    const answer = await fetch("changes");
+    const answer = await ours("changes");
     const revision = answer.ok ? await answer.text() : "";
     if (revision === "") throw new Error(answer.status);
     const changed = away || revision !== live.dataset.revision;
@@ -65,9 +77,10 @@ async function look() {
     }
   } catch (wrong) {
     away = true;
-    tell(wrong instanceof Trouble ? wrong.message : lost);
+    over = wrong instanceof Ended;
+    tell(wrong instanceof Trouble ? wrong.message : over ? ended : lost);
   } finally {
-    setTimeout(look, away ? later : every);
+    if (!over) setTimeout(look, away ? later : every);
   }
 }
 
@@ -84,13 +97,13 @@ async function check() {
   const fields = new URLSearchParams(new FormData(ask));
   fields.set("do", "typed"); // which reads nothing of what else may be asked for
   try {
-    const answer = await fetch(ask.action, { method: "POST", body: fields, signal: mine.signal });
+    const answer = await ours(ask.action, { method: "POST", body: fields, signal: mine.signal });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const next = page.getElementById("answer");
     if (next) document.getElementById("answer").replaceChildren(...next.childNodes);
     tell(next ? "" : said(page) ?? gone);
-  } catch {
-    if (!mine.signal.aborted) tell(gone);
+  } catch (wrong) {
+    if (!mine.signal.aborted) tell(wrong instanceof Ended ? ended : gone);
   }
 }
 
