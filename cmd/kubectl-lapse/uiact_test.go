@@ -76,7 +76,7 @@ func TestAWordIsNotGivenOnAnythingElse(t *testing.T) {
 			d.policies[0].Status.Risks = []string{"its holder can read secrets", "its holder can run pods"}
 		}, nil, "the risks of first have changed since you were shown it. Look at them anew"},
 		"its risks are left out":                  {func(*desk) {}, []string{"risks", ""}, "the risks of first have changed"},
-		"its risks could be read, and cannot now": {func(d *desk) { d.refused = "accesspolicies" }, nil, "the risks of first have changed"},
+		"its risks could be read, and cannot now": {func(d *desk) { d.refused = []string{"accesspolicies"} }, nil, "the risks of first have changed"},
 		"its UID is left out":                     {func(*desk) {}, []string{"uid", ""}, "is another request than you were shown"},
 		"its word is none":                        {func(*desk) {}, []string{"verdict", "Bless"}, `"Bless" is no word`},
 		"no reason is given":                      {func(*desk) {}, []string{"verdict", "Revoke"}, "--reason is missing"},
@@ -118,7 +118,7 @@ func TestADenialDoesNotWaitForWhatRisksThereAre(t *testing.T) {
 func TestWhoMayNotReadThePolicyMayApprove(t *testing.T) {
 	d := newDesk(t, "bob")
 	d.pending("first", "alice")
-	d.refused = "accesspolicies"
+	d.refuse("accesspolicies")
 	b := browse(t, d.ServeHTTP)
 	b.send(b.open("story?namespace=payments&name=first"), "decide", "first", "verdict", "Approve")
 	d.mustHaveSaid("Approve first uid-0 ")

@@ -189,7 +189,7 @@ func TestWhatARequestTakesInTheCache(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fields := &metav1.FieldsV1{Raw: []byte(`{"f:status":` + string(written) + `}`)} // the API server names each field of both writes
+	fields := metav1.NewFieldsV1(`{"f:status":` + string(written) + `}`) // the API server names each field of both writes
 	req.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl", FieldsV1: fields}, {Manager: "manager", FieldsV1: fields}}
 	sent, err := json.Marshal(req)
 	if err != nil {
