@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -34,6 +35,14 @@ type Options struct {
 	// ControllerManager also starts kube-controller-manager, and the API
 	// server's ServiceAccount admission with it.
 	ControllerManager bool
+	// Controllers are those that the controller manager runs. Default: those that mean
+	// something without nodes.
+	Controllers []string
+	// Listen is where the API server listens, such as 10.99.0.1:443. Default: a free port of
+	// 127.0.0.1.
+	Listen string
+	// APIServerFlags are flags of the API server, by name without the dashes.
+	APIServerFlags map[string]string
 	// AuditObjects has the audit log hold what is written to RoleBindings and to the
 	// kinds of Lapse, not only that it is.
 	AuditObjects bool
@@ -60,6 +69,8 @@ type ControlPlane struct {
 	logs    map[string]*logTail
 	out     io.Writer
 	admin   *rest.Config
+	// controllers are those that manager runs.
+	controllers []string
 
 	certificates sync.Mutex
 }
@@ -137,6 +148,12 @@ func (c *ControlPlane) configure(opts Options) error {
 			return err
 		}
 	}
+	if opts.Listen != "" {
+		var err error
+		if server.SecureServing.Address, server.SecureServing.Port, err = net.SplitHostPort(opts.Listen); err != nil {
+			return err
+		}
+	}
 	args := server.Configure()
 	// Without these the API server looks for a network interface other than
 	// loopback to announce itself on, and fails on a machine without one.
@@ -149,6 +166,13 @@ func (c *ControlPlane) configure(opts Options) error {
 		// envtest turns ServiceAccount admission off as nobody would create the
 		// default ServiceAccounts. Here somebody does.
 		args.Disable("disable-admission-plugins")
+	}
+	for flag, value := range opts.APIServerFlags {
+		args.Set(flag, value)
+	}
+	c.controllers = opts.Controllers
+	if len(c.controllers) == 0 {
+		c.controllers = withoutNodes
 	}
 	c.plane = &envtest.ControlPlane{Etcd: etcd, APIServer: server, KubectlPath: c.binary("kubectl")}
 	return c.configureAudit(args, opts)

@@ -24,8 +24,8 @@ const (
 	pollInterval = 50 * time.Millisecond
 )
 
-// controllers are those that mean something without nodes.
-var controllers = []string{
+// withoutNodes are the controllers that mean something without nodes.
+var withoutNodes = []string{
 	"clusterrole-aggregation-controller",
 	"garbage-collector-controller",
 	"namespace-controller",
@@ -53,7 +53,7 @@ func (c *ControlPlane) startManager(context.Context) error {
 	}
 	cmd := exec.Command(c.binary("kube-controller-manager"),
 		"--kubeconfig="+kubeconfig,
-		"--controllers="+strings.Join(controllers, ","),
+		"--controllers="+strings.Join(c.controllers, ","),
 		"--use-service-account-credentials=true",
 		"--service-account-private-key-file="+c.path("apiserver/sa-signer.key"),
 		"--root-ca-file="+rootCA,
