@@ -3,6 +3,7 @@
 # is there already is left alone.
 #
 #   hack/controlplane/build.sh 1.34.4
+#   hack/controlplane/build.sh 1.34.4 node   # also kube-scheduler and kubelet; no other version has them
 #
 # Each version has a module of its own in a folder of its name; the newest has this one.
 # etcd and kubectl are those of the newest, for all: they work with each API server here.
@@ -42,6 +43,10 @@ build "$newest" . etcd go.etcd.io/etcd/server/v3
 build "$version" "$module" kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
 build "$version" "$module" kube-controller-manager k8s.io/kubernetes/cmd/kube-controller-manager
 build "$newest" . kubectl k8s.io/kubernetes/cmd/kubectl
+if [[ ${2:-} == node ]]; then
+	build "$version" "$module" kube-scheduler k8s.io/kubernetes/cmd/kube-scheduler
+	build "$version" "$module" kubelet k8s.io/kubernetes/cmd/kubelet
+fi
 for binary in etcd kubectl; do
 	[[ -e $bin/k8s-$version/$binary ]] || ln -s "../k8s-$newest/$binary" "$bin/k8s-$version/$binary"
 done
