@@ -154,10 +154,10 @@ test-unit: ## Run all tests that need no control plane (half a minute; next time
 		grep -v 'no test files'
 
 # Two packages at a time: they wait for deadlines most of the time. test/upgrade takes
-# control planes of several versions, and test/monitoring a Prometheus.
+# control planes of several versions, test/monitoring a Prometheus, and test/node the machine.
 .PHONY: test
 test: build controlplane $(GOJQ) ## Run all tests, on a real API server, and fuzz for a few seconds each
-	@KUBEBUILDER_ASSETS=$(ASSETS) go test $$(go list ./... | grep -vE '/test/(upgrade|monitoring)') -v -count=1 -p 2 -timeout 20m | $(RESULTS) | tee bin/test.log || \
+	@KUBEBUILDER_ASSETS=$(ASSETS) go test $$(go list ./... | grep -vE '/test/(upgrade|monitoring|node)') -v -count=1 -p 2 -timeout 20m | $(RESULTS) | tee bin/test.log || \
 		{ printf '\nWhat failed (all of it: bin/test.log):\n'; grep -av '^ *{"' bin/test.log | grep -aE -B3 -A6 '$(FAILURES)' | cut -c1-300; exit 1; }
 	@$(MAKE) --no-print-directory fuzz-short
 
@@ -172,6 +172,34 @@ test-ui: build controlplane ## Have three people use the pages of kubectl lapse 
 	command -v $${CHROMIUM:-chromium} || apt-get install -y --no-install-recommends chromium
 	cd test/ui && npm ci --ignore-scripts --no-fund --no-audit
 	cd test/ui && KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -timeout 20m | $(RESULTS)
+
+# This kubelet and Debian's containerd go together. buildah needs neither an engine nor an
+# overlay, and what it makes is loaded from archives: no registry is asked.
+NODE_VERSION := 1.34.4
+NODE_NEEDS := containerd ctr runc buildah ip /usr/lib/cni/bridge
+NODE_PACKAGES := containerd runc buildah iproute2 containernetworking-plugins
+NODE_IMAGE := localhost/lapse:node
+PAUSE_IMAGE := localhost/pause:1
+BUILDAH := buildah --root $(abspath bin/node/storage) --runroot $(abspath bin/node/run) --storage-driver vfs
+.PHONY: node-image
+node-image: export BUILDAH_ISOLATION := chroot
+node-image: ## As root, on Debian: make into bin/node what make test-node installs, and kube-scheduler and kubelet
+	@[[ $$EUID = 0 ]] || { echo 'make test-node runs containers on this machine: run it as root' >&2; exit 1; }
+	@for needed in $(NODE_NEEDS); do command -v $$needed > /dev/null || \
+		{ apt-get update; apt-get install -y --no-install-recommends $(NODE_PACKAGES); break; }; done
+	@hack/controlplane/build.sh $(NODE_VERSION) node
+	rm -rf bin/node && mkdir -p bin/node/pause
+	$(MAKE) --no-print-directory image ENGINE='$(BUILDAH)' IMG=$(NODE_IMAGE)
+	$(GO_BUILD) -o bin/node/pause/ ./test/node/pause
+	$(BUILDAH) build -f test/node/pause/Dockerfile -t $(PAUSE_IMAGE) bin/node/pause
+	$(BUILDAH) push $(NODE_IMAGE) docker-archive:bin/node/lapse.tar:$(NODE_IMAGE)
+	$(BUILDAH) push $(PAUSE_IMAGE) docker-archive:bin/node/pause.tar:$(PAUSE_IMAGE)
+	rm -rf bin/node/storage bin/node/run
+	go run ./hack/install -image $(NODE_IMAGE) -out bin/node
+
+.PHONY: test-node
+test-node: node-image ## As root, on Debian: install what ships on a real node, replace its Pods, drain it, let it die, exec into it
+	KUBEBUILDER_ASSETS=$(abspath bin/k8s-$(NODE_VERSION)) go test ./test/node -v -count=1 -timeout 40m -ginkgo.timeout 35m | $(RESULTS)
 
 .PHONY: model
 model: ## Explore millions of orders of crashes, lost answers, edits and time (ten minutes)
