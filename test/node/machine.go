@@ -107,7 +107,8 @@ func unmountBelow(folder string) error {
 }
 
 // removeTraces removes what has its place outside of the folder, whatever is configured:
-// kubelet's socket for devices and its links to logs, and results of CNI. Empty folders stay.
+// kubelet's socket for devices and its links to logs, and results of CNI. Empty folders stay,
+// and empty control groups.
 func removeTraces(folder string) error {
 	traces := []string{deviceSocket}
 	for pattern, read := range map[string]func(path string) (string, error){

@@ -17,6 +17,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/test/builders"
@@ -38,8 +40,8 @@ var (
 	alice client.Client
 	// asAlice is alice's config, for kubectl.
 	asAlice *rest.Config
-	// firstGrant is how long it took from the first kubectl apply.
-	firstGrant time.Duration
+	// firstReady and firstGrant are how long it took from the first kubectl apply.
+	firstReady, firstGrant time.Duration
 )
 
 func TestNode(t *testing.T) {
@@ -54,6 +56,7 @@ func TestNode(t *testing.T) {
 }
 
 var _ = BeforeSuite(func(ctx SpecContext) {
+	log.SetLogger(zap.New(zap.WriteTo(GinkgoWriter)))
 	var err error
 	host, err = New()
 	Expect(err).NotTo(HaveOccurred())
@@ -88,6 +91,7 @@ func install(ctx context.Context, folder string) {
 	}
 	Expect(operator.Apply(ctx, plane, plane.AdminConfig(), "-f", filepath.Join(folder, manifest))).To(Succeed())
 	ready(ctx)
+	firstReady = time.Since(begun)
 	Expect(operator.Apply(ctx, plane, plane.AdminConfig(), "-k", "config/samples")).To(Succeed())
 	grant(ctx, builders.Request("first").Lasting(time.Hour))
 	firstGrant = time.Since(begun)
