@@ -198,7 +198,7 @@ node-image: ## As root, on Debian: make into bin/node what make test-node instal
 	go run ./hack/install -image $(NODE_IMAGE) -out bin/node
 
 .PHONY: test-node
-test-node: node-image ## As root, on Debian: install what ships on a real node, replace its Pods, drain it, let it die, exec into it
+test-node: build node-image ## As root, on Debian: install what ships on a real node, replace its Pods, drain it, let it die, exec into it
 	KUBEBUILDER_ASSETS=$(abspath bin/k8s-$(NODE_VERSION)) go test ./test/node -v -count=1 -timeout 40m -ginkgo.timeout 35m | $(RESULTS)
 
 .PHONY: model

@@ -43,6 +43,19 @@ var _ = Describe("What ships, once it is applied,", func() {
 		Expect(err).To(MatchError(ContainSubstring(`violates PodSecurity "restricted`)))
 	}, SpecTimeout(time.Minute))
 
+	It("is well, as docs/install.md has an admin look", func(ctx SpecContext) {
+		folder := GinkgoT().TempDir()
+		env, err := operator.Home(plane, folder, plane.AdminConfig())
+		Expect(err).NotTo(HaveOccurred())
+		Eventually(func(g Gomega) { // the conditions of a policy may be a moment behind
+			typed, err := operator.Type(ctx, folder, env,
+				"kubectl rollout status -n lapse-system deployment/lapse-manager; kubectl lapse doctor")
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(typed.Code).To(BeZero(), typed.Stdout+typed.Stderr)
+			g.Expect(typed.Stdout).To(MatchRegexp(`successfully rolled out\n(ok +\S.*\n)+- +audit log .* not seen from here`))
+		}).WithContext(ctx).Should(Succeed())
+	}, SpecTimeout(time.Minute))
+
 	It("has a reaper that runs by itself", func(ctx SpecContext) {
 		schedule := func(when string) {
 			kubectl(ctx, "patch", "cronjob/lapse-reaper", "-n", operator.Namespace, "--patch", `{"spec": {"schedule": "`+when+`"}}`)
