@@ -105,7 +105,8 @@ func (e *ends) come(ctx context.Context, soon time.Duration, since time.Time) {
 		earliest, latest = min(earliest, late), max(latest, late)
 		most = max(most, min(late, one.came.Sub(since)))
 	}
-	AddReportEntry("lateness", fmt.Sprintf("%d grants: between %s and %s after their end", grants, earliest, latest))
+	AddReportEntry("lateness", fmt.Sprintf("%d grants: between %s and %s after their end, at most %s of that after %s",
+		grants, earliest, latest, most, since.Format(time.TimeOnly)))
 	Expect(earliest).To(BeNumerically(">=", 0), "early")
 	Expect(most).To(BeNumerically("<=", soon), "late")
 }
