@@ -150,7 +150,7 @@ func (c *ControlPlane) configure(opts Options) error {
 	}
 	if opts.Listen != "" {
 		var err error
-		if server.SecureServing.Address, server.SecureServing.Port, err = net.SplitHostPort(opts.Listen); err != nil {
+		if server.Address, server.Port, err = net.SplitHostPort(opts.Listen); err != nil {
 			return err
 		}
 	}

@@ -12,7 +12,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -84,6 +86,30 @@ func (m *machine) removeNetwork() error {
 	if m.lent {
 		_, err := run("ip", "address", "delete", address+"/32", "dev", "lo")
 		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// endShims ends what containerd has lost and left behind, as when a Pod ends while it starts.
+func endShims(socket string) error {
+	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, process := range processes {
+		text, err := readText(process)
+		args := strings.Split(text, "\x00")
+		if err != nil || !strings.Contains(args[0], "containerd-shim") || !slices.Contains(args, socket) {
+			continue // it has ended, or is another
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(process)))
+		if err == nil {
+			err = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		if !errors.Is(err, syscall.ESRCH) {
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }

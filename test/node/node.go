@@ -207,7 +207,7 @@ func (n *Node) Die() error {
 		errs = append(errs, n.runContainerd()) // without it nobody finds the Pods
 	}
 	if n.containerd != nil {
-		errs = append(errs, n.endPods(), n.containerd.Stop(stopTimeout))
+		errs = append(errs, n.endPods(), n.containerd.Stop(stopTimeout), endShims(n.path("containerd.sock")))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -248,7 +248,7 @@ func (n *Node) endPods() error {
 		if last != nil {
 			return false, nil //nolint:nilerr // it may be starting
 		}
-		for _, task := range strings.Fields(tasks) {
+		for task := range strings.FieldsSeq(tasks) {
 			if _, err := n.ctr("tasks", "delete", "--force", task); err != nil {
 				last = err
 			}
