@@ -75,13 +75,15 @@ func TestAWordIsNotGivenOnAnythingElse(t *testing.T) {
 		"its role allows more": {func(d *desk) {
 			d.policies[0].Status.Risks = []string{"its holder can read secrets", "its holder can run pods"}
 		}, nil, "the risks of first have changed since you were shown it. Look at them anew"},
-		"its risks are left out":                  {func(*desk) {}, []string{"risks", ""}, "the risks of first have changed"},
-		"its risks could be read, and cannot now": {func(d *desk) { d.refused = []string{"accesspolicies"} }, nil, "the risks of first have changed"},
-		"its UID is left out":                     {func(*desk) {}, []string{"uid", ""}, "is another request than you were shown"},
-		"its word is none":                        {func(*desk) {}, []string{"verdict", "Bless"}, `"Bless" is no word`},
-		"no reason is given":                      {func(*desk) {}, []string{"verdict", "Revoke"}, "--reason is missing"},
-		"its comment is hidden":                   {func(*desk) {}, []string{"comment", "a\u202eb"}, "nothing was decided: --comment"},
-		"he may not":                              {func(d *desk) { d.me.Username = "carol" }, nil, "you (carol) are not among the approvers"},
+		"its risks are left out": {func(*desk) {}, []string{"risks", ""}, "the risks of first have changed"},
+		"its risks could be read, and cannot now": {func(d *desk) {
+			d.refused = []string{"accesspolicies"}
+		}, nil, "the risks of first have changed"},
+		"its UID is left out":   {func(*desk) {}, []string{"uid", ""}, "is another request than you were shown"},
+		"its word is none":      {func(*desk) {}, []string{"verdict", "Bless"}, `"Bless" is no word`},
+		"no reason is given":    {func(*desk) {}, []string{"verdict", "Revoke"}, "--reason is missing"},
+		"its comment is hidden": {func(*desk) {}, []string{"comment", "a\u202eb"}, "nothing was decided: --comment"},
+		"he may not":            {func(d *desk) { d.me.Username = "carol" }, nil, "you (carol) are not among the approvers"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDesk(t, "bob")
