@@ -207,6 +207,20 @@ func asking(name, reason, expected string) string {
 		"spec: {roleRef: {kind: ClusterRole, name: edit}, duration: 1h, reason: '" + reason + "'}\n"
 }
 
+func TestLintTakesNoNameForAPattern(t *testing.T) {
+	in := policyOf("p", "requesters: [{kind: Group, name: on*}]\nroles: [{kind: ClusterRole, name: ed*}, {kind: Role, name: \"*\"}]")
+	code, out, said := offline(t, in, "policy", "lint", "-f", "-")
+	for _, want := range []string{
+		`ClusterRole "ed*" does not exist: a name is not a pattern; write one entry for each role`,
+		`roles[1] Role "*": a name is not a pattern; write one entry for each role`,
+		`requesters[0] Group "on*" never matches: a name is not a pattern`,
+	} {
+		if code != exitFailed || !strings.Contains(out, "mistake  p: "+want) {
+			t.Errorf("exit code %d, %q %q, want %q", code, out, said, want)
+		}
+	}
+}
+
 // pastATicket has policy test judge four requests: one gets past the ticket of a policy, one
 // is judged otherwise than expected, one is expected to be nothing, and one something unknown.
 func pastATicket(t *testing.T, format ...string) (code int, out, said string) {

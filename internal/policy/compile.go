@@ -176,7 +176,7 @@ func (c *Compiled) Problems(roles RoleLookup) ([]Problem, error) {
 			problems = append(problems, Problem{v1alpha1.ReasonDangerousRole, text.Cut(dangerText(ref, role.dangers)+
 				"; set allowDangerousRoles if that is meant", maxProblem)})
 		case !role.found:
-			problems = append(problems, Problem{v1alpha1.ReasonRoleNotFound, roleText(ref) + " does not exist"})
+			problems = append(problems, Problem{v1alpha1.ReasonRoleNotFound, roleText(ref) + " does not exist" + patternText(ref)})
 		}
 	}
 	return problems, nil

@@ -27,6 +27,9 @@ func Unmatched(p *v1alpha1.AccessPolicy, limits Limits) (out []string) {
 	for i, name := range p.Spec.Namespaces.Names {
 		say(fmt.Sprintf("namespaces.names[%d]", i), namespaceProblem(name, limits.ReservedNamespaces))
 	}
+	for i, ref := range p.Spec.Roles {
+		say(fmt.Sprintf("roles[%d]", i), roleProblem(ref))
+	}
 	subjects := func(field string, all []v1alpha1.Subject) {
 		for i, s := range all {
 			say(fmt.Sprintf("%s[%d]", field, i), subjectProblem(s))
@@ -39,6 +42,23 @@ func Unmatched(p *v1alpha1.AccessPolicy, limits Limits) (out []string) {
 	}
 	subjects("revokers", p.Spec.Revokers)
 	return out
+}
+
+// roleProblem says that the name of a Role looks like a pattern. Of ClusterRoles it is known
+// whether they exist.
+func roleProblem(ref v1alpha1.RoleRef) string {
+	if said := patternText(ref); said != "" && ref.Kind == v1alpha1.RoleKind {
+		return roleText(ref) + said
+	}
+	return ""
+}
+
+// patternText is what to say after a role whose name looks like a pattern.
+func patternText(ref v1alpha1.RoleRef) string {
+	if strings.Contains(ref.Name, "*") {
+		return ": a name is not a pattern; write one entry for each role"
+	}
+	return ""
 }
 
 // namespaceProblem says why a name is that of no namespace in which anything is granted.
@@ -64,10 +84,10 @@ func namespaceProblem(name string, reserved []string) string {
 func subjectProblem(s v1alpha1.Subject) string {
 	trimmed := strings.TrimSpace(s.Name)
 	switch {
+	case strings.Contains(s.Name+s.Namespace, "*"):
+		return subjectText(s) + " never matches: a name is not a pattern; name a group that all of them are in, such as system:authenticated among requesters"
 	case s.Kind == v1alpha1.ServiceAccountKind:
 		return ""
-	case trimmed == "*":
-		return subjectText(s) + " never matches: a name is not a pattern; name a group that all of them are in, such as system:authenticated among requesters"
 	case trimmed == "":
 		return subjectText(s) + " never matches: nobody has that name"
 	case trimmed != s.Name:

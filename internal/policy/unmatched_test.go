@@ -13,6 +13,9 @@ import (
 	"github.com/lapse-dev/lapse/test/builders"
 )
 
+const noPattern = " never matches: a name is not a pattern; name a group that all of them are in, such as system:authenticated " +
+	"among requesters"
+
 func TestWhatLooksRightAndNeverMatches(t *testing.T) {
 	limits := policy.Limits{ReservedNamespaces: []string{"lapse-system", policy.DefaultReserved}}
 	good := builders.Policy("p").From(builders.Group("oncall"))
@@ -50,9 +53,18 @@ func TestWhatLooksRightAndNeverMatches(t *testing.T) {
 		}},
 		"everybody": {
 			good.In("x").From(builders.Group("*")),
-			[]string{`requesters[0] Group "*" never matches: a name is not a pattern; name a group that all of them are in, such as ` +
-				`system:authenticated among requesters`},
+			[]string{`requesters[0] Group "*"` + noPattern},
 		},
+		"a pattern of groups, of users and of ServiceAccounts": {
+			good.In("x").From(builders.Group("on*"), builders.User("*@example.com"), builders.ServiceAccount("ci", "bot-*"), builders.Group("x")),
+			[]string{
+				`requesters[0] Group "on*"` + noPattern, `requesters[1] User "*@example.com"` + noPattern,
+				`requesters[2] ServiceAccount "ci/bot-*"` + noPattern,
+			},
+		},
+		"a pattern of Roles": {good.In("x").AllowingRole("dep*"), []string{
+			`roles[1] Role "dep*": a name is not a pattern; write one entry for each role`,
+		}},
 		"spaces alone": {good.In("x").To(builders.User("   ")), []string{`grantees[0] User "   " never matches: nobody has that name`}},
 		"a revoker with a space": {good.In("x").RevokedBy(builders.User("bob "), builders.Group("security")), []string{
 			`revokers[0] User "bob " never matches, since spaces count; "bob" may be meant`,
