@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/internal/policy"
@@ -137,7 +135,6 @@ func lintPolicy(p *v1alpha1.AccessPolicy, all []v1alpha1.AccessPolicy, roles pol
 		out = append(out, finding{true, unmatched})
 	}
 	out = append(out, emptyLists(p)...)
-	out = append(out, approvals(p)...)
 	out = append(out, conditions(p)...)
 	out = append(out, powers(p)...)
 	for _, passed := range policy.Passed(p, all) {
@@ -172,73 +169,6 @@ func emptyLists(p *v1alpha1.AccessPolicy) (out []finding) {
 	}
 	slices.SortFunc(out, func(a, b finding) int { return strings.Compare(a.text, b.text) })
 	return out
-}
-
-// approvals finds those that nobody could give.
-func approvals(p *v1alpha1.AccessPolicy) (out []finding) {
-	if len(p.Spec.Approvals) == 0 {
-		return nil
-	}
-	if p.Spec.AllowSelfApproval {
-		out = append(out, finding{false, "allowSelfApproval: whoever asks may approve for himself"})
-	}
-	var people []v1alpha1.Subject
-	for i, rule := range p.Spec.Approvals {
-		if rule.Count < 1 || len(rule.From) == 0 {
-			out = append(out, finding{true, fmt.Sprintf("approvals[%d] needs somebody in from and a count of at least 1", i)})
-		}
-		people = append(people, rule.From...)
-	}
-	if slices.ContainsFunc(people, isGroup) {
-		return out // how many there are is not known here
-	}
-	if missing := short(p, people, somebody); missing != "" {
-		return append(out, finding{true, "approvals can never be met: even when all that are named approve, it " + missing})
-	}
-	return append(out, unapprovable(p, people)...)
-}
-
-// somebody asks who is none of the approvers.
-const somebody = "somebody else"
-
-func isGroup(s v1alpha1.Subject) bool { return s.Kind == v1alpha1.GroupKind }
-
-// unapprovable finds requesters without whom there are not enough approvers.
-func unapprovable(p *v1alpha1.AccessPolicy, people []v1alpha1.Subject) (out []finding) {
-	if p.Spec.AllowSelfApproval {
-		return nil
-	}
-	for _, r := range p.Spec.Requesters {
-		if isGroup(r) {
-			continue
-		}
-		if missing := short(p, people, policy.Account(r)); missing != "" {
-			out = append(out, finding{true, fmt.Sprintf("approvals can never be met for what %s asks, who does not count: it %s", subjectText(&r), missing)})
-		}
-	}
-	return out
-}
-
-// short is what is missing although all people have approved what requester asks;
-// empty if nothing is. It is found by the code that the operator counts with.
-func short(p *v1alpha1.AccessPolicy, people []v1alpha1.Subject, requester string) string {
-	req := &v1alpha1.AccessRequest{ObjectMeta: metav1.ObjectMeta{Name: "any", Namespace: "any", UID: "any"}}
-	req.Spec.Requester = &v1alpha1.Identity{Username: requester}
-	votes := make([]v1alpha1.AccessDecision, 0, len(people))
-	for _, s := range people {
-		votes = append(votes, v1alpha1.AccessDecision{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "any"},
-			Spec: v1alpha1.AccessDecisionSpec{
-				RequestRef: v1alpha1.RequestReference{Name: "any", UID: "any"}, Verdict: v1alpha1.VerdictApprove,
-				Reviewer: &v1alpha1.Identity{Username: policy.Account(s)},
-			},
-		})
-	}
-	if tally := policy.CountedAs(&p.Spec).Count(req, votes, time.Unix(1, 0)); !tally.Met() {
-		text, _, _ := strings.Cut(tally.Text(), ";")
-		return text
-	}
-	return ""
 }
 
 // conditions finds those that say nothing, or the same twice.

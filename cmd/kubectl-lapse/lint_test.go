@@ -39,7 +39,7 @@ func TestLintFindsMistakesAndRisks(t *testing.T) {
 		},
 		"an approver": {good.ApprovedBy(eve), nil},
 		"one approver for two rules": {good.ApprovedBy(eve).ApprovedBy(eve), []string{
-			`mistake: approvals can never be met: even when all that are named approve, it waits for 1 of User "eve"`,
+			`mistake: approvals can never be met: 2 must approve by approvals[0] and approvals[1], out of User "eve"`,
 		}},
 		"two approvers for two rules": {good.ApprovedBy(eve, zoe).ApprovedBy(eve), nil},
 		"people who are told apart by their names alone": {good.ApprovedBy(eve).SharingUIDs(), []string{
@@ -47,7 +47,7 @@ func TestLintFindsMistakesAndRisks(t *testing.T) {
 		}},
 		"a group may be large enough": {good.ApprovedBy(builders.Group("g")).ApprovedBy(builders.Group("g")), nil},
 		"the only approver asks": {good.From(alice, zoe).ApprovedBy(alice), []string{
-			`mistake: approvals can never be met for what alice asks, who does not count: it waits for 1 of User "alice"`,
+			`mistake: approvals can never be met for what "alice" asks, who does not count: 1 must approve by approvals[0], out of nobody`,
 		}},
 		"a dangerous role": {good.Allowing("cluster-admin"), []string{
 			`mistake: ClusterRole "cluster-admin" is dangerous: it may do everything; set allowDangerousRoles if that is meant`,

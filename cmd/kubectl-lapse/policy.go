@@ -198,6 +198,11 @@ func (t *tester) verdict(ctx context.Context, req *v1alpha1.AccessRequest, v *ve
 	}
 	v.Verdict, v.Policy = verdictOf(d)
 	v.Message = d.Message()
+	if v.Verdict == expectApproval { // without a requester it is denied
+		if why := d.NeverMet(req.Spec.Requester.Username); why != "" {
+			v.Message += "; its approvals " + why
+		}
+	}
 	v.Past, err = t.past(req, d)
 	return err
 }

@@ -60,6 +60,17 @@ func TestPolicyTestTellsOfAPolicyThatWantsMoreApprovals(t *testing.T) {
 	}
 }
 
+func TestPolicyTestTellsOfApprovalsThatNobodyCanGive(t *testing.T) {
+	in := policyOf("p", "approvals: [{count: 1, from: [{kind: User, name: alice}]}]") + asking("debug", "INC-1: x", "needs-approval by p")
+	for who, want := range map[string]bool{"alice": true, "bob": false} {
+		code, out, said := offline(t, in, "policy", "test", "-f", "-", "--requester", who, "--requester-group", "oncall")
+		const never = `; its approvals can never be met for what "alice" asks, who does not count: 1 must approve by approvals[0], out of nobody`
+		if code != exitOK || strings.Contains(out, never) != want {
+			t.Errorf("%s: exit code %d, %q %q", who, code, out, said)
+		}
+	}
+}
+
 func TestPolicyTestDeniesWhatIsSurelyRefused(t *testing.T) {
 	const soon = `conditions: [{expression: "!has(request.spec.notBefore) || ` +
 		`request.spec.notBefore - request.metadata.creationTimestamp < duration('1000h')"}]`

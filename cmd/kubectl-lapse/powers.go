@@ -19,6 +19,9 @@ func powers(p *v1alpha1.AccessPolicy) (out []finding) {
 	if p.Spec.AllowDangerousRoles {
 		out = append(out, finding{false, "allowDangerousRoles: a holder may be able to take over the cluster"})
 	}
+	if p.Spec.AllowSelfApproval && len(p.Spec.Approvals) > 0 {
+		out = append(out, finding{false, "allowSelfApproval: whoever asks may approve for himself"})
+	}
 	for _, risk := range policy.RisksOfPeople(p) {
 		out = append(out, finding{false, risk})
 	}

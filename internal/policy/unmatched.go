@@ -41,6 +41,9 @@ func Unmatched(p *v1alpha1.AccessPolicy, limits Limits) (out []string) {
 		subjects(fmt.Sprintf("approvals[%d].from", i), rule.From)
 	}
 	subjects("revokers", p.Spec.Revokers)
+	for _, problem := range unmet(p) {
+		say("approvals", problem)
+	}
 	return out
 }
 

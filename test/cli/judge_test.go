@@ -120,7 +120,7 @@ var _ = Describe("policy lint", func() {
 		Expect(r.code).To(Equal(codeFailed))
 		Expect(r.stdout).To(MatchRegexp(`(?m)^mistake  broken: conditions\[0\]: 1:8: undefined field 'nothing'`))
 		Expect(r.stdout).
-			To(ContainSubstring(`mistake  broken: approvals can never be met: even when all that are named approve, it waits for 1 of User "eve"`))
+			To(ContainSubstring(`mistake  broken: approvals can never be met: 2 must approve by approvals[0] and approvals[1], out of User "eve"`))
 	}, SpecTimeout(30*time.Second))
 })
 
