@@ -109,8 +109,19 @@ func (o *lintOptions) look(ctx context.Context) (*linted, error) {
 
 func (l *linted) addAll(policies []v1alpha1.AccessPolicy, at []place, roles policy.RoleLookup) error {
 	l.Policies = len(policies)
+	// One that is not in force lets nobody past another.
+	var inForce []v1alpha1.AccessPolicy
 	for i := range policies {
-		findings, err := lintPolicy(&policies[i], policies, roles)
+		problems, err := policy.Compile(&policies[i]).Problems(roles)
+		if err != nil {
+			return err
+		}
+		if len(problems) == 0 {
+			inForce = append(inForce, policies[i])
+		}
+	}
+	for i := range policies {
+		findings, err := lintPolicy(&policies[i], inForce, roles)
 		if err != nil {
 			return err
 		}
@@ -121,7 +132,7 @@ func (l *linted) addAll(policies []v1alpha1.AccessPolicy, at []place, roles poli
 	return nil
 }
 
-// lintPolicy is what there is to say of one of all policies, mistakes first.
+// lintPolicy is what there is to say of a policy beside all that are in force, mistakes first.
 func lintPolicy(p *v1alpha1.AccessPolicy, all []v1alpha1.AccessPolicy, roles policy.RoleLookup) ([]finding, error) {
 	problems, err := policy.Compile(p).Problems(roles)
 	if err != nil {

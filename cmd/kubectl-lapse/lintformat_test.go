@@ -293,3 +293,17 @@ func TestJUnitHasTheNamesThatCIsRead(t *testing.T) {
 	}
 	golden(t, filepath.Join("testdata", "test.junit.golden"), out.String())
 }
+
+func TestLintSaysOfNothingThatIsNotInForceThatItLetsPeoplePast(t *testing.T) {
+	const longer = "maxDuration: 8h\n"
+	for spec, past := range map[string]bool{
+		longer: true,
+		longer + `conditions: [{expression: "request.nothing"}]`:                            false,
+		longer + `roles: [{kind: ClusterRole, name: edit}, {kind: ClusterRole, name: "*"}]`: false,
+	} {
+		_, out, said := offline(t, policyOf("one", ticket)+policyOf("two", spec), "policy", "lint", "-f", "-")
+		if strings.Contains(out, "policy \"two\" lets") != past {
+			t.Errorf("%s: %q %q", spec, out, said)
+		}
+	}
+}

@@ -27,9 +27,9 @@ const (
 func Rivals(p *v1alpha1.AccessPolicy, all []v1alpha1.AccessPolicy) (rivals []*v1alpha1.AccessPolicy) {
 	for i := range all {
 		other := &all[i]
-		if other.Name != p.Name && other.DeletionTimestamp == nil && !neverAllows(other) &&
+		if other.Name != p.Name && other.DeletionTimestamp == nil &&
 			slices.ContainsFunc(p.Spec.Roles, func(ref v1alpha1.RoleRef) bool { return slices.Contains(other.Spec.Roles, ref) }) &&
-			mayMeet(p.Spec.Namespaces, other.Spec.Namespaces) && mayShare(p.Spec.Requesters, other.Spec.Requesters) {
+			mayMeet(p.Spec.Namespaces, other.Spec.Namespaces) && mayShare(p.Spec.Requesters, other.Spec.Requesters) && !neverAllows(other) {
 			rivals = append(rivals, other)
 		}
 	}
@@ -37,9 +37,13 @@ func Rivals(p *v1alpha1.AccessPolicy, all []v1alpha1.AccessPolicy) (rivals []*v1
 	return rivals
 }
 
-// neverAllows says whether a policy is switched off by the condition false.
+// neverAllows says whether a policy allows nothing, as far as it shows in itself: it is switched
+// off by the condition false, nobody may ask, or its approvals can never be met. Its expressions
+// are not compiled for that, nor its roles looked up.
 func neverAllows(p *v1alpha1.AccessPolicy) bool {
-	return slices.ContainsFunc(p.Spec.Conditions, func(c v1alpha1.PolicyCondition) bool { return strings.TrimSpace(c.Expression) == "false" })
+	return slices.ContainsFunc(p.Spec.Conditions, func(c v1alpha1.PolicyCondition) bool { return strings.TrimSpace(c.Expression) == "false" }) ||
+		!slices.ContainsFunc(p.Spec.Requesters, func(s v1alpha1.Subject) bool { return subjectProblem(s) == "" }) ||
+		CountedAs(&p.Spec).NeverMet("") != ""
 }
 
 // mayShare says whether somebody may be among the requesters of both. Who is in a group is not
@@ -70,6 +74,9 @@ func passedBy(p *v1alpha1.AccessPolicy, rivals []*v1alpha1.AccessPolicy) []strin
 
 // passing says past which of the rivals of p somebody gets by p.
 func passing(p *v1alpha1.AccessPolicy, rivals []*v1alpha1.AccessPolicy) []string {
+	if neverAllows(p) {
+		return nil
+	}
 	return tellSome(rivals, func(rival *v1alpha1.AccessPolicy) string {
 		if terms := lacks(p, rival); terms != "" {
 			return fmt.Sprintf("this policy lets %s past policy %s for %s: %s", inBoth(p, rival), quote(rival.Name), sharedRoles(p, rival), terms)

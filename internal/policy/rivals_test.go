@@ -48,6 +48,8 @@ func TestWhichPolicyLetsWhomPastAnother(t *testing.T) {
 		"a condition of its own":        {asks, here.If("now.getHours() > 7", ""), start + noTicket + " (on conditions of its own)"},
 		"a stricter one":                {oncall, here.If(ticket, "").ApprovedBy(lead).AtMost(time.Hour), ""},
 		"one that is switched off":      {asks, here.If("false", ""), ""},
+		"one for whom nobody may ask":   {asks, here.From(builders.Group("on*")), ""},
+		"one that nobody can approve":   {asks, here.ApprovedBy(builders.User("eve")).ApprovedBy(builders.User("eve")), ""},
 		"a condition that says nothing": {oncall.If("true", ""), here, ""},
 		"another role":                  {asks, here.Allowing("view"), ""},
 		"a Role of that name":           {asks, here.Allowing().AllowingRole("edit"), ""},
