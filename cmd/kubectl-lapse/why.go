@@ -16,6 +16,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
@@ -175,7 +177,7 @@ func (s *story) judged() []string {
 		} else if s.policy != nil {
 			line += ", which asks for " + rulesText(s.policy.Spec.Approvals)
 		}
-		if s.policy != nil && (s.policy.UID != ref.UID || s.policy.Generation != ref.Generation) {
+		if s.policy != nil && !s.judgedBy() {
 			line += "; it has changed since"
 		}
 		return []string{line}
@@ -209,7 +211,9 @@ func (s *story) decided() (lines []string) {
 		d := &s.decisions[i]
 		listed[d.Name] = true
 		line := fmt.Sprintf("%s %s by %s", at(s.now, d.CreationTimestamp), d.Spec.Verdict, d.Spec.Reviewer.Username)
-		if d.Spec.Verdict == v1alpha1.VerdictApprove && !s.counted(d.Name) {
+		if why := s.uncounted(d); why != "" {
+			line += " (did not count: " + why + ")"
+		} else if d.Spec.Verdict == v1alpha1.VerdictApprove && !s.counted(d.Name) {
 			line += " (did not count)"
 		}
 		if d.Spec.Comment != "" {
@@ -223,6 +227,29 @@ func (s *story) decided() (lines []string) {
 		}
 	}
 	return lines
+}
+
+// uncounted is why a decision changes nothing, as the operator says it in an Event; empty if it
+// counts, or if that cannot be told.
+func (s *story) uncounted(d *v1alpha1.AccessDecision) string {
+	counting := grant.Counting{Decisions: s.decisions, MayEnd: func(who *v1alpha1.Identity) (bool, error) {
+		// Without approvals whoever may delete the request may end it, too, which is not asked here.
+		return len(s.policy.Spec.Approvals) == 0 || policy.MayEnd(&s.policy.Spec, who), nil
+	}}
+	if s.judgedBy() {
+		counting.Policy = s.policy
+	}
+	why, err := counting.Uncounted(s.req, d)
+	if err != nil {
+		return ""
+	}
+	return why
+}
+
+// judgedBy says whether the policy is still what the request was judged by.
+func (s *story) judgedBy() bool {
+	ref := s.req.Status.Policy
+	return s.policy != nil && ref != nil && s.policy.UID == ref.UID && s.policy.Generation == ref.Generation
 }
 
 func (s *story) counted(decision string) bool {

@@ -35,13 +35,10 @@ func (c Counting) Uncounted(req v1alpha1.Request, d *v1alpha1.AccessDecision) (w
 	switch {
 	case counted || status.State == "" || who == nil:
 		return "", nil
-	case status.State.Final():
-		if end := endOf(req); d.CreationTimestamp.After(end) {
-			return fmt.Sprintf("the request was over at %s (%s)", text.Time(end), status.State), nil
-		}
-		return "", nil // it may be what ended it
-	case c.Policy == nil:
-		return "", nil
+	case status.State.Final() && d.CreationTimestamp.After(endOf(req)):
+		return fmt.Sprintf("the request was over at %s (%s)", text.Time(endOf(req)), status.State), nil
+	case c.Policy == nil, status.State.Final() && d.Spec.Verdict != v1alpha1.VerdictApprove:
+		return "", nil // a no may be what ended it
 	case d.Spec.Verdict == v1alpha1.VerdictApprove:
 		return c.approval(req, d), nil
 	default:

@@ -69,6 +69,8 @@ func TestWhyADecisionDoesNotCount(t *testing.T) {
 		"no approval wanted":     {builders.Policy("p"), held, of("carol", "", approve), "policy p asks for no approval"},
 		"after the end":          {two, over, later(of("eve", "", revoke), time.Minute+time.Second), "the request was over at 2026-"},
 		"at the end":             {two, over, later(of("eve", "", revoke), time.Minute), ""},
+		"a stranger, to the end": {two, over, of("eve", "", approve), `"eve" is not among the approvers of policy p`},
+		"an approver, perhaps":   {two, over, of("carol", "", approve), ""},
 		"who denies his own":     {two, pending, of("alice", "", deny), ""},
 		"a denial by a stranger": {two, pending, of("eve", "", deny), `"eve" is neither an approver nor a revoker of policy p`},
 		"a denial by who is nearly a revoker": {
