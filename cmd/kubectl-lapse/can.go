@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,6 +107,7 @@ func (o *canOptions) one(ctx context.Context, c *cluster, w *world, req *v1alpha
 	}
 	answer, allowed := answerText(req, d, objection)
 	fmt.Fprintln(o.Out, text.Printable(answer, "\n\t"))
+	w.noteReason(req, d)
 	w.sayUnknown(o.plugin)
 	if allowed && len(o.files) > 0 {
 		some, err := sayRefused(o.Out, o.In, o.files, o.namespace(), d)
@@ -118,6 +120,21 @@ func (o *canOptions) one(ctx context.Context, c *cluster, w *world, req *v1alpha
 		return &exitError{code: exitRefused}
 	}
 	return nil
+}
+
+// noteReason notes which of the policies that refuse look at a reason, if none was given: with one
+// they may allow it.
+func (w *world) noteReason(req *v1alpha1.AccessRequest, d policy.Decision) {
+	if req.Spec.Reason != "" || d.Verdict != policy.Denied {
+		return
+	}
+	for i := range w.offered {
+		p := &w.offered[i]
+		refuses := slices.ContainsFunc(d.Denials, func(no policy.Denial) bool { return no.Policy == p.Name })
+		if refuses && slices.ContainsFunc(p.Spec.Conditions, func(c v1alpha1.PolicyCondition) bool { return strings.Contains(c.Expression, "spec.reason") }) {
+			w.doubt("no --reason was given; policy %s has conditions on the reason", p.Name)
+		}
+	}
 }
 
 // answerText says whether a request would be allowed, and why.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
 
 // runsAt runs the plugin, as a person types it in namespace payments, against an API server.
@@ -96,6 +98,20 @@ func TestWhatIsRefusedWhateverTheRoleIsIsNotListed(t *testing.T) {
 		code, stdout, stderr := runsAt(t, d.ServeHTTP, append([]string{"can"}, tc.flags...)...)
 		if mustSay(t, stderr, tc.says); code != want || (code == exitOK) != strings.HasPrefix(stdout, "ROLE ") {
 			t.Errorf("%q: exit code %d, %q %q", tc.flags, code, stdout, stderr)
+		}
+	}
+}
+
+func TestCanSaysThatNoReasonWasGivenWhereOneIsLookedAt(t *testing.T) {
+	d := newDesk(t, "alice")
+	d.policies[0].Spec.Conditions = []v1alpha1.PolicyCondition{
+		{Expression: "request.spec.reason.startsWith('INC-')", Message: "the reason must begin with INC-"},
+	}
+	const note = "note: no --reason was given; policy leads has conditions on the reason\n"
+	for reason, want := range map[string]string{"": note, "because": "", "INC-1": ""} {
+		code, stdout, stderr := runsAt(t, d.ServeHTTP, "can", "edit", "--reason", reason)
+		if (code == exitOK) != (reason == "INC-1") || stderr != want {
+			t.Errorf("reason %q: exit code %d, %q %q", reason, code, stdout, stderr)
 		}
 	}
 }
