@@ -111,13 +111,13 @@ func (o *getOptions) list(ctx context.Context, c *cluster) (*v1alpha1.AccessRequ
 	all := &v1alpha1.AccessRequestList{}
 	if len(o.names) == 0 {
 		if err := c.list(ctx, o.where(), all); err != nil {
-			return nil, o.notEverywhere(err)
+			return nil, o.notHere(ctx, c, err)
 		}
 	}
 	for _, name := range o.names {
 		req, err := o.find(ctx, c, name)
 		if err != nil {
-			return nil, err
+			return nil, o.notHere(ctx, c, err)
 		}
 		all.Items = append(all.Items, *req)
 	}
@@ -138,13 +138,17 @@ func (o *getOptions) list(ctx context.Context, c *cluster) (*v1alpha1.AccessRequ
 	return all, err
 }
 
-// notEverywhere says, where all namespaces may not be read, that one may do: most people hold
-// their role in some.
-func (o *getOptions) notEverywhere(err error) error {
-	if !o.all || !apierrors.IsForbidden(err) {
+// notHere says, where requests may not be read, where they may be: most people hold their role in
+// some namespaces, and few in all.
+func (o *getOptions) notHere(ctx context.Context, c *cluster, err error) error {
+	switch {
+	case !apierrors.IsForbidden(err):
 		return err
+	case o.all:
+		return &exitError{exitFailed, "error: " + o.explain(err) + "; or look in one namespace, with -n NAMESPACE in place of -A"}
+	default:
+		return o.mayAskIn(ctx, c, o.namespace(), nil, err)
 	}
-	return &exitError{exitFailed, "error: " + o.explain(err) + "; or look in one namespace, with -n NAMESPACE in place of -A"}
 }
 
 // where is the namespace to look in; empty is all of them.

@@ -64,9 +64,9 @@ func namedFor(policies []v1alpha1.AccessPolicy, who *v1alpha1.Identity, role *v1
 	return slices.DeleteFunc(slices.Compact(names), func(name string) bool { return name == not })
 }
 
-// mayAskIn adds, where RBAC lets somebody create no request, the namespaces that policies name for
-// him and the role.
-func (o *requestOptions) mayAskIn(ctx context.Context, c *cluster, req *v1alpha1.AccessRequest, err error) error {
+// mayAskIn adds, where RBAC refuses somebody the requests of a namespace, the other ones that
+// policies name for him: for one role, or for any without one.
+func (p *plugin) mayAskIn(ctx context.Context, c *cluster, namespace string, role *v1alpha1.RoleRef, err error) error {
 	if !apierrors.IsForbidden(err) || !cannot.MatchString(err.Error()) {
 		return err
 	}
@@ -78,12 +78,15 @@ func (o *requestOptions) mayAskIn(ctx context.Context, c *cluster, req *v1alpha1
 	if unknown != nil {
 		return err
 	}
-	where := namedFor(list.Items, me, &req.Spec.RoleRef, req.Namespace)
+	where := namedFor(list.Items, me, role, namespace)
 	if len(where) == 0 {
 		return err
 	}
-	return &exitError{exitFailed, fmt.Sprintf("error: %s; policies offer you %s in %s",
-		o.explain(err), policy.RoleArgument(req.Spec.RoleRef), lookIn(where))}
+	offered := "something"
+	if role != nil {
+		offered = policy.RoleArgument(*role)
+	}
+	return &exitError{exitFailed, fmt.Sprintf("error: %s; policies offer you %s in %s", p.explain(err), offered, lookIn(where))}
 }
 
 // lookIn names some namespaces, of which there is one at least, and how to look there.

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -119,6 +120,21 @@ func TestANameThatIsTakenIsSaidToWorkOnce(t *testing.T) {
 	}
 }
 
+// without is a desk with a verb that RBAC does not allow on the requests of namespace payments.
+func without(d *desk, method, verb string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != method || !strings.Contains(r.URL.Path, "/namespaces/payments/"+requestResource) {
+			d.ServeHTTP(w, r)
+			return
+		}
+		d.answer(w, http.StatusForbidden, &metav1.Status{
+			Status: metav1.StatusFailure, Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden,
+			Message: fmt.Sprintf(`User %q cannot %s resource "accessrequests" in API group "lapse.dev" in the namespace "payments"`,
+				d.me.Username, verb),
+		})
+	}
+}
+
 func TestWhoMayAskElsewhereIsToldWhere(t *testing.T) {
 	d := newDesk(t, "alice")
 	elsewhere := builders.Policy("elsewhere").From(builders.User("alice"))
@@ -132,24 +148,30 @@ func TestWhoMayAskElsewhereIsToldWhere(t *testing.T) {
 	if code != exitRefused {
 		t.Errorf("can: exit code %d", code)
 	}
-	mayNot := func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, requestResource) {
-			d.ServeHTTP(w, r)
-			return
-		}
-		d.answer(w, http.StatusForbidden, &metav1.Status{
-			Status: metav1.StatusFailure, Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden,
-			Message: `User "alice" cannot create resource "accessrequests" in API group "lapse.dev" in the namespace "payments"`,
-		})
-	}
 	const may = "error: you (alice) may not create accessrequests.lapse.dev in namespace payments; " +
 		"ask a cluster admin for a RoleBinding to ClusterRole lapse-requester"
 	for role, want := range map[string]string{
 		"edit": may + "; policies offer you edit in billing, shop: add -n billing\n", "admin": may + "\n",
 	} {
-		code, _, stderr := runsAt(t, mayNot, "request", role, "--for", "1h", "--reason", "INC-1")
+		code, _, stderr := runsAt(t, without(d, http.MethodPost, "create"), "request", role, "--for", "1h", "--reason", "INC-1")
 		if code != exitFailed || stderr != want {
 			t.Errorf("%s: exit code %d, %q, want %q", role, code, stderr, want)
+		}
+	}
+}
+
+func TestWhoMayNotReadRequestsHereIsToldWhereHeMayAsk(t *testing.T) {
+	d := newDesk(t, "alice")
+	d.policies = []v1alpha1.AccessPolicy{*builders.Policy("elsewhere").From(builders.User("alice")).In("shop", "billing").Build()}
+	for who, more := range map[string]string{"alice": "; policies offer you something in billing, shop: add -n billing", "bob": ""} {
+		d.me.Username = who
+		want := "error: you (" + who + ") may not list accessrequests.lapse.dev in namespace payments; " +
+			"ask a cluster admin for a RoleBinding to ClusterRole lapse-requester, lapse-approver or lapse-auditor" + more + "\n"
+		for _, args := range [][]string{{"get"}, {"get", "--mine"}, {"get", "first"}} {
+			code, _, stderr := runsAt(t, without(d, http.MethodGet, "list"), args...)
+			if code != exitFailed || stderr != want {
+				t.Errorf("%s, %q: exit code %d, %q, want %q", who, args, code, stderr, want)
+			}
 		}
 	}
 }

@@ -175,7 +175,7 @@ func (o *requestOptions) run(ctx context.Context) error {
 	case apierrors.IsAlreadyExists(err):
 		return fmt.Errorf("%w in namespace %s, and a name works once; take another one, or leave --name out", err, req.Namespace)
 	case err != nil:
-		return o.mayAskIn(ctx, c, req, err)
+		return o.mayAskIn(ctx, c, req.Namespace, &req.Spec.RoleRef, err)
 	}
 	req.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("AccessRequest"))
 	if err := o.print(o.output, req); err != nil {
