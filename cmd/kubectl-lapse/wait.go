@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/fields"
@@ -110,7 +111,7 @@ func (p *plugin) await(ctx context.Context, c *cluster, req *v1alpha1.AccessRequ
 		case <-ctx.Done():
 			return w.stays(exitInterrupted, "interrupted")
 		case <-over:
-			return w.stays(exitUnknown, fmt.Sprintf("not decided within %s: %s", text.Duration(timeout), w.state()))
+			return w.stays(exitUnknown, fmt.Sprintf("not decided within %s: %s", text.Duration(timeout), w.last()))
 		case <-ticker.C:
 			w.show()
 		case seen, open := <-changes:
@@ -173,6 +174,16 @@ func (w *waiting) state() string {
 		return messageOf(w.req)
 	}
 	return stateText(w.req) + ": " + messageOf(w.req)
+}
+
+// last is the state at the end. What a message has below its first line, such as YAML, is not said
+// twice.
+func (w *waiting) last() string {
+	state := w.state()
+	if first, _, more := strings.Cut(state, "\n"); more && w.line == w.req.Name+" "+state {
+		return first + " (see above)"
+	}
+	return state
 }
 
 // stays ends the wait and not the request.

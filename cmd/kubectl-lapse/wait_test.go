@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -58,4 +59,26 @@ func TestARequestThatTheOperatorDoesNotSeeIsNoSuccess(t *testing.T) {
 		t.Errorf("exit code %d, want %d", code, exitUnknown)
 	}
 	mustSay(t, said.String(), "the operator has not looked at unseen yet", "policy leads allows this for 1m once 1 person has approved")
+}
+
+func TestAWaitThatTimesOutShowsYAMLOnce(t *testing.T) {
+	d := newDesk(t, "alice")
+	req := example("slow", v1alpha1.StateFailed, v1alpha1.ReasonBindForbidden, "it may not bind. An admin allows it with:\nkind: ClusterRole")
+	d.requests = append(d.requests, &req)
+	var said bytes.Buffer
+	p := against(t, d.ServeHTTP)
+	p.ErrOut = &said
+	c, err := p.connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = p.await(t.Context(), c, &req, time.Second)
+	if code := codeOf(err); code != exitUnknown {
+		t.Fatalf("exit code %d, want %d: %v", code, exitUnknown, err)
+	}
+	mustSay(t, said.String(), "slow Failed (BindForbidden): it may not bind. An admin allows it with:\nkind: ClusterRole\n")
+	const end = "not decided within 1s: Failed (BindForbidden): it may not bind. An admin allows it with: (see above)\nslow stays as it is; "
+	if !strings.HasPrefix(err.Error(), end) {
+		t.Errorf("at last it is said: %s", err)
+	}
 }
