@@ -131,13 +131,15 @@ func (d *doctor) policies(ctx context.Context) (out []diagnosis) {
 		}
 	}
 	switch {
-	case len(out) > 0:
-		return out
 	case len(list.Items) == 0:
 		return bad("kubectl apply -f a policy; docs/policies.md has one", "there is no AccessPolicy, so nothing can be granted")
-	default:
-		return ok("policies in force: %d", len(list.Items))
+	case len(out) == 0:
+		out = ok("policies in force: %d", len(list.Items))
 	}
+	for _, said := range d.c.absent(ctx, list.Items) {
+		out = append(out, diagnosis{health: noted, text: said})
+	}
+	return out
 }
 
 // bind asks whether the operator may bind each role that policies offer.

@@ -56,9 +56,10 @@ by a request and a decision in a false name that are not stored), the stamps, th
 its rights to grant and to bind what policies offer, that it answers requests, clocks, and
 that no access is past its time. Each failure comes with the command that mends it.
 
-A cluster admin can check all of it; what you may not read is marked "?". Of the audit log of
-kube-apiserver, what can be seen in the cluster is marked "-", and counts for nothing. Exit
-codes: 0 all well, 1 something is wrong, 3 something could not be checked.
+A cluster admin can check all of it; what you may not read is marked "?". Marked "-" is what
+counts for nothing: what can be seen of the audit log of kube-apiserver, and namespaces that
+policies name and that do not exist now. Exit codes: 0 all well, 1 something is wrong, 3
+something could not be checked.
 
 With --message it checks one receiver of messages and nothing else: it sends one message, from
 this machine, that says that it is a test, who sent it, and that nobody has to do anything. The

@@ -35,7 +35,8 @@ func (p *plugin) policyLintCommand() *cobra.Command {
 		Short: "List mistakes and risks of policies",
 		Long: `List what is wrong with policies (CEL that does not compile, approvals that nobody can
 give, what the API server would refuse, …) and what is risky about them, such as another
-policy by which somebody gets past one. Without -f it is about those of the cluster.
+policy by which somebody gets past one. Without -f it is about those of the cluster, and
+notes which namespaces they name that do not exist now.
 
 Exit codes: 0 no mistakes, perhaps risks; 1 mistakes, or no policy in the files.`,
 		Example: `  kubectl lapse policy lint -f policies/
@@ -104,6 +105,9 @@ func (o *lintOptions) look(ctx context.Context) (*linted, error) {
 	}
 	w, l := &world{}, &linted{}
 	defer w.sayUnknown(o.plugin)
+	for _, said := range c.absent(ctx, list.Items) {
+		w.doubt("%s", said)
+	}
 	return l, l.addAll(list.Items, make([]place, len(list.Items)), w.lookup(ctx, c, ""))
 }
 

@@ -91,9 +91,14 @@ func (p *plugin) mayAskIn(ctx context.Context, c *cluster, namespace string, rol
 
 // lookIn names some namespaces, of which there is one at least, and how to look there.
 func lookIn(names []string) string {
+	return fmt.Sprintf("%s: add -n %s", firstNames(names), names[0])
+}
+
+// firstNames are the first of some names, and how many more there are.
+func firstNames(names []string) string {
 	shown := strings.Join(names[:min(len(names), shownNames)], ", ")
 	if more := len(names) - shownNames; more > 0 {
 		shown += fmt.Sprintf(" and %d more", more)
 	}
-	return fmt.Sprintf("%s: add -n %s", shown, names[0])
+	return shown
 }
