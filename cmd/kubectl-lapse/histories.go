@@ -113,8 +113,11 @@ func headline(s *audit.History) string {
 		return what + ", until " + text.Time(g.ExpiresAt) + " as it was promised; its end is not in the records"
 	}
 	what += fmt.Sprintf(" to %s (%s), %s", text.Time(*g.EndedAt), text.Duration(g.EndedAt.Sub(g.GrantedAt)), g.EndReason)
-	if g.EndedBy != "" {
+	switch {
+	case g.EndedBy != "":
 		what += " by " + g.EndedBy
+	case slices.Contains([]string{v1alpha1.ReasonRevoked, v1alpha1.ReasonTampered, v1alpha1.ReasonRequestDeleted}, g.EndReason):
+		what += "; by whom, only the audit log of kube-apiserver says" // such as a RoleBinding that was deleted by hand
 	}
 	return what
 }

@@ -112,6 +112,24 @@ func TestReport(t *testing.T) {
 	}
 }
 
+func TestReportSaysThatOnlyTheAuditLogKnowsWhoEndedAccessByHand(t *testing.T) {
+	reportFiles(t)
+	records, err := os.ReadFile("records.jsonl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const alone = "; by whom, only the audit log of kube-apiserver says"
+	for reason, more := range map[string]string{"Revoked": alone, "Tampered": alone, "RequestDeleted": alone, "Expired": ""} {
+		byNobody := strings.NewReplacer(`"endReason":"Revoked"`, `"endReason":"`+reason+`"`, `"endedBy":"carol"`, `"endedBy":""`)
+		if err := os.WriteFile("records.jsonl", []byte(byNobody.Replace(string(records))), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, _, _ := report(t, "--records", "records.jsonl"); !strings.Contains(out, " (1m), "+reason+more+"\n") {
+			t.Errorf("%s: %s", reason, out)
+		}
+	}
+}
+
 func TestReportSaysHowAPersonIsConcerned(t *testing.T) {
 	reportFiles(t)
 	log := []string{"--records", "records.jsonl", "--audit-log", "audit.log", "--person"}
