@@ -38,11 +38,11 @@ func Rivals(p *v1alpha1.AccessPolicy, all []v1alpha1.AccessPolicy) (rivals []*v1
 }
 
 // neverAllows says whether a policy allows nothing, as far as it shows in itself: it is switched
-// off by the condition false, nobody may ask, or its approvals can never be met. Its expressions
-// are not compiled for that, nor its roles looked up.
+// off by the condition false, it names nobody who can ask, or its approvals can never be met. Its
+// expressions are not compiled for that, nor its roles looked up.
 func neverAllows(p *v1alpha1.AccessPolicy) bool {
 	return slices.ContainsFunc(p.Spec.Conditions, func(c v1alpha1.PolicyCondition) bool { return strings.TrimSpace(c.Expression) == "false" }) ||
-		!slices.ContainsFunc(p.Spec.Requesters, func(s v1alpha1.Subject) bool { return subjectProblem(s) == "" }) ||
+		!slices.ContainsFunc(p.Spec.Requesters, func(s v1alpha1.Subject) bool { return malformed(s) == "" || isWide(s) }) ||
 		CountedAs(&p.Spec).NeverMet("") != ""
 }
 

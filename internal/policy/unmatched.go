@@ -13,8 +13,8 @@ import (
 	"github.com/lapse-dev/lapse/internal/text"
 )
 
-// Unmatched are the parts of a policy that the API server takes and that can never match
-// anything, each with what to write in its place. The rest of the policy holds.
+// Unmatched are the parts of a policy that the API server takes and that match nothing, or hardly
+// what is meant, each with what to write in its place. The rest of the policy holds.
 func Unmatched(p *v1alpha1.AccessPolicy, limits Limits) (out []string) {
 	say := func(field, problem string) {
 		if problem != "" {
@@ -83,18 +83,19 @@ func namespaceProblem(name string, reserved []string) string {
 	return ""
 }
 
-// subjectProblem says why nobody has the name of a subject.
+// subjectProblem says why a subject is hardly who is meant. Somebody may be called just so, and is
+// matched: nothing may be left out of what is allowed, or told, because of it.
 func subjectProblem(s v1alpha1.Subject) string {
 	trimmed := strings.TrimSpace(s.Name)
 	switch {
 	case strings.Contains(s.Name+s.Namespace, "*"):
-		return subjectText(s) + " never matches: a name is not a pattern; name a group that all of them are in, such as system:authenticated among requesters"
+		return subjectText(s) + ": a name is not a pattern; name a group that all of them are in, such as system:authenticated among requesters"
 	case s.Kind == v1alpha1.ServiceAccountKind:
 		return ""
 	case trimmed == "":
 		return subjectText(s) + " never matches: nobody has that name"
 	case trimmed != s.Name:
-		return subjectText(s) + " never matches, since spaces count; " + quote(trimmed) + " may be meant"
+		return subjectText(s) + ": spaces count; " + quote(trimmed) + " may be meant"
 	}
 	return ""
 }

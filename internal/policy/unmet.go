@@ -110,7 +110,7 @@ func namedIn(rules []v1alpha1.ApprovalRule, besides string) (named map[string]ui
 	for i, rule := range rules {
 		for _, s := range rule.From {
 			switch {
-			case malformed(s) != "" || subjectProblem(s) != "":
+			case malformed(s) != "":
 			case s.Kind == v1alpha1.GroupKind:
 				groups |= 1 << i
 			case Account(s) != besides:

@@ -46,7 +46,8 @@ func TestApprovalsThatNobodyCanGive(t *testing.T) {
 			[]string{`: 2 must approve by approvals[1] and approvals[2], out of User "eve"`},
 		},
 		"rules that share people": {[]v1alpha1.ApprovalRule{rule(1, eve, zoe), rule(1, eve)}, []v1alpha1.Subject{alice}, nil, nil},
-		"a name that is nobody's": {[]v1alpha1.ApprovalRule{rule(1, builders.User("ev*"))}, nil, nil, []string{oneOfNobody}},
+		"a name that is nobody's": {[]v1alpha1.ApprovalRule{rule(1, builders.ServiceAccount("ci", "bot-*"))}, nil, nil, []string{oneOfNobody}},
+		"a name like a pattern":   {[]v1alpha1.ApprovalRule{rule(1, builders.User("ev*"))}, nil, nil, nil},
 		"the requester himself": {
 			[]v1alpha1.ApprovalRule{rule(1, alice)}, []v1alpha1.Subject{alice, zoe}, nil,
 			[]string{` for what "alice" asks, who does not count: 1 must approve by approvals[0], out of nobody`},

@@ -121,7 +121,7 @@ var _ = Describe("The author of a policy", Ordered, func() {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(admin.Get(ctx, client.ObjectKeyFromObject(p), p)).To(Succeed())
 		Expect(p).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonValid))
-		Expect(p.Status.Conditions[0].Message).To(HavePrefix(`in force; but requesters[0] Group "*" never matches: a name is not a pattern; `))
+		Expect(p.Status.Conditions[0].Message).To(HavePrefix(`in force; but requesters[0] Group "*": a name is not a pattern; `))
 		Expect(p.Status.Conditions[0].Message).To(ContainSubstring(
 			`; approvals can never be met: 2 must approve by approvals[0] and approvals[1], out of User "bob"`))
 		Expect(p.Status.Roles).To(Equal("reader, writer, role/local"))
