@@ -38,13 +38,17 @@ func powers(p *v1alpha1.AccessPolicy) (out []finding) {
 			out = append(out, finding{false, "revokers: " + subjectText(&r) + " may ask and revoke, and so end what others hold"})
 		}
 	}
-	onlyAccounts := len(p.Spec.Requesters) > 0 && !slices.ContainsFunc(p.Spec.Requesters, func(s v1alpha1.Subject) bool {
-		return s.Kind != v1alpha1.ServiceAccountKind
-	})
-	if onlyAccounts && len(p.Spec.Grantees) == 0 {
+	if accountsForThemselves(&p.Spec) {
 		out = append(out, finding{false, "only ServiceAccounts may ask and grantees is empty: they can ask for nobody but themselves, which a GitOps controller seldom means"})
 	}
 	return out
+}
+
+// accountsForThemselves says whether ServiceAccounts alone may ask, and for nobody else.
+func accountsForThemselves(spec *v1alpha1.AccessPolicySpec) bool {
+	return len(spec.Requesters) > 0 && len(spec.Grantees) == 0 && !slices.ContainsFunc(spec.Requesters, func(s v1alpha1.Subject) bool {
+		return s.Kind != v1alpha1.ServiceAccountKind
+	})
 }
 
 // labelled says whether a selector asks for labels of somebody's choosing. The API server
