@@ -237,7 +237,7 @@ func (p *plugin) whyNot(ctx context.Context, c *cluster, req *v1alpha1.AccessReq
 	}
 	decisions, err := decisionsOn(ctx, c, req)
 	if err != nil {
-		decisions = nil // whether it is a second one is not told then
+		decisions = []v1alpha1.AccessDecision{*d} // whether it is a second one is not told then
 	}
 	counting := grant.Counting{Policy: under, Decisions: decisions, MayEnd: func(*v1alpha1.Identity) (bool, error) {
 		objection, _, err := b.end(ctx, under, d.Spec.Verdict)

@@ -69,3 +69,22 @@ func TestADecisionThatDoesNotCountIsAFailureAndSaysWhy(t *testing.T) {
 		}
 	}
 }
+
+func TestWhyTellsAnApprovalThatIsNotLookedAtYetFromOneThatDoesNotCount(t *testing.T) {
+	for state, want := range map[v1alpha1.RequestState]string{ //nolint:exhaustive // before it is granted, and after
+		v1alpha1.StatePending: " Approve by bob (not counted yet)",
+		v1alpha1.StateActive:  " Approve by bob (did not count: access was given without it)",
+	} {
+		p := builders.Policy("p").ApprovedBy(builders.User("bob")).Build()
+		p.UID, p.Generation = "u", 1
+		req := builders.Request("debug").In("payments").By("alice").Build()
+		req.UID, req.CreationTimestamp = "r", minutes(-5)
+		req.Status.State, req.Status.Policy = state, &v1alpha1.PolicyReference{Name: "p", UID: "u", Generation: 1}
+		d := builders.Decision("d", req, v1alpha1.VerdictApprove)
+		d.CreationTimestamp, d.Spec.Reviewer = minutes(-1), &v1alpha1.Identity{Username: "bob"}
+		s := &story{now: noon, req: req, policy: p, decisions: []v1alpha1.AccessDecision{*d}}
+		if got := s.decided(); len(got) != 1 || !strings.HasSuffix(got[0], want) {
+			t.Errorf("%s: %q, want %q", state, got, want)
+		}
+	}
+}

@@ -211,9 +211,13 @@ func (s *story) decided() (lines []string) {
 		d := &s.decisions[i]
 		listed[d.Name] = true
 		line := fmt.Sprintf("%s %s by %s", at(s.now, d.CreationTimestamp), d.Spec.Verdict, d.Spec.Reviewer.Username)
-		if why := s.uncounted(d); why != "" {
+		switch why := s.uncounted(d); {
+		case why != "":
 			line += " (did not count: " + why + ")"
-		} else if d.Spec.Verdict == v1alpha1.VerdictApprove && !s.counted(d.Name) {
+		case d.Spec.Verdict != v1alpha1.VerdictApprove || s.counted(d.Name):
+		case pending(s.req):
+			line += " (not counted yet)"
+		default:
 			line += " (did not count)"
 		}
 		if d.Spec.Comment != "" {

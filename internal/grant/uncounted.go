@@ -82,10 +82,21 @@ func (c Counting) approval(req v1alpha1.Request, d *v1alpha1.AccessDecision) str
 	case v1alpha1.StateActive:
 		return "access was given without it"
 	case v1alpha1.StatePending, v1alpha1.StateScheduled:
+		if c.mayCount(req, d) {
+			return ""
+		}
 		return fmt.Sprintf("nobody is needed any more out of those for whom %q stands", d.Spec.Reviewer.Username)
 	default:
 		return ""
 	}
+}
+
+// mayCount says whether an approval counts that status does not have yet: it is written a moment
+// later, and not while the operator is away.
+func (c Counting) mayCount(req v1alpha1.Request, d *v1alpha1.AccessDecision) bool {
+	under := policy.CountedAs(&c.Policy.Spec)
+	tally := under.Count(req, provenDecisions(c.Admission, c.Decisions), approveBy(req, under))
+	return slices.ContainsFunc(tally.Counted, func(a v1alpha1.Approval) bool { return a.Decision == d.Name })
 }
 
 // barred is why no approval of somebody counts.

@@ -58,6 +58,7 @@ func TestWhyADecisionDoesNotCount(t *testing.T) {
 			two, pending, again, `"bob" approved already, by decision by-bob`,
 		},
 		"one too many":            {two, pending, of("carol", "", approve), "nobody is needed any more out of those for whom"},
+		"not looked at yet":       {two.ApprovedBy(carol), pending, of("carol", "", approve), ""},
 		"while a role is missing": {two, v1alpha1.StateFailed, of("carol", "", approve), ""},
 		"held already":            {two, held, of("carol", "", approve), "access was given without it"},
 		"at the last moment":      {two, held, later(of("carol", "", approve), time.Hour-time.Second), "access was given without it"},
