@@ -24,15 +24,17 @@ function busy() {
 const said = (page) => [...page.querySelectorAll("main .note.bad")].at(-1)?.textContent; // above it may stand what came of something before
 
 class Trouble extends Error {}
-class Ended extends Error {}
 
 const ended = "The kubectl lapse ui that made this page was ended, or your browser lost its cookie. Nothing is done here any more: close this page.";
 
 // ours fetches from the run of kubectl lapse ui that made this page. Once that is ended, anybody on this
-// machine may have its port: what he answers is not looked at.
+// machine may have its port: what he answers is not looked at, and he is asked, and sent, no more.
+let over = false;
 async function ours(address, how) {
+  if (over) throw new Error(ended);
   const answer = await fetch(address, how);
-  if (!told || answer.headers.get("Lapse-Run") !== told.dataset.run) throw new Ended();
+  over ||= !told || answer.headers.get("Lapse-Run") !== told.dataset.run;
+  if (over) throw new Error(ended);
   return answer;
 }
 
@@ -57,7 +59,6 @@ const anew = 15; // times that, after which times that are left are shown anew
 const lost = "This page cannot be renewed: kubectl lapse ui was ended, or the API server is away. What is shown may be old.";
 let turns = 0;
 let away = false;
-let over = false;
 
 async function look() {
   try {
@@ -77,7 +78,6 @@ async function look() {
     }
   } catch (wrong) {
     away = true;
-    over = wrong instanceof Ended;
     tell(wrong instanceof Trouble ? wrong.message : over ? ended : lost);
   } finally {
     if (!over) setTimeout(look, away ? later : every);
@@ -102,8 +102,8 @@ async function check() {
     const next = page.getElementById("answer");
     if (next) document.getElementById("answer").replaceChildren(...next.childNodes);
     tell(next ? "" : said(page) ?? gone);
-  } catch (wrong) {
-    if (!mine.signal.aborted) tell(wrong instanceof Ended ? ended : gone);
+  } catch {
+    if (!mine.signal.aborted) tell(over ? ended : gone);
   }
 }
 
