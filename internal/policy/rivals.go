@@ -37,14 +37,17 @@ func Rivals(p *v1alpha1.AccessPolicy, all []v1alpha1.AccessPolicy) (rivals []*v1
 	return rivals
 }
 
-// neverAllows says whether a policy allows nothing, as far as it shows in itself: it is switched
-// off by the condition false, it names nobody who can ask, or its approvals can never be met. Its
-// expressions are not compiled for that, nor its roles looked up.
+// neverAllows says whether a policy allows nothing, as far as it shows at once: it is switched off
+// by the condition false, or names nobody who can ask. Its expressions are not compiled for that,
+// nor its roles looked up.
 func neverAllows(p *v1alpha1.AccessPolicy) bool {
 	return slices.ContainsFunc(p.Spec.Conditions, func(c v1alpha1.PolicyCondition) bool { return strings.TrimSpace(c.Expression) == "false" }) ||
-		!slices.ContainsFunc(p.Spec.Requesters, func(s v1alpha1.Subject) bool { return malformed(s) == "" || isWide(s) }) ||
-		CountedAs(&p.Spec).NeverMet("") != ""
+		!slices.ContainsFunc(p.Spec.Requesters, func(s v1alpha1.Subject) bool { return malformed(s) == "" || isWide(s) })
 }
+
+// neverMet says whether the approvals of a policy can never be met. That takes longer to find out:
+// it is asked only of policies that are told.
+func neverMet(p *v1alpha1.AccessPolicy) bool { return CountedAs(&p.Spec).NeverMet("") != "" }
 
 // mayShare says whether somebody may be among the requesters of both. Who is in a group is not
 // known.
@@ -74,7 +77,7 @@ func passedBy(p *v1alpha1.AccessPolicy, rivals []*v1alpha1.AccessPolicy) []strin
 
 // passing says past which of the rivals of p somebody gets by p.
 func passing(p *v1alpha1.AccessPolicy, rivals []*v1alpha1.AccessPolicy) []string {
-	if neverAllows(p) {
+	if neverAllows(p) || neverMet(p) {
 		return nil
 	}
 	return tellSome(rivals, func(rival *v1alpha1.AccessPolicy) string {
@@ -90,7 +93,7 @@ func tellSome(rivals []*v1alpha1.AccessPolicy, tell func(*v1alpha1.AccessPolicy)
 	for _, rival := range rivals[:len(rivals)-unread] {
 		line := tell(rival)
 		switch {
-		case line == "":
+		case line == "" || neverMet(rival):
 		case len(out) < maxPassed:
 			out = append(out, text.Cut(line, maxProblem))
 		default:
