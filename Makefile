@@ -20,6 +20,8 @@ GOJQ := bin/gojq
 # By these the alerts and the dashboard are tried.
 PROMETHEUS := bin/prometheus
 PROMTOOL := bin/promtool
+# It is told, as people's receivers are.
+ALERTMANAGER := bin/alertmanager
 # Ginkgo colours also what goes into a file.
 export GINKGO_NO_COLOR := 1
 VERSION ?= v0.1.0
@@ -135,6 +137,7 @@ verify: generate fmt lint ## Fail if anything generated, formatted or linted dif
 	cd hack/controlplane && go mod tidy -diff
 	cd test/chart && go mod tidy -diff
 	cd test/ui && go mod tidy -diff
+	cd test/messages && go mod tidy -diff
 	cd hack/monitoring && go mod tidy -diff
 	@changed=$$(git status --porcelain); if [[ -n $$changed ]]; then \
 		printf 'these files differ from what is committed; commit them:\n%s\n' "$$changed"; git --no-pager diff; exit 1; fi
@@ -231,6 +234,11 @@ test-rules: $(PROMTOOL) $(GOJQ) ## Have promtool try each alert (minutes, once)
 test-monitoring: build controlplane $(PROMETHEUS) ## Have a real Prometheus scrape a real manager, and look by each alert and query of the dashboard
 	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/monitoring -v -count=1 -timeout 10m | $(RESULTS)
 
+# A module of its own, too, so that no mail server reaches the product.
+.PHONY: test-messages
+test-messages: build controlplane $(ALERTMANAGER) ## Have a real manager tell a real Alertmanager and a mail server, and look at what they understood
+	cd test/messages && KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -timeout 10m | $(RESULTS)
+
 .PHONY: bench
 bench: ## Run the benchmarks of the evaluator
 	go test ./internal/policy -run '^$$' -bench . -benchmem
@@ -290,6 +298,16 @@ $(GOJQ): hack/tools/go.mod
 # Without what finds targets in clouds, which is most of it.
 $(PROMETHEUS) $(PROMTOOL): hack/monitoring/go.mod
 	cd hack/monitoring && go build -tags remove_all_sd -o ../../$@ github.com/prometheus/prometheus/cmd/$(@F)
+
+# Its module lacks the pages, which npm makes, and does not compile without that folder: in
+# a copy there is one, with a line. It is of the version that Prometheus uses, with the
+# dependencies that it names itself.
+$(ALERTMANAGER): hack/monitoring/go.mod
+	cd hack/monitoring && go mod download github.com/prometheus/alertmanager
+	copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && \
+		cp -R "$$(cd hack/monitoring && go list -m -f '{{.Dir}}' github.com/prometheus/alertmanager)"/. "$$copy" && chmod -R u+w "$$copy" && \
+		mkdir "$$copy/ui/app/dist" && echo 'built without pages' > "$$copy/ui/app/dist/index.html" && \
+		go build -C "$$copy" -trimpath -o '$(CURDIR)/$@' ./cmd/alertmanager
 
 # golangci-lint with kube-api-linter inside.
 $(GOLANGCI_LINT): hack/tools/go.mod
