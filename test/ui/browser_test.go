@@ -190,12 +190,15 @@ func (b *browser) fits(what string) {
 }
 
 // pictured writes a picture of the page where they are wanted.
-func (b *browser) pictured(name string) {
+func (b *browser) pictured(name string) { b.picturedBy(name, chromedp.FullScreenshot(100)) }
+
+// picturedBy is for a page that is too large for one picture.
+func (b *browser) picturedBy(name string, shot chromedp.Action[[]byte]) {
 	GinkgoHelper()
 	if picturesTo == "" {
 		return
 	}
-	png, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	png, err := chromedp.Run(b.ctx, shot)
 	Expect(err).NotTo(HaveOccurred())
 	Expect(os.WriteFile(filepath.Join(picturesTo, name+".png"), png, 0o600)).To(Succeed())
 }

@@ -93,7 +93,7 @@ var _ = Describe("A report as a page", func() {
 		Expect(value[int](b, `document.querySelectorAll("section").length`)).To(Equal(grants))
 		Expect(value[int](b, `document.querySelectorAll("section table").length`)).To(Equal(grants), "each has its call")
 		Expect(value[int](b, `document.querySelectorAll("script, img, iframe, object, embed, base, [onerror], [onload]").length`)).To(BeZero())
-		b.pictured("report")
+		b.picturedBy("report", chromedp.CaptureScreenshot())
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		Expect(b.wrong).To(BeEmpty())
