@@ -31,7 +31,7 @@ h2 { font-size: 1.1rem; margin: .5rem 0; } h3 { font-size: 1rem; margin: 1rem 0 
 dl { display: grid; grid-template-columns: 8rem 1fr; margin: 0; } dt { opacity: .7; } dd { margin: 0; overflow-wrap: anywhere; }
 svg { width: 100%; height: 3.5rem; display: block; margin: .5rem 0; } svg text { font-size: 11px; fill: currentColor; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; width: 100%; }
-th, td { text-align: left; padding: .15rem .75rem .15rem 0; border-bottom: 1px solid #8884; vertical-align: top; overflow-wrap: anywhere; }
+th { white-space: nowrap; } th, td { text-align: left; padding: .15rem .75rem .15rem 0; border-bottom: 1px solid #8884; vertical-align: top; overflow-wrap: anywhere; }
 .loud { color: var(--refused); font-weight: 600; }
 @media print { body { max-width: none; margin: 0; } .scroll { overflow: visible; } }
 </style>
