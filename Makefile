@@ -221,7 +221,7 @@ test-faults: build controlplane ## Break everything around the operator, and pri
 	FAULTS=full KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/faults -v -count=1 -timeout 3h | $(RESULTS)
 
 .PHONY: test-guards
-test-guards: controlplane ## Take each guard against what attackers found away, and see its test fail (an hour)
+test-guards: controlplane ## Take each guard against what attackers found away, and see its test fail (half an hour)
 	KUBEBUILDER_ASSETS=$(ASSETS) go run ./hack/guards
 
 .PHONY: test-rules
