@@ -39,7 +39,7 @@ var _ = Describe("The story of access", func() {
 			`^          reason: INC-4211: checkout returns 500$`,
 			`^judged    by policy oncall-edit, which asks for no approval$`,
 			`^decided   2\S+Z \(\d+s ago\) Revoke by alice$`,
-			`^granted   2\S+Z \(\d+s ago\), until 2\S+Z \(in \S+\)$`,
+			`^granted   2\S+Z \(\d+s ago\), until 2\S+Z$`,
 			`^          as RoleBinding lapse-through-kubectl-[0-9a-f]{8}, which`,
 			`^ended     2\S+Z \(\d+s ago\) Returned by alice$`,
 		} {
