@@ -137,11 +137,12 @@ func (l *load) last(name string) float64 {
 	return all[len(all)-1]
 }
 
-// The plain writes that all else is compared with.
+// The plain writes that all else is compared with, and plain reads.
 const (
 	creates     = "R: RoleBindings created in a second, 16 at once"
 	deletes     = "D: RoleBindings deleted in a second, 16 at once"
 	createTakes = "L: one created, p50, ms"
+	createShown = "L_yes: one created, until a watch shows it, p50, ms"
 	deleteTakes = "L_del: one deleted, p50, ms"
 )
 
@@ -151,14 +152,27 @@ func (l *load) baseline(ctx context.Context) {
 	named := func(i int) client.Object {
 		return builders.Binding(ns, fmt.Sprintf("plain-%04d", i), "reader", builders.User("nobody"))
 	}
-	created, deleted := make([]time.Duration, 0, singles), make([]time.Duration, 0, singles)
+	created, shown := make([]time.Duration, 0, singles), make([]time.Duration, 0, singles)
+	deleted, got := make([]time.Duration, 0, singles), make([]time.Duration, 0, singles)
+	watched, stop := context.WithCancel(ctx)
+	made := l.watch(watched, &rbacv1.RoleBindingList{}, added)
 	for i := range singles {
-		created = append(created, timed(func() { check(l.B, l.admin.Create(ctx, named(i))) }))
+		one, begun := named(i), time.Now()
+		created = append(created, timed(func() { check(l.B, l.admin.Create(ctx, one)) }))
+		shown = append(shown, made.of(ctx, l.B, one.GetUID()).Sub(begun))
 		deleted = append(deleted, timed(func() { check(l.B, l.admin.Delete(ctx, named(i))) }))
 	}
+	stop()
 	l.note(createTakes, milliseconds(quantile(created, 0.5)))
+	l.note(createShown, milliseconds(quantile(shown, 0.5)))
 	l.note(deleteTakes, milliseconds(quantile(deleted, 0.5)))
 	l.note(creates, burst/timed(func() { l.each(func(i int) { check(l.B, l.admin.Create(ctx, named(i))) }) }).Seconds())
+	read := func(i int) { check(l.B, l.admin.Get(ctx, client.ObjectKeyFromObject(named(i)), &rbacv1.RoleBinding{})) }
+	for i := range singles {
+		got = append(got, timed(func() { read(i) }))
+	}
+	l.note("one read, p50, L", milliseconds(quantile(got, 0.5))/l.last(createTakes))
+	l.note("reads in a second, 16 at once, of R", burst/timed(func() { l.each(read) }).Seconds()/l.last(creates))
 	l.note(deletes, burst/timed(func() { l.each(func(i int) { check(l.B, l.admin.Delete(ctx, named(i))) }) }).Seconds())
 }
 
@@ -230,12 +244,6 @@ func (s *seen) add(uid types.UID) {
 	}
 }
 
-func (s *seen) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.at)
-}
-
 // await returns when n were seen, and the latest.
 func (s *seen) await(ctx context.Context, b *testing.B, n int) time.Time {
 	b.Helper()
@@ -261,6 +269,44 @@ func (s *seen) await(ctx context.Context, b *testing.B, n int) time.Time {
 	}
 }
 
+// of is when an object was seen.
+func (s *seen) of(ctx context.Context, b *testing.B, uid types.UID) time.Time {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	for {
+		s.mu.Lock()
+		at, there := s.at[uid]
+		s.mu.Unlock()
+		if there {
+			return at
+		}
+		select {
+		case <-s.more:
+		case <-ctx.Done():
+			b.Fatalf("%s was not seen after %s", uid, loadTimeout)
+		}
+	}
+}
+
+// added are the RoleBindings that are made.
+func added(e watch.Event) (types.UID, bool) {
+	rb, ok := e.Object.(*rbacv1.RoleBinding)
+	if !ok {
+		return "", false
+	}
+	return rb.UID, e.Type == watch.Added
+}
+
+// held are the requests by which access is held, as RBAC hears of it: by a watch of RoleBindings.
+func held(e watch.Event) (types.UID, bool) {
+	rb, ok := e.Object.(*rbacv1.RoleBinding)
+	if !ok {
+		return "", false
+	}
+	return types.UID(rb.Labels[v1alpha1.RequestUIDLabel]), e.Type == watch.Added
+}
+
 // active are the requests by which access is held, as their status says.
 func active(e watch.Event) (types.UID, bool) {
 	req, ok := e.Object.(*v1alpha1.AccessRequest)
@@ -279,24 +325,28 @@ func released(e watch.Event) (types.UID, bool) {
 	return types.UID(rb.Labels[v1alpha1.RequestUIDLabel]), e.Type == watch.Deleted || len(rb.Subjects) == 0
 }
 
-// yes asks one after the other, at once and with a pause, and waits for what status says.
+// yes asks one after the other, back to back and with a pause, and waits for two things: that
+// access is held, which is the yes, and that status says so.
 func (l *load) yes(ctx context.Context) {
 	for i, name := range []string{"back to back", "with gaps"} {
 		pause := time.Duration(i) * 150 * time.Millisecond
-		ns, all := l.namespace(ctx), make([]time.Duration, 0, singles)
+		ns := l.namespace(ctx)
+		yes, said := make([]time.Duration, 0, singles), make([]time.Duration, 0, singles)
 		ctx, stop := context.WithCancel(ctx)
+		access := l.watch(ctx, &rbacv1.RoleBindingList{}, held)
 		given := l.watch(ctx, &v1alpha1.AccessRequestList{}, active)
 		for i := range singles {
 			<-time.After(pause)
-			before := given.count()
-			all = append(all, timed(func() {
-				l.ask(ctx, ns, i)
-				given.await(ctx, l.B, before+1)
-			}))
+			begun := time.Now()
+			uid := l.ask(ctx, ns, i).UID
+			yes = append(yes, access.of(ctx, l.B, uid).Sub(begun))
+			said = append(said, given.of(ctx, l.B, uid).Sub(begun))
 		}
 		stop()
-		l.note("yes, p50, L, "+name, milliseconds(quantile(all, 0.5))/l.last(createTakes))
-		l.note("yes, p99, L, "+name, milliseconds(quantile(all, 0.99))/l.last(createTakes))
+		l.note("yes, p50, L_yes, "+name, milliseconds(quantile(yes, 0.5))/l.last(createShown))
+		l.note("yes, p99, L_yes, "+name, milliseconds(quantile(yes, 0.99))/l.last(createShown))
+		l.note("status says so, p50, L_yes, "+name, milliseconds(quantile(said, 0.5))/l.last(createShown))
+		l.note("status says so, p99, L_yes, "+name, milliseconds(quantile(said, 0.99))/l.last(createShown))
 	}
 }
 
