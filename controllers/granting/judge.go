@@ -46,6 +46,12 @@ func newJudges(c client.Client, live client.Reader, limits policy.Limits) judges
 	return judges{cached: c, live: live, authorizer: c, compiled: policy.NewCache(compiledPolicies), limits: limits, repeats: newRepeats(), digests: lru.New(knownDigests)}
 }
 
+// reading are the same, and read past the cache by what is given.
+func (j judges) reading(live client.Reader) judges {
+	j.live = live
+	return j
+}
+
 // of is the judge of one request, by the policies that one reader has and by the rest that
 // the other one has.
 func (j judges) of(ctx context.Context, policies, rest client.Reader, now time.Time, req *v1alpha1.AccessRequest) grant.Judge {

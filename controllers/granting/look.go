@@ -35,11 +35,11 @@ func (r *RequestReconciler) decide(ctx context.Context, now time.Time, req *v1al
 		return step, seen, err
 	}
 	if givesUnasked(req, step) {
-		if step, seen, err = r.decideByServer(ctx, req, r.client); err != nil || givesUnasked(req, step) {
+		if step, seen, err = r.decideByServer(ctx, req, r.client, step); err != nil || givesUnasked(req, step) {
 			return step, seen, err
 		}
 	}
-	return r.decideByServer(ctx, req, r.live)
+	return r.decideByServer(ctx, req, r.live, step)
 }
 
 // givesUnasked says whether a step gives access that nobody had to approve, at once. Of what
@@ -64,15 +64,29 @@ func (r *RequestReconciler) confirmWithdrawal(ctx context.Context, now time.Time
 // request into req. Policies are many, and those of the cache do to allow something:
 // that is allowed by one policy, which is confirmed before access is given. What is for good
 // is decided by all policies as they are now.
-func (r *RequestReconciler) decideByServer(ctx context.Context, req *v1alpha1.AccessRequest, decisions client.Reader) (grant.Step, grant.Observed, error) {
-	seen, gone, err := r.observeServer(ctx, req, decisions)
+//
+// Of what it reads, only binding and request have an order. If the caches say that access
+// is given, as likely tells, the rest is read beside those two.
+func (r *RequestReconciler) decideByServer(ctx context.Context, req *v1alpha1.AccessRequest, decisions client.Reader, likely grant.Step) (grant.Step, grant.Observed, error) {
+	var (
+		seen grant.Observed
+		gone bool
+	)
+	live := lookedUp{r.live, r.lookupsFor(ctx, req, likely)}
+	err := r.atOnce(func() (err error) {
+		seen, gone, err = r.observeServer(ctx, req, decisions)
+		return err
+	}, live.reads(ctx)...)
 	if err != nil || gone {
 		return grant.Step{}, seen, err
 	}
 	now := r.clock.Now() // by the clock that those answers showed
-	step, err := grant.Next(now, req, r.judges.of(ctx, r.client, r.live, now, req), seen, r.settings)
+	step, err := grant.Next(now, req, r.judges.reading(live).of(ctx, r.client, live, now, req), seen, r.settings)
 	if err == nil && step.Rejects() {
 		step, err = grant.Next(now, req, r.judges.of(ctx, r.live, r.live, now, req), seen, r.settings)
+	}
+	if err == nil && step.Action == grant.Create {
+		err = r.judges.reading(live).confirm(ctx, step.Outcome.Policy)
 	}
 	return step, seen, err
 }

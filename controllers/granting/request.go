@@ -32,6 +32,7 @@ import (
 type RequestReconciler struct {
 	client    client.Client
 	live      client.Reader
+	atOnce    func(first func() error, others ...func()) error
 	clock     *servertime.Clock
 	recorder  events.EventRecorder
 	admission func() admission.State
@@ -54,8 +55,11 @@ type RequestReconciler struct {
 
 // NewRequestReconciler has all that it needs from the options.
 func NewRequestReconciler(o Options) *RequestReconciler {
+	if o.AtOnce == nil {
+		o.AtOnce = atOnce
+	}
 	return &RequestReconciler{
-		client: o.Client, live: o.Live, clock: o.Clock, recorder: o.Recorder, admission: o.Admission, busy: o.Busy, memory: o.Memory,
+		client: o.Client, live: o.Live, atOnce: o.AtOnce, clock: o.Clock, recorder: o.Recorder, admission: o.Admission, busy: o.Busy, memory: o.Memory,
 		judges:    newJudges(o.Client, o.Live, o.Limits),
 		unbinder:  unbind.Unbinder{Writer: o.Client, Live: o.Live, Clock: o.Clock.Here},
 		settings:  grant.Settings{MaxDuration: o.Limits.MaxDuration, Retention: o.Retention},
@@ -149,9 +153,6 @@ func (r *RequestReconciler) act(ctx context.Context, req *v1alpha1.AccessRequest
 // create binds the role. What stands in the way becomes the outcome if it is for
 // people to mend, and an error if trying again may help.
 func (r *RequestReconciler) create(ctx context.Context, req *v1alpha1.AccessRequest, step grant.Step) (*grant.Outcome, error) {
-	if err := r.judges.confirm(ctx, step.Outcome.Policy); err != nil {
-		return nil, err
-	}
 	ctx, cancel := context.WithTimeout(ctx, binding.CreateWindow/2)
 	defer cancel()
 	r.metadata.Put(step.Binding)

@@ -64,6 +64,9 @@ type Options struct {
 	Client client.Client
 	// Live reads past the cache.
 	Live client.Reader
+	// AtOnce does what has no order, and returns what the first of it says once all is done. By
+	// default each of the others has a goroutine; who checks all orders has them one by one.
+	AtOnce func(first func() error, others ...func()) error
 	// Clock shows the API server's time.
 	Clock *servertime.Clock
 	// Recorder of Events.

@@ -60,7 +60,7 @@ func (r reader) Get(_ context.Context, key client.ObjectKey, into client.Object,
 		return nil
 	case *v1alpha1.AccessRequest:
 		c.kind = requests
-		return fetch(r, c, into)
+		return r.getRequest(c, into)
 	case *metav1.PartialObjectMetadata:
 		req := &v1alpha1.AccessRequest{}
 		c.kind = requests
@@ -77,8 +77,24 @@ func (r reader) Get(_ context.Context, key client.ObjectKey, into client.Object,
 	return fmt.Errorf("nobody reads a %T", into)
 }
 
-func fetch[T any](r reader, c call, into *T) error {
-	answer := r.ask(c)
+// getRequest is where what is read in between, and what was read too early, has its turn.
+func (r reader) getRequest(c call, into *v1alpha1.AccessRequest) error {
+	if r.cached {
+		return fetch(r, c, into)
+	}
+	if r.beside == inBetween {
+		r.readOthers()
+	}
+	if early := r.tooEarly; early != nil {
+		r.tooEarly = nil
+		return give(r, *early, into)
+	}
+	return fetch(r, c, into)
+}
+
+func fetch[T any](r reader, c call, into *T) error { return give(r, r.ask(c), into) }
+
+func give[T any](r reader, answer id, into *T) error {
 	if answer <= 0 {
 		return failure(answer)
 	}

@@ -20,6 +20,9 @@
 // Every state is held against the invariants (oracle_test.go). They are about what is
 // on the API server, and use nothing of the code that they check.
 //
+// What the operator reads at once is read here one after the other, in the order of the
+// scenario: a run could not be repeated else.
+//
 // What is not modelled: clocks that differ, and the lease. Both replicas may believe at
 // any time that they lead; see late in oracle_test.go for what follows.
 package model

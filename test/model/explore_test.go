@@ -161,9 +161,11 @@ func (o *operator) calls(w *world, a action, found visit) {
 		at = &r.ending
 	}
 	c, answer, problem := o.callAt(*at), lost, ""
+	if c.first {
+		r.unjust = o.unjustTo(r, &w.server)
+	}
 	if a.arg%2 == 0 && c.verb == get && c.kind == bindings {
-		// The first that it reads past its caches.
-		r.unjust, r.late = o.unjustTo(r, &w.server), false
+		r.late = false
 	}
 	if a.arg/2 != requestLost {
 		answer, problem = o.commit(w, &next, c, r)

@@ -44,6 +44,20 @@ var scenarios = []struct {
 		scenario{name: "people and policies end it", budget: budget{ticks: 3, edits: 2, crashes: 1}, edits: slices.Concat(deciding, deleting)},
 		9, 12,
 	},
+	{
+		scenario{
+			name: "people and policies end it, and policies are read late", budget: budget{ticks: 2, edits: 2}, edits: deciding,
+			beside: afterBoth,
+		},
+		9, 12,
+	},
+	{
+		scenario{
+			name: "people and policies end it, and policies are read in between", budget: budget{ticks: 2, edits: 2}, edits: deciding,
+			beside: inBetween,
+		},
+		9, 12,
+	},
 	{scenario{name: "approvals", budget: budget{ticks: 2, edits: 2}, edits: slices.Concat(approving, deciding), approval: true}, 10, 12},
 	{scenario{
 		name: "what is over is forgotten", budget: budget{ticks: 4, edits: 1}, edits: slices.Concat(deleting, deciding),
@@ -99,7 +113,10 @@ func TestTheModelFindsMistakes(t *testing.T) {
 		"not remembering what was made": {
 			scenario{bug: remembersNothing, budget: budget{ticks: 3, faults: 1}}, "^I3",
 		},
-		// What is read from a cache before a grant ends the grant when it is seen; see ADR 13.
+		// See ADR 13 for these.
+		"reading the request before its binding": {
+			scenario{bug: requestFirst, budget: budget{edits: 1}, edits: []edit{deleteBinding}}, "^I3",
+		},
 		"ending nothing by a no that was not seen before the grant": {
 			scenario{bug: deaf, budget: budget{edits: 1}, edits: deciding}, "^I1",
 		},

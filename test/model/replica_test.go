@@ -115,10 +115,13 @@ type operator struct {
 	ctx      context.Context
 
 	// Of the run.
-	caches  *replica
-	trail   trail
-	answers []id
-	pos     int
+	caches   *replica
+	trail    trail
+	answers  []id
+	pos      int
+	looks    bool     // what has no order is about to be read
+	others   []func() // what is still to be read beside the binding and the request
+	tooEarly *id      // the request, read before its turn
 }
 
 func newOperator(m *machine) *operator {
@@ -128,7 +131,7 @@ func newOperator(m *machine) *operator {
 	o.granting = granting.NewRequestReconciler(granting.Options{
 		Client: api, Live: reader{operator: o, cached: m.bug == staleView}, Clock: now, Recorder: &events.FakeRecorder{},
 		Admission: func() admission.State { return admission.State{Enforced: true} }, Busy: func() bool { return false },
-		Memory: memory{o, m.bug}, Limits: policy.Limits{MaxDuration: ceiling * tick}, Retention: m.retention,
+		Memory: memory{o, m.bug}, Limits: policy.Limits{MaxDuration: ceiling * tick}, Retention: m.retention, AtOnce: o.atOnce,
 	})
 	synced := func() bool { return o.ask(call{verb: isSynced, cached: true}) == accepted }
 	o.ending = ending.NewReconciler(ending.Options{
@@ -184,6 +187,7 @@ func (o *operator) run(t trail, r *replica) {
 	p := o.points.at(t)
 	o.runs.Add(1)
 	o.caches, o.trail, o.answers, o.pos = r, t, o.machine.answers(t), 0
+	o.looks, o.others, o.tooEarly = false, nil, nil
 	o.clock.SetTime(at(p.now))
 	defer func() {
 		if problem := recover(); problem != nil && problem != any(stopped{}) {
@@ -202,6 +206,30 @@ func (o *operator) run(t trail, r *replica) {
 	o.found(call{verb: finish})
 }
 
+// atOnce does one thing after the other, in the order of the scenario: a run that is repeated
+// has to make the same calls.
+func (o *operator) atOnce(first func() error, others ...func()) error {
+	o.looks, o.others = true, others
+	if o.beside == beforeBoth {
+		o.readOthers()
+	}
+	if o.bug == requestFirst {
+		request := o.ask(call{verb: get, kind: requests})
+		o.tooEarly = &request
+	}
+	err := first()
+	o.readOthers()
+	return err
+}
+
+func (o *operator) readOthers() {
+	others := o.others
+	o.others = nil
+	for _, other := range others {
+		other()
+	}
+}
+
 // found notes the call that follows on the trail.
 func (o *operator) found(c call) {
 	n := o.callIDs.get(c, func() id { return o.asked.add(c) })
@@ -211,6 +239,9 @@ func (o *operator) found(c call) {
 // ask is where a reconciler meets the model. It stops the run if the answer is not
 // known and no cache has it.
 func (o *operator) ask(c call) id {
+	if !c.cached {
+		c.first, o.looks = o.looks && c.verb == get, false
+	}
 	if o.pos < len(o.answers) {
 		o.pos++
 		return o.answers[o.pos-1]

@@ -21,6 +21,7 @@ type call struct {
 	verb    verb
 	cached  bool
 	kind    kind
+	first   bool      // what has no order is read, and this is read first
 	slot    int8      // which binding
 	payload id        // the object or the patch that is sent
 	uid     types.UID // precondition of a deletion; of decisions, whose

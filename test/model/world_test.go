@@ -61,9 +61,9 @@ type replica struct {
 	knew [slots]bool
 
 	granting, ending trail
-	// unjust: when granting last read the request, there was a reason against it.
+	// unjust: when granting last began to read past its caches, there was a reason against it.
 	unjust bool
-	// late: since then the other replica created or recorded something.
+	// late: since it read the binding, the other replica created or recorded something.
 	late bool
 }
 
@@ -86,8 +86,20 @@ type scenario struct {
 	retention time.Duration
 	edits     []edit
 	bug       bug
-	strict    bool // nothing is excused; see excuse
+	strict    bool  // nothing is excused; see excuse
+	beside    order // of what is read at once
 }
+
+// order says when what is read beside the binding and the request is read. The operator has
+// goroutines for it, here each order is explored of its own.
+type order uint8
+
+const (
+	// beforeBoth: what is known then is the oldest.
+	beforeBoth order = iota
+	inBetween
+	afterBoth
+)
 
 // bug is a mistake that the model makes in the place of the operator; 0 is none.
 type bug uint8
@@ -107,6 +119,8 @@ const (
 	remembersNothing
 	// deaf: the cache of decisions never shows any.
 	deaf
+	// requestFirst: what grants reads the request before its binding.
+	requestFirst
 )
 
 const (
