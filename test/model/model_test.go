@@ -117,6 +117,9 @@ func TestTheModelFindsMistakes(t *testing.T) {
 		"reading the request before its binding": {
 			scenario{bug: requestFirst, budget: budget{edits: 1}, edits: []edit{deleteBinding}}, "^I3",
 		},
+		"looking for no binding where status knows of none": {
+			scenario{bug: leavesOut, budget: budget{ticks: 2, faults: 1}}, "^I3",
+		},
 		"ending nothing by a no that was not seen before the grant": {
 			scenario{bug: deaf, budget: budget{edits: 1}, edits: deciding}, "^I1",
 		},

@@ -213,7 +213,7 @@ func (o *operator) atOnce(first func() error, others ...func()) error {
 	if o.beside == beforeBoth {
 		o.readOthers()
 	}
-	if o.bug == requestFirst {
+	if o.bug == requestFirst || o.bug == leavesOut {
 		request := o.ask(call{verb: get, kind: requests})
 		o.tooEarly = &request
 	}

@@ -121,6 +121,8 @@ const (
 	deaf
 	// requestFirst: what grants reads the request before its binding.
 	requestFirst
+	// leavesOut: the same, and no binding is looked for if neither status nor the cache knows of one.
+	leavesOut
 )
 
 const (
