@@ -12,6 +12,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -112,8 +113,22 @@ func (r *RequestReconciler) observeServer(ctx context.Context, req *v1alpha1.Acc
 	return seen, false, err
 }
 
+// silent says whether a step does nothing, and says nothing of which status could say something
+// else. Most looks find that: access goes on, or is over. It compares nothing, which takes
+// most of such a look.
+func silent(req *v1alpha1.AccessRequest, step grant.Step) bool {
+	if step.Action != grant.Nothing || step.Outcome != nil {
+		return false
+	}
+	asGranted := step.Role != nil && step.Role.Reason == ""
+	return step.Role == nil || asGranted && meta.FindStatusCondition(req.Status.Conditions, v1alpha1.ConditionRoleChanged) == nil
+}
+
 // settled says whether a step neither does nor says anything new.
 func settled(now time.Time, req *v1alpha1.AccessRequest, step grant.Step) bool {
+	if silent(req, step) {
+		return true
+	}
 	if step.Action != grant.Nothing {
 		return false
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/grant"
+	"github.com/lapse-dev/lapse/internal/policy"
 	"github.com/lapse-dev/lapse/internal/servertime"
 )
 
@@ -64,5 +66,41 @@ func TestWhatWaitedIsNotGrantedByTheDecisionsOfTheCache(t *testing.T) {
 		if got, want := givesUnasked(req, gives), state == ""; got != want {
 			t.Errorf("state %q: granted by the decisions of the cache: %v, want %v", state, got, want)
 		}
+	}
+}
+
+func TestAStepThatIsSilentLeavesStatusAsItIs(t *testing.T) {
+	now := time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
+	changed := metav1.Condition{Type: v1alpha1.ConditionRoleChanged, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonRoleGrew}
+	role := func(reason string) grant.Step {
+		return grant.Step{Action: grant.Nothing, Role: &policy.RoleChange{Reason: reason}}
+	}
+	says := grant.Step{Action: grant.Nothing, Outcome: &grant.Outcome{State: v1alpha1.StatePending}}
+	for name, tc := range map[string]struct {
+		step       grant.Step
+		conditions []metav1.Condition
+		want       bool
+	}{
+		"nothing is said":                      {grant.Step{Action: grant.Nothing}, nil, true},
+		"nothing is said of a changed role":    {grant.Step{Action: grant.Nothing}, []metav1.Condition{changed}, true},
+		"the role is as it was":                {role(""), nil, true},
+		"the role is again as it was":          {role(""), []metav1.Condition{changed}, false},
+		"the role has changed":                 {role(changed.Reason), nil, false},
+		"something is said":                    {says, nil, false},
+		"something is done":                    {grant.Step{Action: grant.Forget}, nil, false},
+		"there is no step, as of what is gone": {grant.Step{}, nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			req := &v1alpha1.AccessRequest{Status: v1alpha1.AccessRequestStatus{State: v1alpha1.StateActive, Conditions: tc.conditions}}
+			if got := silent(req, tc.step); got != tc.want {
+				t.Fatalf("silent = %v, want %v", got, tc.want)
+			}
+			after := req.DeepCopy()
+			setStatus(now, after, tc.step.Outcome)
+			setRoleChanged(now, after, tc.step.Role)
+			if tc.want && !equality.Semantic.DeepEqual(req.Status, after.Status) {
+				t.Errorf("status became %+v", after.Status)
+			}
+		})
 	}
 }

@@ -88,9 +88,18 @@ func (r *RequestReconciler) Reconcile(ctx context.Context, key ctrl.Request) (ct
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	if silent(req, step) {
+		r.announceUncounted(ctx, now, req, seen)
+		return again(now, req, step.After, nil, nil)
+	}
+	return r.carryOut(ctx, req, seen, step)
+}
+
+// carryOut does what a step says, records what became of that, and tells it.
+func (r *RequestReconciler) carryOut(ctx context.Context, req *v1alpha1.AccessRequest, seen grant.Observed, step grant.Step) (ctrl.Result, error) {
 	outcome, actErr := r.act(ctx, req, seen, step)
 	outcome = grant.OneTooMany(req, seen, outcome) // what is not bound yet waits, too
-	now = r.clock.Now()
+	now := r.clock.Now()
 	if step.Ends() {
 		outcome.EndedAt(now) // which took a while
 	}
