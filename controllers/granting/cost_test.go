@@ -31,7 +31,7 @@ import (
 
 const (
 	// mostAllocations of a look that changes nothing. The copies that a cache hands out are in it.
-	mostAllocations = 300
+	mostAllocations = 85
 	// mostBytes of a request by which access is held, in the cache.
 	mostBytes = 2000
 )
