@@ -33,8 +33,9 @@ type History struct {
 
 // RequestLife is one AccessRequest from its creation on.
 type RequestLife struct {
-	// Created is nil if that was before the history begins.
-	Created *v1alpha1.AccessRequest
+	// Created is nil if that was before the history begins. CreatedAt is when it was answered.
+	Created   *v1alpha1.AccessRequest
+	CreatedAt time.Time
 	// Writes of status, in the order in which they were stored.
 	Writes []*v1alpha1.AccessRequest
 	// FinalAsked is when the first write of a final state was asked for; zero if none was.
@@ -196,7 +197,7 @@ func (h *History) addRequest(e *auditv1.Event) error {
 	r := h.request(obj.UID)
 	switch {
 	case e.Verb == "create":
-		r.Created = obj
+		r.Created, r.CreatedAt = obj, e.StageTimestamp.Time
 	case e.ObjectRef.Subresource == "status":
 		r.Writes = append(r.Writes, obj)
 		if asked := e.RequestReceivedTimestamp.Time; obj.Status.State.Final() && (r.FinalAsked.IsZero() || asked.Before(r.FinalAsked)) {
