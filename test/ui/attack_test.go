@@ -5,10 +5,13 @@ package ui
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/chromedp/chromedp"
@@ -98,4 +101,46 @@ var _ = Describe("Whoever attacks the page", func() {
 		first.run(chromedp.Navigate(strings.Replace(at, "127.0.0.1", "localhost", 1)))
 		Expect(first.text()).NotTo(ContainSubstring("as bob"))
 	}, SpecTimeout(time.Minute))
+
+	for page, does := range map[string]func(*browser){
+		"for-me": func(*browser) {}, // it looks by itself
+		"ask":    func(b *browser) { b.fills("Why", "CHG-86: what is typed") },
+	} {
+		It("is neither believed nor asked again once he has the port of a page that is over: "+page, func(ctx SpecContext) {
+			p := enrol("bob", "sre-leads")
+			bob := p.browses()
+			bob.open(page)
+			bob.reads("as bob")
+			p.ends()
+			asked := takesOver(bob.base)
+			does(bob)
+			bob.reads("Nothing is done here any more")
+			Expect(bob.text()).NotTo(ContainSubstring("approve this"))
+			before := asked()
+			does(bob)
+			Consistently(asked).WithContext(ctx).WithTimeout(7 * time.Second).Should(Equal(before)) // a page looks every 5 s at least
+		}, SpecTimeout(time.Minute))
+	}
 })
+
+// takesOver serves at an address that was ours a page that is none, as another run of kubectl lapse ui. asked is how
+// often it did.
+func takesOver(address string) (asked func() int64) {
+	GinkgoHelper()
+	at, err := url.Parse(address)
+	Expect(err).NotTo(HaveOccurred())
+	listener, err := net.Listen("tcp", at.Host)
+	Expect(err).NotTo(HaveOccurred())
+	var n atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		n.Add(1)
+		w.Header().Set("Lapse-Run", "another")
+		w.Header().Set("Content-Type", "text/html")
+		_, _ = fmt.Fprint(w, `<main><section id="live" data-revision="99">approve this</section><div id="answer">approve this</div></main>`)
+	}))
+	Expect(server.Listener.Close()).To(Succeed())
+	server.Listener = listener
+	server.Start()
+	DeferCleanup(server.Close)
+	return n.Load
+}

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -79,6 +80,8 @@ var _ = AfterEach(OncePerOrdered, func(ctx SpecContext) {
 type person struct {
 	name string
 	env  []string
+	// ends what he started last, as he would.
+	ends func()
 }
 
 func enrol(name string, groups ...string) *person {
@@ -94,10 +97,11 @@ func (p *person) serves() (address string) {
 	out, err := cmd.StdoutPipe()
 	Expect(err).NotTo(HaveOccurred())
 	Expect(cmd.Start()).To(Succeed())
-	DeferCleanup(func() {
+	p.ends = sync.OnceFunc(func() {
 		Expect(cmd.Process.Signal(syscall.SIGINT)).To(Succeed())
 		Expect(cmd.Wait()).To(Succeed(), "Ctrl-C ends it")
 	})
+	DeferCleanup(p.ends)
 	line, err := bufio.NewReader(out).ReadString('\n')
 	Expect(err).NotTo(HaveOccurred())
 	address = strings.TrimSpace(line)
