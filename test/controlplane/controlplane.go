@@ -43,6 +43,8 @@ type Options struct {
 	Listen string
 	// APIServerFlags are flags of the API server, by name without the dashes.
 	APIServerFlags map[string]string
+	// EtcdFlags are flags of etcd, in the same form.
+	EtcdFlags map[string]string
 	// AuditObjects has the audit log hold what is written to RoleBindings and to the
 	// kinds of Lapse, not only that it is.
 	AuditObjects bool
@@ -136,6 +138,9 @@ func (c *ControlPlane) configure(opts Options) error {
 		StopTimeout:  stopTimeout,
 	}
 	etcd.Out, etcd.Err = c.logTo("etcd")
+	for flag, value := range opts.EtcdFlags {
+		etcd.Configure().Set(flag, value)
+	}
 	server := &envtest.APIServer{
 		Path:         c.binary("kube-apiserver"),
 		CertDir:      c.path("apiserver"),

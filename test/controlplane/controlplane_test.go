@@ -4,6 +4,7 @@
 package controlplane
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -44,6 +45,7 @@ func TestControlPlane(t *testing.T) {
 	t.Run("a token speaks for its ServiceAccount", func(t *testing.T) { testToken(t, c) })
 	t.Run("a dependent goes when its owner does not exist", func(t *testing.T) { testGarbageCollection(t, c) })
 	t.Run("a request is in the audit log as soon as it is answered", func(t *testing.T) { testAudit(t, c) })
+	t.Run("a copy of what is stored is an object like others", func(t *testing.T) { testStored(t, c) })
 	t.Run("kubectl acts as the given user", func(t *testing.T) { testKubectl(t, c) })
 	t.Run("a restarted API server has kept address, users and objects", func(t *testing.T) { testRestart(t, c) })
 
@@ -131,6 +133,27 @@ func testAudit(t *testing.T, c *ControlPlane) {
 		if len(writes) != 1 || writes[0].Verb != "create" || writes[0].ObjectRef.Name != name || writes[0].ResponseStatus.Code != 201 {
 			t.Fatalf("writes = %+v, want the one create", writes)
 		}
+	}
+}
+
+func testStored(t *testing.T, c *ControlPlane) {
+	maps := client(t, c.AdminConfig()).CoreV1().ConfigMaps(namespace)
+	if _, err := maps.Create(t.Context(), configMap("copy-0"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	const key = "/registry/configmaps/" + namespace + "/copy-"
+	stored, err := c.Stored(t.Context(), key+"0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Store(t.Context(), key+"1", bytes.ReplaceAll(stored, []byte("copy-0"), []byte("copy-1"))); err != nil {
+		t.Fatal(err)
+	}
+	if made, err := maps.Get(t.Context(), "copy-1", metav1.GetOptions{}); err != nil || made.Name != "copy-1" {
+		t.Errorf("it is %v, %v", made, err)
+	}
+	if _, err := c.Stored(t.Context(), key+"2"); err == nil {
+		t.Error("what is not there was found")
 	}
 }
 

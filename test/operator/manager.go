@@ -87,8 +87,11 @@ func LaunchAs(config *rest.Config, out io.Writer, args ...string) (*Manager, err
 }
 
 // WaitReady waits until the manager says that it is ready.
-func (m *Manager) WaitReady(ctx context.Context) error {
-	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, readyTimeout, true, func(ctx context.Context) (bool, error) {
+func (m *Manager) WaitReady(ctx context.Context) error { return m.WaitReadyWithin(ctx, readyTimeout) }
+
+// WaitReadyWithin waits for it for some time, where there is much for it to read first.
+func (m *Manager) WaitReadyWithin(ctx context.Context, d time.Duration) error {
+	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, d, true, func(ctx context.Context) (bool, error) {
 		if m.process.Ended() {
 			return false, fmt.Errorf("the manager exited: %w", m.process.Err())
 		}
@@ -112,12 +115,18 @@ func (m *Manager) WaitReady(ctx context.Context) error {
 func (m *Manager) ProbeAddress() string { return m.probes }
 
 // Memory is how many bytes of it are resident.
-func (m *Manager) Memory() (int64, error) {
+func (m *Manager) Memory() (int64, error) { return m.status("VmRSS") }
+
+// PeakMemory is how many were at the most since it was started.
+func (m *Manager) PeakMemory() (int64, error) { return m.status("VmHWM") }
+
+// status is what Linux says of its memory, in bytes.
+func (m *Manager) status(field string) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.process.PID()))
 	if err != nil {
 		return 0, err
 	}
-	_, rest, _ := strings.Cut(string(status), "VmRSS:")
+	_, rest, _ := strings.Cut(string(status), field+":")
 	kib, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
 	n, err := strconv.ParseInt(kib, 10, 64)
 	return n << 10, err
