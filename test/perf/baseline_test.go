@@ -1,0 +1,75 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package perf
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/lapse-dev/lapse/test/builders"
+)
+
+// The plain writes that all else is compared with, and plain reads.
+const (
+	creates     = "R: RoleBindings created in a second, 16 at once"
+	deletes     = "D: RoleBindings deleted in a second, 16 at once"
+	createTakes = "L: one created, p50, ms"
+	createShown = "L_yes: one created, until a watch shows it, p50, ms"
+	deleteTakes = "L_del: one deleted, p50, ms"
+)
+
+// baseline writes RoleBindings as an admin, to nobody's rights.
+func (l *load) baseline(ctx context.Context) {
+	ns := l.namespace(ctx)
+	named := func(i int) client.Object {
+		return builders.Binding(ns, fmt.Sprintf("plain-%04d", i), "reader", builders.User("nobody"))
+	}
+	created, shown := make([]time.Duration, 0, singles), make([]time.Duration, 0, singles)
+	deleted, got := make([]time.Duration, 0, singles), make([]time.Duration, 0, singles)
+	watched, stop := context.WithCancel(ctx)
+	made := l.watch(watched, &rbacv1.RoleBindingList{}, added)
+	for i := range singles {
+		one, begun := named(i), time.Now()
+		created = append(created, timed(func() { check(l.B, l.admin.Create(ctx, one)) }))
+		shown = append(shown, made.of(ctx, l.B, one.GetUID()).Sub(begun))
+		deleted = append(deleted, timed(func() { check(l.B, l.admin.Delete(ctx, named(i))) }))
+	}
+	stop()
+	l.note(createTakes, milliseconds(quantile(created, 0.5)))
+	l.note(createShown, milliseconds(quantile(shown, 0.5)))
+	l.note(deleteTakes, milliseconds(quantile(deleted, 0.5)))
+	many := func(do func(i int)) float64 { return burst / timed(func() { each(burst, atOnce, do) }).Seconds() }
+	l.note(creates, many(func(i int) { check(l.B, l.admin.Create(ctx, named(i))) }))
+	read := func(i int) { check(l.B, l.admin.Get(ctx, client.ObjectKeyFromObject(named(i)), &rbacv1.RoleBinding{})) }
+	for i := range singles {
+		got = append(got, timed(func() { read(i) }))
+	}
+	l.note("one read, p50, L", milliseconds(quantile(got, 0.5))/l.last(createTakes))
+	l.note("reads in a second, 16 at once, of R", many(read)/l.last(creates))
+	l.note(deletes, many(func(i int) { check(l.B, l.admin.Delete(ctx, named(i))) }))
+}
+
+func timed(do func()) time.Duration {
+	begun := time.Now()
+	do()
+	return time.Since(begun)
+}
+
+// each does something for 0 to n-1, some at once.
+func each(n, atOnce int, do func(i int)) {
+	var all sync.WaitGroup
+	for worker := range atOnce {
+		all.Go(func() {
+			for i := worker; i < n; i += atOnce {
+				do(i)
+			}
+		})
+	}
+	all.Wait()
+}
