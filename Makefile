@@ -263,6 +263,14 @@ bench-report: build ## Measure kubectl lapse report over 1 GB of audit log next 
 bench-load: build controlplane ## Measure asking, bursts and a full namespace next to plain writes, five times (minutes)
 	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench Load -benchtime 5x -timeout 1h
 
+.PHONY: bench-size
+bench-size: build controlplane ## Measure 10 000 who ask at once, and what memory that takes, three times (a quarter of an hour)
+	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench Size -benchtime 3x -timeout 1h
+
+.PHONY: bench-many
+bench-many: build controlplane ## Measure a start with 100 000 active and 200 000 over, within 1 GiB (a quarter of an hour, 25 minutes at the most)
+	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench Many -benchtime 1x -timeout 25m
+
 .PHONY: bench-cli
 bench-cli: build controlplane ## Measure the start of kubectl lapse get next to that of kubectl get areq
 	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench PluginStart -benchtime 1x
