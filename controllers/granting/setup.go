@@ -7,13 +7,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/lru"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -92,11 +95,38 @@ func CacheOptions() cache.Options {
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
+			&v1alpha1.AccessRequest{}: {Transform: sharingRoles()},
 			// Whoever may decide may make many of them.
 			&v1alpha1.AccessDecision{}: {Transform: withoutMetadata},
 			// Every namespace has some. Only that they change is watched: metadata.
 			&rbacv1.Role{}: {Transform: withoutMetadata},
 		},
+	}
+}
+
+// sharedRoles is how many versions of roles are remembered to be shared.
+const sharedRoles = 256
+
+// sharingRoles has the requests in a cache share what their roles were: it is the same for all
+// that were granted by one version of a role, and a large part of each. It changes no value.
+func sharingRoles() toolscache.TransformFunc {
+	roles := lru.New(sharedRoles)
+	return func(obj any) (any, error) {
+		req, ok := obj.(*v1alpha1.AccessRequest)
+		if !ok {
+			return obj, nil
+		}
+		req.SetManagedFields(nil)
+		g := req.Status.Grant
+		if g == nil || g.Role == nil {
+			return req, nil
+		}
+		if known, ok := roles.Get(g.Role.Digest); ok && reflect.DeepEqual(known, g.Role) {
+			g.Role = known.(*v1alpha1.GrantedRole)
+		} else {
+			roles.Add(g.Role.Digest, g.Role)
+		}
+		return req, nil
 	}
 }
 
