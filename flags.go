@@ -46,7 +46,8 @@ func parse() *flags {
 	flag.Func("record-to", "Where records go of who had what, why and by whose word: stdout, file:/PATH or an https URL, which gets CloudEvents. May be given again; stdout, if it is not; none is nowhere.",
 		func(to string) error { f.records.To = append(f.records.To, to); return nil })
 	flag.StringVar(&f.records.CAFile, "record-ca-file", "", "Certificates by which https URLs of --record-to are trusted, in place of those of the system.")
-	flag.StringVar(&f.records.TokenFile, "record-token-file", "", "File with the bearer token for URLs of --record-to. It is read for each record.")
+	flag.Func("record-token-file", "File with the bearer token for the URL of --record-to, or URL=FILE, with the URL as it is there, if several URLs get one. It is read for each record. May be given again.",
+		func(file string) error { f.records.TokenFiles = append(f.records.TokenFiles, file); return nil })
 	flag.StringVar(&f.records.KeyFile, "record-key-file", "", "File with the key by which the last record is signed once a minute, as kubectl lapse audit key makes it.")
 	flag.Func("binding-label", "A label, KEY=VALUE, that each new RoleBinding gets besides Lapse's own, as where another policy of the cluster demands one. May be given again.",
 		func(pair string) error { f.labels = append(f.labels, pair); return nil })

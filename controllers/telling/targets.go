@@ -32,9 +32,11 @@ type Targets struct {
 	// taken on this machine only.
 	To []string
 	// CAFile has the certificates that https targets are trusted by, in place of those of the
-	// system. TokenFile has the bearer token that they get; it is read for each record, since
-	// it may be renewed.
-	CAFile, TokenFile string
+	// system.
+	CAFile string
+	// TokenFiles have the bearer tokens that URLs get, each a path if one URL alone gets none by
+	// its name, else "URL=PATH". They are read for each record, since they may be renewed.
+	TokenFiles []string
 	// KeyFile has the key by which the last record is signed, as kubectl lapse audit key makes
 	// it; empty signs nothing.
 	KeyFile string
@@ -61,13 +63,17 @@ const maxFile = 100
 
 // Sinks of all targets.
 func (t Targets) Sinks() ([]Sink, error) {
+	tokens, err := t.tokens()
+	if err != nil {
+		return nil, err
+	}
 	var sinks []Sink
 	for i, to := range t.To {
 		name := nameOf(to)
 		if slices.ContainsFunc(sinks, func(s Sink) bool { return s.Name == name }) {
 			name = fmt.Sprintf("%s-%d", name, i+1)
 		}
-		write, err := t.write(to)
+		write, err := t.write(to, tokens[to])
 		if err != nil {
 			return nil, fmt.Errorf("records cannot go to target %d, of kind %s: %w", i+1, kindOf(to), err)
 		}
@@ -98,7 +104,8 @@ func nameOf(target string) string {
 	return kind + "-" + hex.EncodeToString(sum[:4])
 }
 
-func (t Targets) write(to string) (func(context.Context, []byte) error, error) {
+// write is how a record gets to a target: to a URL with the token in the file, if there is one.
+func (t Targets) write(to, tokenFile string) (func(context.Context, []byte) error, error) {
 	if to == "stdout" {
 		return lines(os.Stdout, func() bool { return false }), nil
 	}
@@ -121,7 +128,7 @@ func (t Targets) write(to string) (func(context.Context, []byte) error, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, line []byte) error { return t.post(ctx, client, to, line) }, nil
+	return func(ctx context.Context, line []byte) error { return post(ctx, client, to, tokenFile, line) }, nil
 }
 
 // safe says whether nobody on the way can read what is sent.
@@ -205,15 +212,15 @@ func (t Targets) client() (*http.Client, error) {
 	return &http.Client{Transport: transport, CheckRedirect: refuse}, nil
 }
 
-// post sends one CloudEvent in structured mode.
-func (t Targets) post(ctx context.Context, client *http.Client, to string, line []byte) error {
+// post sends one CloudEvent in structured mode, with the token that is in a file now.
+func post(ctx context.Context, client *http.Client, to, tokenFile string, line []byte) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(line))
 	if err != nil {
 		return receiver.WithoutAddress(err)
 	}
 	req.Header.Set("Content-Type", "application/cloudevents+json; charset=utf-8")
-	if t.TokenFile != "" {
-		token, err := os.ReadFile(t.TokenFile)
+	if tokenFile != "" {
+		token, err := os.ReadFile(tokenFile)
 		if err != nil {
 			return err
 		}

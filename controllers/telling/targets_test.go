@@ -215,7 +215,7 @@ func TestAFileThatEndsInTheMiddleOfALineGoesOnWithANewOne(t *testing.T) {
 func TestARecordIsPosted(t *testing.T) {
 	r := newSIEM(t)
 	token := writeFile(t, "token", []byte("first\n"))
-	post := postTo(t, r, Targets{CAFile: r.ca(t), TokenFile: token})
+	post := postTo(t, r, Targets{CAFile: r.ca(t), TokenFiles: []string{token}})
 	if err := post(); err != nil {
 		t.Fatal(err)
 	}
@@ -231,6 +231,62 @@ func TestARecordIsPosted(t *testing.T) {
 	}
 	if err := post(); err != nil || r.got.Header.Get("Authorization") != "Bearer second" {
 		t.Errorf("a renewed token: %v, %v", r.got.Header, err)
+	}
+}
+
+func TestATokenIsForOneReceiver(t *testing.T) {
+	siem, lake, file := "https://siem.example.com/in?key=a", "https://lake.example.com", "file:/var/log/records.jsonl"
+	for name, tc := range map[string]struct {
+		to, given []string
+		siem      string
+		lake      string
+		refused   string
+	}{
+		"none":                       {[]string{siem, lake}, nil, "", "", ""},
+		"one, and one URL":           {[]string{"stdout", file, siem}, []string{"/a"}, "/a", "", ""},
+		"one, and one URL twice":     {[]string{siem, siem}, []string{"/a"}, "/a", "", ""},
+		"one, and no URL":            {[]string{file}, []string{"/a"}, "", "", ""},
+		"one, for one of two":        {[]string{siem, lake}, []string{siem + "=/a"}, "/a", "", ""},
+		"one for each":               {[]string{siem, lake}, []string{siem + "=/a", lake + "=/b"}, "/a", "/b", ""},
+		"the same for each":          {[]string{siem, lake}, []string{siem + "=/a", lake + "=/a"}, "/a", "/a", ""},
+		"the only one that is left":  {[]string{siem, lake}, []string{"/b", siem + "=/a"}, "/a", "/b", ""},
+		"one, and not for which URL": {[]string{siem, lake}, []string{"/a"}, "", "", "which URL"},
+		"two, and one URL":           {[]string{siem}, []string{"/a", "/b"}, "", "", "which URL"},
+		"two for one URL":            {[]string{siem}, []string{siem + "=/a", siem + "=/b"}, "", "", "token 2 is for a URL that has one"},
+		"a URL that gets no record":  {[]string{siem}, []string{lake + "=/b"}, "", "", "token 1 is for a URL that is none"},
+		"a part of a URL":            {[]string{siem}, []string{"https://siem.example.com=/a"}, "", "", "token 1 is for a URL that is none"},
+		"a URL without a file":       {[]string{lake}, []string{lake}, "", "", "token 1 is for a URL that is none"},
+		"a URL without a path":       {[]string{lake}, []string{lake + "="}, "", "", "or has no file"},
+	} {
+		got, err := Targets{To: tc.to, TokenFiles: tc.given}.tokens()
+		if (err == nil) != (tc.refused == "") || err != nil && !strings.Contains(err.Error(), tc.refused) {
+			t.Errorf("%s: %v, want %q", name, err, tc.refused)
+		}
+		if got[siem] != tc.siem || got[lake] != tc.lake {
+			t.Errorf("%s: %v", name, got)
+		}
+		if err != nil && strings.Contains(err.Error(), "key=a") {
+			t.Errorf("%s: what may be a secret is told: %v", name, err)
+		}
+	}
+}
+
+func TestEachReceiverGetsItsOwnToken(t *testing.T) {
+	first, second, third := newSIEM(t), newSIEM(t), newSIEM(t)
+	one, two := writeFile(t, "one", []byte("one")), writeFile(t, "two", []byte("two"))
+	sinks, err := Targets{
+		To: []string{first.URL, second.URL, third.URL}, CAFile: first.ca(t), TokenFiles: []string{second.URL + "=" + two, first.URL + "=" + one},
+	}.Sinks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range []*siem{first, second, third} {
+		if err := sinks[i].Write(t.Context(), []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := r.got.Header.Get("Authorization"), []string{"Bearer one", "Bearer two", ""}[i]; got != want {
+			t.Errorf("receiver %d got %q, want %q", i+1, got, want)
+		}
 	}
 }
 
