@@ -17,7 +17,8 @@ import (
 // log is Events, as kube-apiserver writes them, or what a cloud makes of them:
 //
 //	file  EVENT, or {"kind":"EventList","items":[EVENT, …]}
-//	EKS   {"logEvents":[{"message":"EVENT"}, …]} or {"events":[{"message":"EVENT"}, …]}
+//	EKS   {"logEvents":[{"message":"EVENT"}, …]} or {"events":[{"message":"EVENT"}, …]},
+//	      or, exported to S3, a time and EVENT
 //	AKS   {"records":[{"properties":{"log":"EVENT"}}, …]}, or one of them
 //	GKE   a LogEntry, which has no Event in it
 //
@@ -51,21 +52,34 @@ func eachEvent(file string, r io.Reader, concerns func(text []byte) bool, take f
 // maxText bounds one line of a log, which may be all that a cloud sends at once.
 const maxText = 256 << 20
 
-// oneToALine says whether what a log begins with is a line, or part of one, with JSON of its
-// own. To read lines is several times as fast.
+// oneToALine says whether what a log begins with is a line with JSON of its own. To read lines is
+// several times as fast.
 func oneToALine(beginning []byte) bool {
-	line, _, whole := bytes.Cut(beginning, []byte("\n"))
-	return !whole || json.Valid(line)
+	line, _, _ := bytes.Cut(beginning, []byte("\n"))
+	return json.Valid(bare(line))
 }
 
 func lineByLine(in *bufio.Reader) func() ([]byte, error) {
 	return func() ([]byte, error) {
 		line, err := readLine(in, maxText)
-		return bytes.TrimSpace(line), err
+		return bare(bytes.TrimSpace(line)), err
 	}
 }
 
-// valueByValue is for JSON that goes over several lines.
+// bare is a line without the time that CloudWatch writes before each that it exports to S3.
+func bare(line []byte) []byte {
+	if bytes.HasPrefix(line, []byte("{")) {
+		return line
+	}
+	at, rest, _ := bytes.Cut(line, []byte(" "))
+	if _, err := time.Parse(time.RFC3339, string(at)); err != nil {
+		return line
+	}
+	return rest
+}
+
+// valueByValue is for JSON that goes over several lines, or of which one line has several: Firehose
+// writes nothing in between.
 func valueByValue(in *bufio.Reader) func() ([]byte, error) {
 	decoder := json.NewDecoder(in)
 	return func() ([]byte, error) {

@@ -6,12 +6,13 @@ package audit
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/test/clouds"
 )
 
 const byGrant = `RBAC: allowed by RoleBinding "lapse-debug-4602efc0/payments" of ClusterRole "edit" to User "alice"`
@@ -160,26 +161,24 @@ func TestASessionThatOutlivesItsGrantIsSeen(t *testing.T) {
 
 func TestLogsOfCloudsTellTheSame(t *testing.T) {
 	req, decisions := revoked()
-	event := text(t, logged("x", 10, nil))
-	gke := fmt.Sprintf(`{"insertId":"x","timestamp":%q,"labels":{%q:"allow",%q:%q},"protoPayload":{"methodName":"io.k8s.core.v1.pods.list",
-		"resourceName":"core/v1/namespaces/payments/pods","authenticationInfo":{"principalEmail":"alice"},
-		"requestMetadata":{"callerIp":"10.0.0.1","callerSuppliedUserAgent":"kubectl"}}}`,
-		after(10).UTC().Format(time.RFC3339), decisionAnnotation, reasonAnnotation, byGrant)
-	quoted := text(t, event)
-	want := text(t, reported(t, Question{}, req, decisions, event)[0].Calls)
-	for name, log := range map[string]string{
-		"a list":                 `{"kind":"EventList","items":[` + event + `]}`,
-		"CloudWatch":             `{"events":[{"timestamp":1,"message":` + quoted + `}]}`,
-		"a subscription":         `{"messageType":"DATA_MESSAGE","logEvents":[{"message":` + quoted + `}]}`,
-		"Azure":                  `{"records":[{"category":"kube-audit","properties":{"log":` + quoted + `}}]}`,
-		"Azure, one to a line":   `{"category":"kube-audit","properties":{"log":` + quoted + `}}`,
-		"Google Cloud":           gke,
-		"over several lines":     strings.NewReplacer("{", "{\n", ",", ",\n").Replace(event),
-		"twice, with empty ones": event + "\n\n" + event + "\n",
-	} {
-		if got := text(t, reported(t, Question{}, req, decisions, log)[0].Calls); got != want {
-			t.Errorf("%s: %s\nwant %s", name, got, want)
-		}
+	var events []event
+	for i := range 45 { // more than is sent at once
+		events = append(events, logged(fmt.Sprint("x-", i), 10+i, nil))
+	}
+	log := logOf(t, events...)
+	want := text(t, reported(t, Question{}, req, decisions, log)[0].Calls)
+	logs := clouds.Exports(t, []byte(log))
+	maps.Copy(logs, map[string][]byte{
+		"a list":                 []byte(`{"kind":"EventList","items":` + text(t, events) + `}`),
+		"over several lines":     []byte(strings.NewReplacer("{", "{\n", ",", ",\n").Replace(log)),
+		"twice, with empty ones": []byte(log + "\n\n" + log + "\n"),
+	})
+	for name, log := range logs {
+		t.Run(name, func(t *testing.T) {
+			if got := text(t, reported(t, Question{}, req, decisions, string(log))[0].Calls); got != want {
+				t.Errorf("%s\nwant %s", got, want)
+			}
+		})
 	}
 }
 

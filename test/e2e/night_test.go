@@ -342,11 +342,7 @@ func (n *night) checkReport(ctx context.Context) {
 	Expect(err).NotTo(HaveOccurred())
 	n.compare(log, []string{"alice", "bob", "carol", "dave", "erin"})
 
-	typed := n.typed(ctx, "kubectl-lapse report --records records.jsonl -o json --audit-log "+n.plane.AuditLog())
-	Expect(typed.Code).To(Equal(0), typed.Stderr)
-	Expect(typed.Stderr).To(BeEmpty(), "all of the log was understood")
-	var histories []history
-	Expect(json.Unmarshal([]byte(typed.Stdout), &histories)).To(Succeed())
+	histories := n.histories(ctx, n.plane.AuditLog())
 	Expect(histories).To(HaveLen(len(n.requests)))
 	named, refusals := n.checkNames(histories), 0
 	for i := range histories {
@@ -375,6 +371,17 @@ func (n *night) checkReport(ctx context.Context) {
 	Expect(others).To(ContainElement(HaveField("AllowedByGrant", payments+"/"+debugging)))
 	_, others, _ = n.expected(grantOf(n.requests[looking]), named)
 	Expect(others).To(ContainElement(And(HaveField("Resource", "services"), HaveField("AllowedByGrant", elsewhere))))
+	n.checkClouds(ctx, histories)
+}
+
+// histories that a report tells by the records and a log, all of which it has to understand.
+func (n *night) histories(ctx context.Context, log string) (told []history) {
+	GinkgoHelper()
+	typed := n.typed(ctx, "kubectl-lapse report --records records.jsonl -o json --audit-log "+log)
+	Expect(typed.Code).To(Equal(0), typed.Stderr)
+	Expect(typed.Stderr).To(BeEmpty(), "all of the log was understood")
+	Expect(json.Unmarshal([]byte(typed.Stdout), &told)).To(Succeed())
+	return told
 }
 
 // checkUnused has what carol did not need of her role: all but two verbs.
