@@ -13,7 +13,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/internal/grant"
 )
 
 // maxLookups bounds what one look reads at once. A policy may list 16 roles, all of which
@@ -44,13 +43,9 @@ func lookupOfRole(namespace string, ref v1alpha1.RoleRef) *lookup {
 	return &lookup{key: client.ObjectKey{Namespace: namespace, Name: ref.Name}, obj: &rbacv1.Role{}}
 }
 
-// lookupsFor are what a request will be judged by, if that is about to give access by what
-// the caches have. Nothing else is worth reading before it is asked for.
-func (r *RequestReconciler) lookupsFor(ctx context.Context, req *v1alpha1.AccessRequest, likely grant.Step) []*lookup {
-	if likely.Action != grant.Create {
-		return nil
-	}
-	name := likely.Outcome.Policy.Name
+// lookupsFor are what a request will be judged by that the policy of that name is about to give
+// access for.
+func (r *RequestReconciler) lookupsFor(ctx context.Context, req *v1alpha1.AccessRequest, name string) []*lookup {
 	all := []*lookup{
 		{key: client.ObjectKey{Name: req.Namespace}, obj: &corev1.Namespace{}},
 		{key: client.ObjectKey{Name: name}, obj: &v1alpha1.AccessPolicy{}},

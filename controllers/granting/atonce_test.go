@@ -11,12 +11,12 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/internal/grant"
 	"github.com/lapse-dev/lapse/test/builders"
 )
 
@@ -27,7 +27,7 @@ func TestOnlyTheRequestIsReadAfterSomethingElse(t *testing.T) {
 	defer cancel()
 	var asked atomic.Int32
 	all := make(chan struct{})
-	s.answers = func(obj client.Object) {
+	s.answers = func(_ context.Context, obj client.Object) {
 		if _, last := obj.(*v1alpha1.AccessRequest); last {
 			return
 		}
@@ -49,7 +49,7 @@ func TestOnlyTheRequestIsReadAfterSomethingElse(t *testing.T) {
 
 func TestByAPolicyThatChangedNothingIsGiven(t *testing.T) {
 	s, look := newScene()
-	s.answers = func(obj client.Object) {
+	s.answers = func(_ context.Context, obj client.Object) {
 		if p, ok := obj.(*v1alpha1.AccessPolicy); ok {
 			p.Generation++ // which the cache does not show yet
 		}
@@ -59,17 +59,64 @@ func TestByAPolicyThatChangedNothingIsGiven(t *testing.T) {
 	}
 }
 
+// Whoever waited may have been approved under a policy that has changed since the look began.
+func TestWhatWaitedIsConfirmedByAPolicyThatIsReadLast(t *testing.T) {
+	s, look := newScene()
+	req := &v1alpha1.AccessRequest{}
+	if err := s.get("debug", req); err != nil {
+		t.Fatal(err)
+	}
+	req.Status.State = v1alpha1.StatePending
+	s.put(req)
+	early := make(chan struct{}, 10)
+	s.answers = func(_ context.Context, obj client.Object) {
+		switch obj.(type) {
+		case *v1alpha1.AccessPolicy:
+			early <- struct{}{}
+		case *v1alpha1.AccessRequest: // is read before any policy, however long that takes
+			select {
+			case <-early:
+				t.Error("a policy was read before the request")
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}
+	if err := look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if bound := slices.Index(s.asked, "create RoleBinding"); bound < 1 || s.asked[bound-1] != "get AccessPolicy" {
+		t.Errorf("%q: the policy was not read last of all", s.asked)
+	}
+}
+
+func TestWhatEndsWaitsForNothingThatOnlyAYesNeeds(t *testing.T) {
+	s, look := newScene()
+	patience, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	s.answers = func(ctx context.Context, obj client.Object) {
+		switch o := obj.(type) {
+		case *v1alpha1.AccessRequest: // which the cache does not show yet
+			o.Status.State = v1alpha1.StateDenied
+		case *v1alpha1.AccessPolicy, *rbacv1.ClusterRole, *corev1.Namespace:
+			select {
+			case <-ctx.Done():
+			case <-patience.Done():
+			}
+		}
+	}
+	if err := look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if patience.Err() != nil || slices.Contains(s.asked, "create RoleBinding") {
+		t.Errorf("it waited for what it did not need; the API server was asked %q", s.asked)
+	}
+}
+
 func TestWhatIsReadAtOnceIsBounded(t *testing.T) {
-	gives := grant.Step{Action: grant.Create, Outcome: &grant.Outcome{Policy: &v1alpha1.PolicyReference{Name: "oncall"}}}
-	for name, tc := range map[string]struct {
-		step  grant.Step
-		roles int
-		want  int
-	}{
-		"namespace, policy and role":           {gives, 1, 3},
-		"what the policy offers besides":       {gives, 3, 5},
-		"no more than that":                    {gives, 16, maxLookups},
-		"nothing where nothing is to be given": {grant.Step{Action: grant.Nothing}, 1, 0},
+	for name, tc := range map[string]struct{ roles, want int }{
+		"namespace, policy and role":     {1, 3},
+		"what the policy offers besides": {3, 5},
+		"no more than that":              {16, maxLookups},
 	} {
 		t.Run(name, func(t *testing.T) {
 			offered := make([]string, tc.roles)
@@ -80,7 +127,7 @@ func TestWhatIsReadAtOnceIsBounded(t *testing.T) {
 			s.put(builders.Policy("oncall").Allowing(offered...).Build())
 			r := &RequestReconciler{client: sceneCache{of: s}}
 			req := builders.Request("debug").In("payments").ForClusterRole("role-0").Build()
-			if got := r.lookupsFor(t.Context(), req, tc.step); len(got) != tc.want {
+			if got := r.lookupsFor(t.Context(), req, "oncall"); len(got) != tc.want {
 				t.Errorf("%d are read, want %d", len(got), tc.want)
 			}
 		})

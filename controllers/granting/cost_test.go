@@ -47,7 +47,7 @@ type scene struct {
 	mu      sync.Mutex // of asked
 	asked   []string
 	// answers has each answer of the API server before whoever asked; nil does nothing.
-	answers func(obj client.Object)
+	answers func(ctx context.Context, obj client.Object)
 }
 
 type sceneKey struct {
@@ -117,11 +117,11 @@ func (s sceneStatus) Patch(_ context.Context, obj client.Object, _ client.Patch,
 // sceneServer is read past the cache.
 type sceneServer struct{ of *scene }
 
-func (s sceneServer) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+func (s sceneServer) Get(ctx context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
 	s.of.note("get", into)
 	err := s.of.get(key.Name, into)
 	if s.of.answers != nil {
-		s.of.answers(into)
+		s.of.answers(ctx, into)
 	}
 	return err
 }

@@ -36,11 +36,12 @@ func (r *RequestReconciler) decide(ctx context.Context, now time.Time, req *v1al
 		return step, seen, err
 	}
 	if givesUnasked(req, step) {
-		if step, seen, err = r.decideByServer(ctx, req, r.client, step); err != nil || givesUnasked(req, step) {
+		lookups := r.lookupsFor(ctx, req, step.Outcome.Policy.Name)
+		if step, seen, err = r.decideByServer(ctx, req, r.client, lookups); err != nil || givesUnasked(req, step) {
 			return step, seen, err
 		}
 	}
-	return r.decideByServer(ctx, req, r.live, step)
+	return r.decideByServer(ctx, req, r.live, nil)
 }
 
 // givesUnasked says whether a step gives access that nobody had to approve, at once. Of what
@@ -66,18 +67,25 @@ func (r *RequestReconciler) confirmWithdrawal(ctx context.Context, now time.Time
 // that is allowed by one policy, which is confirmed before access is given. What is for good
 // is decided by all policies as they are now.
 //
-// Of what it reads, only binding and request have an order. If the caches say that access
-// is given, as likely tells, the rest is read beside those two.
-func (r *RequestReconciler) decideByServer(ctx context.Context, req *v1alpha1.AccessRequest, decisions client.Reader, likely grant.Step) (grant.Step, grant.Observed, error) {
+// The lookups are read beside binding and request, which alone have an order. They are for what
+// nobody has seen yet: an end waits for none of them, and what was granted, or waited, is judged by
+// what is read after it.
+func (r *RequestReconciler) decideByServer(ctx context.Context, req *v1alpha1.AccessRequest, decisions client.Reader, lookups []*lookup) (grant.Step, grant.Observed, error) {
 	var (
 		seen grant.Observed
 		gone bool
 	)
-	live := lookedUp{r.live, r.lookupsFor(ctx, req, likely)}
+	live := lookedUp{r.live, lookups}
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
 	err := r.atOnce(func() (err error) {
 		seen, gone, err = r.observeServer(ctx, req, decisions)
+		if err != nil || gone || seen.Binding != nil || seen.Lost != nil || req.Status.State != "" {
+			live.lookups = nil
+			stop()
+		}
 		return err
-	}, live.reads(ctx)...)
+	}, live.reads(reading)...)
 	if err != nil || gone {
 		return grant.Step{}, seen, err
 	}
@@ -114,7 +122,7 @@ func (r *RequestReconciler) observeServer(ctx context.Context, req *v1alpha1.Acc
 }
 
 // silent says whether a step does nothing, and says nothing of which status could say something
-// else. Most looks find that: access goes on, or is over. It compares nothing, which takes
+// else. Most looks find that: access goes on, or is over. So nothing is compared, which took
 // most of such a look.
 func silent(req *v1alpha1.AccessRequest, step grant.Step) bool {
 	if step.Action != grant.Nothing || step.Outcome != nil {
