@@ -10,9 +10,12 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/test/builders"
+	"github.com/lapse-dev/lapse/test/operator"
 )
 
 // The plain writes that all else is compared with, and plain reads.
@@ -53,6 +56,28 @@ func (l *load) baseline(ctx context.Context) {
 	l.note("one read, p50, L", milliseconds(quantile(got, 0.5))/l.last(createTakes))
 	l.note("reads in a second, 16 at once, of R", many(read)/l.last(creates))
 	l.note(deletes, many(func(i int) { check(l.B, l.admin.Delete(ctx, named(i))) }))
+}
+
+// least measures what a grant costs at the least, of R: somebody asks, a RoleBinding is written
+// and status says so, without a look at anything, and while no operator runs. Nobody can be
+// granted faster by the same writes.
+func (l *load) least(ctx context.Context) {
+	plain, ns := l.namespace(ctx), l.namespace(ctx)
+	bind := func(ns string, i int) {
+		check(l.B, l.admin.Create(ctx, builders.Binding(ns, fmt.Sprintf("plain-%04d", i), "reader", builders.User("nobody"))))
+	}
+	own := operator.NewClient(l.B, operator.OwnConfig(ctx, l.B, l.plane))
+	says := client.RawPatch(types.MergePatchType, []byte(`{"status":{"state":"Pending"}}`))
+	raw := timed(func() { each(burst, atOnce, func(i int) { bind(plain, i) }) })
+	all := timed(func() {
+		each(burst, atOnce, func(i int) {
+			req := l.ask(ctx, ns, i)
+			bind(ns, i)
+			check(l.B, own.Status().Patch(ctx, req, says))
+		})
+	})
+	l.note("asked, bound and said in a second by clients that look at nothing, of R", raw.Seconds()/all.Seconds())
+	check(l.B, l.admin.DeleteAllOf(ctx, &v1alpha1.AccessRequest{}, client.InNamespace(ns)))
 }
 
 func timed(do func()) time.Duration {

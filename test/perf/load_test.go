@@ -38,6 +38,9 @@ const (
 func BenchmarkLoad(b *testing.B) {
 	ctx := b.Context()
 	l := newLoad(ctx, b)
+	for range turns {
+		l.least(ctx)
+	}
 	l.launch(ctx)
 	l.ready(ctx)
 	l.memory("RSS, empty, MiB")
