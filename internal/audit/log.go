@@ -39,23 +39,21 @@ func eachEvent(file string, r io.Reader, concerns func(text []byte) bool, take f
 		case len(text) == 0 || !concerns(text):
 			continue
 		}
-		events := eventsIn(text)
-		if len(events) == 0 {
-			others++
-		}
-		for i := range events {
-			take(&events[i])
-		}
+		others += eachIn(text, concerns, take)
 	}
 }
 
-// maxText bounds one line of a log, which may be all that a cloud sends at once.
-const maxText = 256 << 20
+// maxText bounds one line or value of a log, which may be all that a cloud sends at once. Reading
+// one takes a few times as much memory.
+const maxText = 16 << 20
 
 // oneToALine says whether what a log begins with is a line with JSON of its own. To read lines is
-// several times as fast.
+// several times as fast. Of a line that goes on, only the time that S3 has before each tells.
 func oneToALine(beginning []byte) bool {
-	line, _, _ := bytes.Cut(beginning, []byte("\n"))
+	line, _, whole := bytes.Cut(beginning, []byte("\n"))
+	if !whole && len(bare(line)) < len(line) {
+		return true
+	}
 	return json.Valid(bare(line))
 }
 
@@ -79,23 +77,41 @@ func bare(line []byte) []byte {
 }
 
 // valueByValue is for JSON that goes over several lines, or of which one line has several: Firehose
-// writes nothing in between.
+// writes nothing in between. After a value that is broken it reads lines: a log in use ends with a
+// part of one, and goes on after that if the API server was killed.
 func valueByValue(in *bufio.Reader) func() ([]byte, error) {
-	decoder := json.NewDecoder(in)
+	bounded := &io.LimitedReader{R: in}
+	decoder := json.NewDecoder(bounded)
+	var rest func() ([]byte, error)
+	read := 0
 	return func() ([]byte, error) {
+		if rest != nil {
+			return rest()
+		}
+		bounded.N = maxText
 		var value json.RawMessage
 		err := decoder.Decode(&value)
+		switch {
+		case err == nil:
+			read++
+		case bounded.N == 0:
+			return nil, fmt.Errorf("a value is longer than %d bytes", maxText)
+		case read > 0 && !errors.Is(err, io.EOF):
+			rest = lineByLine(bufio.NewReader(io.MultiReader(decoder.Buffered(), in)))
+			return rest()
+		}
 		return value, err
 	}
 }
 
-// anyShape is a line in any of the shapes.
+// anyShape is a line in any of the shapes. Lists are read one after the other: as values, many
+// small ones take a hundred times as much memory as their text.
 type anyShape struct {
 	event
-	Items     []event     `json:"items"`
-	LogEvents []eksEvent  `json:"logEvents"`
-	Events    []eksEvent  `json:"events"`
-	Records   []aksRecord `json:"records"`
+	Items     json.RawMessage `json:"items"`
+	LogEvents json.RawMessage `json:"logEvents"`
+	Events    json.RawMessage `json:"events"`
+	Records   json.RawMessage `json:"records"`
 	aksRecord
 	Payload *gkePayload       `json:"protoPayload"`
 	Labels  map[string]string `json:"labels"`
@@ -115,34 +131,56 @@ type aksRecord struct {
 	} `json:"properties"`
 }
 
-func eventsIn(line []byte) []event {
+// eachIn gives each Event in a text to take. It returns how many of the texts in it are none, and
+// may concern somebody: a cloud may have cut a long one.
+func eachIn(text []byte, concerns func([]byte) bool, take func(*event)) (others int) {
 	var shape anyShape
-	if json.Unmarshal(line, &shape) != nil {
-		return nil
+	if json.Unmarshal(text, &shape) != nil {
+		return 1
 	}
-	var texts []string
-	for _, e := range append(shape.LogEvents, shape.Events...) {
-		texts = append(texts, e.Message)
-	}
-	for _, r := range append(shape.Records, shape.aksRecord) {
-		if r.Properties.Log != "" {
-			texts = append(texts, r.Properties.Log)
-		}
-	}
+	wrapped, broken := func(text string) { others += eventIn(text, concerns, take) }, 0
 	switch {
 	case shape.AuditID != "":
-		return []event{shape.event}
+		take(&shape.event)
 	case shape.Payload != nil:
-		return []event{shape.Payload.event(&shape)}
-	case len(shape.Items) > 0:
-		return shape.Items
+		e := shape.Payload.event(&shape)
+		take(&e)
+	case shape.Items != nil:
+		broken = eachOf(shape.Items, take)
+	case shape.LogEvents != nil:
+		broken = eachOf(shape.LogEvents, func(e *eksEvent) { wrapped(e.Message) })
+	case shape.Events != nil:
+		broken = eachOf(shape.Events, func(e *eksEvent) { wrapped(e.Message) })
+	case shape.Records != nil:
+		broken = eachOf(shape.Records, func(r *aksRecord) { wrapped(r.Properties.Log) })
+	default:
+		wrapped(shape.Properties.Log)
 	}
-	var events []event
-	for _, text := range texts {
-		var e event
-		if json.Unmarshal([]byte(text), &e) == nil && e.AuditID != "" {
-			events = append(events, e)
+	return others + broken
+}
+
+// eventIn gives the Event that a text is to take. It returns 1 if it is none, and may concern somebody.
+func eventIn(text string, concerns func([]byte) bool, take func(*event)) (others int) {
+	var e event
+	switch {
+	case json.Unmarshal([]byte(text), &e) == nil && e.AuditID != "":
+		take(&e)
+	case text == "" || concerns([]byte(text)):
+		return 1
+	}
+	return 0
+}
+
+// eachOf the values of a list. It returns 1 if it ends before the list does.
+func eachOf[T any](list json.RawMessage, take func(*T)) (broken int) {
+	values := json.NewDecoder(bytes.NewReader(list))
+	_, _ = values.Token() // the bracket
+	for values.More() {
+		var value T
+		if values.Decode(&value) != nil {
+			return 1
 		}
+		take(&value)
 	}
-	return events
+	return 0
 }
