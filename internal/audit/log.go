@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -113,6 +115,8 @@ type anyShape struct {
 	Events    json.RawMessage `json:"events"`
 	Records   json.RawMessage `json:"records"`
 	aksRecord
+	// Stream of a batch; nil where it is not said.
+	Stream  *string           `json:"logStream"`
 	Payload *gkePayload       `json:"protoPayload"`
 	Labels  map[string]string `json:"labels"`
 	// ID and Time of a LogEntry.
@@ -122,6 +126,8 @@ type anyShape struct {
 
 type eksEvent struct {
 	Message string `json:"message"`
+	// Stream is nil where it is not said.
+	Stream *string `json:"logStreamName"`
 }
 
 type aksRecord struct {
@@ -131,6 +137,16 @@ type aksRecord struct {
 	} `json:"properties"`
 }
 
+// A log group of EKS has other streams, and a setting of AKS may have other categories: in these
+// are texts of others, that may look like an Event.
+func (r *aksRecord) isAudit() bool {
+	return slices.Contains([]string{"", "kube-audit", "kube-audit-admin"}, r.Category)
+}
+
+func isAudit(stream *string) bool {
+	return stream == nil || strings.HasPrefix(*stream, "kube-apiserver-audit")
+}
+
 // eachIn gives each Event in a text to take. It returns how many of the texts in it are none, and
 // may concern somebody: a cloud may have cut a long one.
 func eachIn(text []byte, concerns func([]byte) bool, take func(*event)) (others int) {
@@ -138,8 +154,14 @@ func eachIn(text []byte, concerns func([]byte) bool, take func(*event)) (others 
 	if json.Unmarshal(text, &shape) != nil {
 		return 1
 	}
-	wrapped, broken := func(text string) { others += eventIn(text, concerns, take) }, 0
+	wrapped := func(text string, isAudit bool) {
+		if isAudit {
+			others += eventIn(text, concerns, take)
+		}
+	}
+	broken := 0
 	switch {
+	case !isAudit(shape.Stream):
 	case shape.AuditID != "":
 		take(&shape.event)
 	case shape.Payload != nil:
@@ -148,13 +170,13 @@ func eachIn(text []byte, concerns func([]byte) bool, take func(*event)) (others 
 	case shape.Items != nil:
 		broken = eachOf(shape.Items, take)
 	case shape.LogEvents != nil:
-		broken = eachOf(shape.LogEvents, func(e *eksEvent) { wrapped(e.Message) })
+		broken = eachOf(shape.LogEvents, func(e *eksEvent) { wrapped(e.Message, isAudit(e.Stream)) })
 	case shape.Events != nil:
-		broken = eachOf(shape.Events, func(e *eksEvent) { wrapped(e.Message) })
+		broken = eachOf(shape.Events, func(e *eksEvent) { wrapped(e.Message, isAudit(e.Stream)) })
 	case shape.Records != nil:
-		broken = eachOf(shape.Records, func(r *aksRecord) { wrapped(r.Properties.Log) })
+		broken = eachOf(shape.Records, func(r *aksRecord) { wrapped(r.Properties.Log, r.isAudit()) })
 	default:
-		wrapped(shape.Properties.Log)
+		wrapped(shape.Properties.Log, shape.isAudit())
 	}
 	return others + broken
 }

@@ -74,6 +74,31 @@ func TestWhatIsCutInABatchIsCounted(t *testing.T) {
 	}
 }
 
+func TestOnlyStreamsOfAuditAreBelieved(t *testing.T) {
+	event := text(t, logged("x", 10, nil))
+	eks := func(stream string) string { return batched(t, `{`+stream+`"logEvents":`, eksText, event) }
+	filtered := func(stream string) string { return batched(t, `{"events":`, `{`+stream+`"message":%s}`, event) }
+	aks := func(category string) string {
+		return fmt.Sprintf(`{`+category+`"properties":{"log":%s}}`, text(t, event))
+	}
+	for log, want := range map[string]string{
+		eks(``): "x",
+		eks(`"logStream":"kube-apiserver-audit-9f2c",`):                                            "x",
+		eks(`"logStream":"kube-apiserver-9f2c",`):                                                  "",
+		eks(`"logStream":"",`):                                                                     "", // CloudWatch tries whether somebody listens
+		filtered(`"logStreamName":"kube-apiserver-audit-9f2c",`):                                   "x",
+		filtered(`"logStreamName":"authenticator-9f2c",`):                                          "",
+		aks(`"category":"kube-audit",`):                                                            "x",
+		aks(`"category":"kube-audit-admin",`):                                                      "x",
+		aks(`"category":"kube-apiserver",`):                                                        "",
+		`{"records":[` + aks(`"category":"guard",`) + `,` + aks(`"category":"kube-audit",`) + `]}`: "x",
+	} {
+		if ids, others, err := readLog(strings.NewReader(log)); ids != want || others != 0 || err != nil {
+			t.Errorf("%.60s: %q, %d, %v; want %q", log, ids, others, err, want)
+		}
+	}
+}
+
 func TestWhatIsNoLogIsAnError(t *testing.T) {
 	for _, log := range []string{"kind: Policy\n", "\x1f\x8b", `{"kind":"EventList","items":[`} {
 		if _, _, err := readLog(strings.NewReader(log)); err == nil {
