@@ -34,8 +34,8 @@ type Targets struct {
 	// CAFile has the certificates that https targets are trusted by, in place of those of the
 	// system.
 	CAFile string
-	// TokenFiles have the bearer tokens that URLs get, each a path if one URL alone gets none by
-	// its name, else "URL=PATH". They are read for each record, since they may be renewed.
+	// TokenFiles have the bearer tokens that URLs get: PATH, for the one URL without a token of
+	// its own, or URL=PATH. They are read for each record, since they may be renewed.
 	TokenFiles []string
 	// KeyFile has the key by which the last record is signed, as kubectl lapse audit key makes
 	// it; empty signs nothing.

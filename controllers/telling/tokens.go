@@ -20,7 +20,7 @@ func (t Targets) tokens() (map[string]string, error) {
 		}
 		end := strings.LastIndex(given, "=") // a URL may have some in its query
 		if end < 0 || end == len(given)-1 || !slices.Contains(t.To, given[:end]) {
-			return nil, fmt.Errorf("token %d is for a URL that is none of these, or has no file; "+
+			return nil, fmt.Errorf("token %d is for a URL that --record-to does not have, or has no file; "+
 				"--record-token-file has to be PATH, or URL=PATH with a URL as --record-to has it", i+1)
 		}
 		if files[given[:end]] != "" {
@@ -35,11 +35,14 @@ func (t Targets) tokens() (map[string]string, error) {
 		}
 	}
 	switch {
-	case len(nameless) == 0 || len(without) == 0:
+	case len(nameless) == 0:
 		return files, nil
-	case len(nameless) > 1 || len(without) > 1:
-		return nil, fmt.Errorf("--record-token-file names no URL, of %d without a token of their own; it may do so for one file and one URL. "+
-			"Say for each which URL gets it: --record-token-file=URL=%s", len(without), nameless[0])
+	case len(without) == 0:
+		return nil, fmt.Errorf("--record-token-file=%s is for no URL: --record-to has none without a token of its own; leave it out", nameless[0])
+	case len(nameless) > 1:
+		return nil, fmt.Errorf("--record-token-file=%s and %d more do not say which URL gets them; give URL=PATH for each", nameless[0], len(nameless)-1)
+	case len(without) > 1:
+		return nil, fmt.Errorf("--record-token-file=%s does not say which of %d URLs gets it; give URL=PATH for each", nameless[0], len(without))
 	}
 	files[without[0]] = nameless[0]
 	return files, nil
