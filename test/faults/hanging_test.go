@@ -19,6 +19,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -60,10 +61,12 @@ func (p pace) keep(other pace) {
 	}
 }
 
-// singles are the grants of a turn that end alone, one in each second.
+// singles are the grants of a turn that end alone, one in each second. As many are revoked: that
+// access ended on time is told to Alertmanager alone, and that it ended early to all others.
 const singles = 5
 
-// turn is a manager that has n granted and ended. All but the singles end in the same second.
+// turn is a manager that has n granted and ended. All but the singles and those that are revoked
+// end in the same second.
 func turn(ctx context.Context, n int, told bool) pace {
 	GinkgoHelper()
 	s := newScene(ctx, time.Minute, false)
@@ -78,17 +81,23 @@ func turn(ctx context.Context, n int, told bool) pace {
 	warmUp(ctx, s, hung)
 
 	end := time.Now().Add(time.Duration(n)*30*time.Millisecond + 15*time.Second).Truncate(time.Second)
+	requests := make([]*v1alpha1.AccessRequest, n)
 	each(n, func(i int) {
 		alone := time.Duration(max(singles-i, 0)) * time.Second
-		ask(ctx, s.request(fmt.Sprintf("a-%04d", i)).In(namespaces[i%len(namespaces)]).NotAfter(end.Add(-alone)))
+		requests[i] = ask(ctx, s.request(fmt.Sprintf("a-%04d", i)).In(namespaces[i%len(namespaces)]).NotAfter(end.Add(-alone)))
 	})
 	s.activeWithin(ctx, n, time.Until(end)-singles*time.Second, "all must be granted before any ends")
+	revoked := map[types.UID]time.Time{}
+	for _, req := range requests[singles : 2*singles] {
+		revoked[req.UID] = time.Now()
+		decide(ctx, bob, req, v1alpha1.VerdictRevoke)
+	}
 	until(ctx, end)
 	noneLeft(ctx, namespaces)
 	s.active(ctx, 0)
 	Expect(m.Stop()).To(Succeed())
-	took := lateIn(s.history(), s.ns, end)
-	Expect(took).To(HaveLen(3))
+	took := lateIn(s.history(), s.ns, end, revoked)
+	Expect(took).To(HaveLen(4))
 	Expect(took["a grant"]).To(HaveLen(n))
 
 	out := pace{}
@@ -118,8 +127,8 @@ func warmUp(ctx context.Context, s *scene, hung func() bool) {
 }
 
 // lateIn is how long grants took from being asked for, and how late their ends were, of which one
-// second had most. What was asked for to warm up is left out.
-func lateIn(h *History, warm string, second time.Time) map[string][]time.Duration {
+// second had most, and some were revoked. What was asked for to warm up is left out.
+func lateIn(h *History, warm string, second time.Time, revoked map[types.UID]time.Time) map[string][]time.Duration {
 	GinkgoHelper()
 	out := map[string][]time.Duration{}
 	for _, b := range h.Bindings {
@@ -128,18 +137,21 @@ func lateIn(h *History, warm string, second time.Time) map[string][]time.Duratio
 		}
 		expires, ok := b.Expires()
 		Expect(ok && !b.Ended.IsZero()).To(BeTrue(), b.Created.Name)
-		end := "an end in the same second"
-		if expires.Before(second) {
+		end, due := "an end in the same second", expires
+		if at, early := revoked[b.RequestUID()]; early {
+			end, due = "a revocation", at
+		} else if expires.Before(second) {
 			end = "a single end"
 		}
-		out[end] = append(out[end], b.Ended.Sub(expires))
+		out[end] = append(out[end], b.Ended.Sub(due))
 		out["a grant"] = append(out["a grant"], b.CreatedAt.Sub(h.Requests[b.RequestUID()].CreatedAt))
 	}
 	return out
 }
 
 // hangingReceivers are a file with a receiver of each type, all of whom let everybody in and say
-// nothing. hung says whether each of them was called.
+// nothing. hung says whether each of them was called. Nobody is told that access ends soon: that is
+// told a minute before at the latest, and grants here are shorter.
 func hangingReceivers(ctx context.Context, policy string) (path string, hung func() bool) {
 	GinkgoHelper()
 	dir := GinkgoT().TempDir()
@@ -155,8 +167,11 @@ func hangingReceivers(ctx context.Context, policy string) (path string, hung fun
 	var called atomic.Int32
 	file := "receivers:\n"
 	for kind, field := range fields {
-		address := hangs(ctx, sync.OnceFunc(func() { called.Add(1) }))
-		file += fmt.Sprintf("- {name: %[1]s, type: %[1]s, events: [granted], %s}\n", kind, strings.ReplaceAll(field, "ADDRESS", address))
+		address, events := hangs(ctx, sync.OnceFunc(func() { called.Add(1) })), "granted, endedEarly"
+		if kind == "alertmanager" {
+			events = "granted" // and with it all ends
+		}
+		file += fmt.Sprintf("- {name: %[1]s, type: %[1]s, events: [%s], %s}\n", kind, events, strings.ReplaceAll(field, "ADDRESS", address))
 	}
 	Expect(os.WriteFile(path, []byte(file), 0o600)).To(Succeed())
 	return path, func() bool { return int(called.Load()) == len(fields) }
