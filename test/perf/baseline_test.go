@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"testing"
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -47,7 +48,7 @@ func (l *load) baseline(ctx context.Context) {
 	l.note(createTakes, milliseconds(quantile(created, 0.5)))
 	l.note(createShown, milliseconds(quantile(shown, 0.5)))
 	l.note(deleteTakes, milliseconds(quantile(deleted, 0.5)))
-	many := func(do func(i int)) float64 { return burst / timed(func() { each(burst, atOnce, do) }).Seconds() }
+	many := func(do func(i int)) float64 { return burst / timed(func() { each(l.B, burst, atOnce, do) }).Seconds() }
 	l.note(creates, many(func(i int) { check(l.B, l.admin.Create(ctx, named(i))) }))
 	read := func(i int) { check(l.B, l.admin.Get(ctx, client.ObjectKeyFromObject(named(i)), &rbacv1.RoleBinding{})) }
 	for i := range singles {
@@ -86,15 +87,20 @@ func timed(do func()) time.Duration {
 	return time.Since(begun)
 }
 
-// each does something for 0 to n-1, some at once.
-func each(n, atOnce int, do func(i int)) {
+// each does something for 0 to n-1, some at once. A check that fails in there ends its goroutine
+// alone, so the others are stopped, and then the benchmark.
+func each(b *testing.B, n, atOnce int, do func(i int)) {
+	b.Helper()
 	var all sync.WaitGroup
 	for worker := range atOnce {
 		all.Go(func() {
-			for i := worker; i < n; i += atOnce {
+			for i := worker; i < n && !b.Failed(); i += atOnce {
 				do(i)
 			}
 		})
 	}
 	all.Wait()
+	if b.Failed() {
+		b.FailNow()
+	}
 }

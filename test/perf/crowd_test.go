@@ -33,7 +33,7 @@ func (l *load) grant(ctx context.Context, n, namespaces int) crowd {
 	defer stop()
 	c.given = l.watch(ctx, &v1alpha1.AccessRequestList{}, active)
 	begun := time.Now()
-	each(n, atOnce, func(i int) { c.requests[i] = l.ask(ctx, c.in[i%namespaces], i) })
+	each(l.B, n, atOnce, func(i int) { c.requests[i] = l.ask(ctx, c.in[i%namespaces], i) })
 	c.rate = float64(n) / c.given.await(ctx, l.B, n).Sub(begun).Seconds()
 	return c
 }
@@ -52,7 +52,7 @@ func (l *load) clear(ctx context.Context, c crowd) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := l.watch(ctx, &rbacv1.RoleBindingList{}, released)
-	each(len(c.requests), atOnce, func(i int) { check(l.B, l.admin.Delete(ctx, c.requests[i])) })
+	each(l.B, len(c.requests), atOnce, func(i int) { check(l.B, l.admin.Delete(ctx, c.requests[i])) })
 	ended.await(ctx, l.B, len(c.requests))
 }
 

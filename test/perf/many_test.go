@@ -81,7 +81,7 @@ func newMany(ctx context.Context, l *load) *many {
 
 // copies writes those from one number to another.
 func (m *many) copies(ctx context.Context, of *original, from, to int, end func(n int) time.Time) {
-	each(to-from, writers, func(i int) { of.write(ctx, m.B, m.load, from+i, m.namespaceOf(from+i), end(from+i)) })
+	each(m.B, to-from, writers, func(i int) { of.write(ctx, m.B, m.load, from+i, m.namespaceOf(from+i), end(from+i)) })
 	of.shown(ctx, m.load, to-1, m.namespaceOf(to-1))
 }
 

@@ -97,7 +97,7 @@ func (l *load) drain(ctx context.Context, in []string, records bool) {
 	}
 	l.manager = operator.NewManager(ctx, l.B, l.plane, said, sinks...)
 	end := time.Now().Add(drained*toGrant + 15*time.Second).Truncate(time.Second)
-	each(drained, atOnce, func(i int) {
+	each(l.B, drained, atOnce, func(i int) {
 		req := builders.Request(fmt.Sprintf("drain-%05d", i)).In(in[i%places]).ForClusterRole("reader")
 		l.askAs(ctx, l.askers[i%len(l.askers)], req.Lasting(time.Hour).NotAfter(end).Build())
 	})

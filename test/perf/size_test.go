@@ -41,7 +41,7 @@ func BenchmarkSize(b *testing.B) {
 		l.noteMemory(fmt.Sprintf("of %d active, after a restart", whole), l.restarted(ctx).minus(empty))
 		l.end(ctx, c)
 		l.noteMemory(fmt.Sprintf("of %d over, after a restart", whole), l.restarted(ctx).minus(empty))
-		each(whole, atOnce, func(i int) { check(b, l.admin.Delete(ctx, c.requests[i])) })
+		each(b, whole, atOnce, func(i int) { check(b, l.admin.Delete(ctx, c.requests[i])) })
 	}
 	b.ReportMetric(0, "ns/op")
 }
@@ -60,7 +60,7 @@ func (l *load) end(ctx context.Context, c crowd) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	recorded := l.watch(ctx, &v1alpha1.AccessRequestList{}, over)
-	each(len(c.in), atOnce, func(i int) {
+	each(l.B, len(c.in), atOnce, func(i int) {
 		check(l.B, l.admin.DeleteAllOf(ctx, &rbacv1.RoleBinding{}, client.InNamespace(c.in[i])))
 	})
 	recorded.await(ctx, l.B, len(c.requests))
