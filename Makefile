@@ -234,6 +234,14 @@ test-rules: $(PROMTOOL) $(GOJQ) ## Have promtool try each alert (minutes, once)
 test-monitoring: build controlplane $(PROMETHEUS) ## Have a real Prometheus scrape a real manager, and look by each alert and query of the dashboard
 	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/monitoring -v -count=1 -timeout 10m | $(RESULTS)
 
+# It is not Grafana that draws it, see hack/monitoring/picture.
+VALUES := $(abspath bin/dashboard-values.json)
+.PHONY: dashboard-picture
+dashboard-picture: build controlplane $(PROMETHEUS) ## Draw the dashboard, with what a real Prometheus answers, into docs/images (six minutes)
+	DASHBOARD_VALUES=$(VALUES) KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/monitoring -v -count=1 -timeout 15m \
+		-ginkgo.focus 'has values for each query of the dashboard' | $(RESULTS)
+	cd hack/monitoring && go run ./picture ../../config/monitoring/dashboard.json $(VALUES) ../../docs/images/dashboard.png
+
 # A module of its own, too, so that no mail server reaches the product.
 .PHONY: test-messages
 test-messages: build controlplane $(ALERTMANAGER) ## Have a real manager tell a real Alertmanager and a mail server, and look at what they understood

@@ -32,18 +32,6 @@ func expressions() map[string]string {
 		}
 	}
 	convert(shipped["PrometheusRule lapse"], &rules)
-	var board struct {
-		Panels []struct {
-			Title   string
-			Targets []struct{ RefID, Expr string }
-		}
-	}
-	var files struct{ Data map[string]string }
-	convert(shipped["ConfigMap lapse-dashboard"], &files)
-	Expect(files.Data).To(HaveLen(1))
-	for _, text := range files.Data {
-		Expect(json.Unmarshal([]byte(text), &board)).To(Succeed())
-	}
 	all := map[string]string{}
 	for _, g := range rules.Spec.Groups {
 		for _, r := range g.Rules {
@@ -51,13 +39,32 @@ func expressions() map[string]string {
 		}
 	}
 	Expect(len(all)).To(BeNumerically(">", 15))
-	for i, p := range board.Panels {
+	for i, p := range panels() {
 		for _, target := range p.Targets {
 			all[fmt.Sprintf("panel %d %s %s", i, p.Title, target.RefID)] = strings.ReplaceAll(target.Expr, "$__rate_interval", "1m")
 		}
 	}
 	Expect(len(all)).To(BeNumerically(">", 40))
 	return all
+}
+
+// panel of the dashboard, as far as it is read.
+type panel struct {
+	Title   string
+	Targets []struct{ RefID, Expr string }
+}
+
+// panels of the dashboard.
+func panels() []panel {
+	GinkgoHelper()
+	var board struct{ Panels []panel }
+	var files struct{ Data map[string]string }
+	convert(shipped["ConfigMap lapse-dashboard"], &files)
+	Expect(files.Data).To(HaveLen(1))
+	for _, text := range files.Data {
+		Expect(json.Unmarshal([]byte(text), &board)).To(Succeed())
+	}
+	return board.Panels
 }
 
 // becomes waits until an expression has a value.
@@ -166,6 +173,15 @@ var _ = Describe("What config/monitoring ships", Ordered, func() {
 		becomes(ctx, refused, 100.0)
 		becomes(ctx, all, before)
 	}, SpecTimeout(2*time.Minute))
+
+	It("has values for each query of the dashboard, after some minutes of work", func(ctx SpecContext) {
+		if valuesFile == "" {
+			Skip("make dashboard-picture draws them")
+		}
+		begun := time.Now()
+		work(ctx, ns, begun.Add(workFor))
+		writeValues(ctx, begun, time.Now())
+	}, SpecTimeout(workFor+2*time.Minute))
 
 	It("tells of a missing admission policy, and of an operator that is gone", func(ctx SpecContext) {
 		state := func(alert string) func() (string, error) {

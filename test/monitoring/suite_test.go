@@ -70,6 +70,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	messages := filepath.Join(GinkgoT().TempDir(), "messages.yaml")
 	receivers := []byte(`receivers: [{name: nobody, type: teams, url: "https://127.0.0.1:9", events: [tampered]}]`)
 	Expect(os.WriteFile(messages, receivers, 0o600)).To(Succeed())
+	GinkgoT().Setenv("GOMEMLIMIT", "450MiB") // of the manager, as in config/manager: a panel shows it
 	manager = operator.NewManager(ctx, GinkgoTB(), plane, GinkgoWriter,
 		"--leader-elect", "--metrics-bind-address="+address, "--messages="+messages)
 	watcher = startPrometheus(ctx, root, scrapeConfig(ctx), shipped["PrometheusRule lapse"]["spec"])
