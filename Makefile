@@ -22,6 +22,8 @@ PROMETHEUS := bin/prometheus
 PROMTOOL := bin/promtool
 # It is told, as people's receivers are.
 ALERTMANAGER := bin/alertmanager
+# As people have it, of the version by which the chart is tested.
+HELM := bin/helm
 # Ginkgo colours also what goes into a file.
 export GINKGO_NO_COLOR := 1
 VERSION ?= v0.1.0
@@ -328,6 +330,9 @@ $(ALERTMANAGER): hack/monitoring/go.mod
 		cp -R "$$(cd hack/monitoring && go list -m -f '{{.Dir}}' github.com/prometheus/alertmanager)"/. "$$copy" && chmod -R u+w "$$copy" && \
 		mkdir "$$copy/ui/app/dist" && echo 'built without pages' > "$$copy/ui/app/dist/index.html" && \
 		go build -C "$$copy" -trimpath -o '$(CURDIR)/$@' ./cmd/alertmanager
+
+$(HELM): test/chart/go.mod
+	cd test/chart && go build -o ../../$@ helm.sh/helm/v4/cmd/helm
 
 # golangci-lint with kube-api-linter inside.
 $(GOLANGCI_LINT): hack/tools/go.mod
