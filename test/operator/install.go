@@ -21,7 +21,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
-	"github.com/lapse-dev/lapse/internal/kubernetes"
 	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/controlplane"
 )
@@ -69,14 +68,19 @@ func Root() (string, error) {
 	return "", err
 }
 
-// Install applies what the README names for the version, as an administrator would, and
-// waits until admission is enforced: a policy takes a second or two.
+// Install applies what the README names for the version, or installs it in the way that
+// InstallBy names, as an administrator would, and waits until admission is enforced: a policy
+// takes a second or two.
 func Install(ctx context.Context, plane *controlplane.ControlPlane) error {
 	version, err := Version(plane)
 	if err != nil {
 		return err
 	}
-	if err := Apply(ctx, plane, plane.AdminConfig(), "-k", kubernetes.Overlay(version)); err != nil {
+	way, err := WayFor(version)
+	if err != nil {
+		return err
+	}
+	if err := soon(ctx, func(ctx context.Context) error { return typeIt(ctx, plane, way.Again) }); err != nil {
 		return err
 	}
 	return errors.Join(awaitAdmission(ctx, plane), awaitKinds(ctx, plane))
@@ -112,11 +116,22 @@ func Apply(ctx context.Context, plane *controlplane.ControlPlane, user *rest.Con
 			args[i] = filepath.Join(root, arg)
 		}
 	}
-	var last error
-	err = wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, installTimeout, true, func(ctx context.Context) (bool, error) {
+	return soon(ctx, func(ctx context.Context) error {
 		_, stderr, err := plane.Kubectl(ctx, user, append([]string{"apply"}, args...)...)
+		if err != nil {
+			return fmt.Errorf("kubectl apply %s: %w: %s", strings.Join(args, " "), err, stderr)
+		}
+		return nil
+	})
+}
+
+// soon does something again until it goes well.
+func soon(ctx context.Context, do func(ctx context.Context) error) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 500*time.Millisecond, installTimeout, true, func(ctx context.Context) (bool, error) {
+		err := do(ctx)
 		if err != nil && ctx.Err() == nil {
-			last = fmt.Errorf("kubectl apply %s: %w: %s", strings.Join(args, " "), err, stderr)
+			last = err
 		}
 		return err == nil, nil
 	})

@@ -86,10 +86,13 @@ EOF`
 	managedBindings = "kubectl get rolebindings -A -l app.kubernetes.io/managed-by=lapse"
 )
 
+// shows labels what the table of ways to install in docs/compatibility.md has a column of.
+func shows(what string) Labels { return Label("shows " + what) }
+
 var _ = Describe("Lapse", Ordered, func() {
 	var (
 		manager *operator.Manager
-		install = "config/default"
+		way     operator.Way
 	)
 
 	AfterAll(func() {
@@ -98,15 +101,15 @@ var _ = Describe("Lapse", Ordered, func() {
 		}
 	})
 
-	It("is installed as README says for the version", func(ctx SpecContext) {
-		if !stamps {
-			install = "config/overlays/without-mutating"
-		}
+	It("is installed as README says for the version", shows("installs"), func(ctx SpecContext) {
+		version, err := operator.Version(plane)
+		Expect(err).NotTo(HaveOccurred())
+		way, err = operator.WayFor(version)
+		Expect(err).NotTo(HaveOccurred())
 		By("1. root installs it, and the samples")
-		root.doesSoon(ctx, "kubectl apply -k "+install)
+		root.does(ctx, way.Install)
 		root.doesSoon(ctx, "kubectl apply -k config/samples")
 		By("no node runs the Deployment: the manager runs here, with a token of its ServiceAccount")
-		var err error
 		manager, err = operator.Start(ctx, plane, GinkgoWriter, "--leader-elect")
 		Expect(err).NotTo(HaveOccurred())
 		for _, p := range []*person{alice, bob, dave} {
@@ -114,12 +117,12 @@ var _ = Describe("Lapse", Ordered, func() {
 		}
 	}, SpecTimeout(3*time.Minute))
 
-	It("is well, as its doctor says", func(ctx SpecContext) {
+	It("is well, as its doctor says", shows("ready"), func(ctx SpecContext) {
 		By("2. root sees whether all is well")
 		Expect(root.doesSoon(ctx, "kubectl lapse doctor")).To(MatchRegexp(`^(ok +\S.*\n)+- +audit log .* not seen from here.*\n?$`))
 	}, SpecTimeout(2*time.Minute))
 
-	It("grants what is asked for in YAML, and ends it by itself", func(ctx SpecContext) {
+	It("grants what is asked for in YAML, and ends it by itself", shows("main job"), func(ctx SpecContext) {
 		By("3. alice asks by hand")
 		Expect(alice.may(ctx, edits)).To(Equal("no"))
 		apply := applySample
@@ -152,7 +155,7 @@ var _ = Describe("Lapse", Ordered, func() {
 		Expect(alice.failsTo(ctx, "kubectl delete configmap debugging -n payments")).To(ContainSubstring("forbidden"))
 	}, SpecTimeout(2*time.Minute))
 
-	It("grants what is asked for by the plugin, and takes it back", func(ctx SpecContext) {
+	It("grants what is asked for by the plugin, and takes it back", shows("plugin"), func(ctx SpecContext) {
 		By("4. alice asks by the plugin, and gives it back")
 		Expect(alice.may(ctx, edits)).To(Equal("no"))
 		alice.does(ctx, `kubectl lapse request edit --name by-plugin --for 1h --reason "INC-2: checkout is slow" --wait`)
@@ -163,7 +166,7 @@ var _ = Describe("Lapse", Ordered, func() {
 		Expect(alice.may(ctx, edits)).To(Equal("no"))
 	}, SpecTimeout(time.Minute))
 
-	It("waits for whoever has to approve", func(ctx SpecContext) {
+	It("waits for whoever has to approve", shows("approval"), func(ctx SpecContext) {
 		By("5. alice asks for what two people have to approve; bob does it by the plugin")
 		alice.does(ctx, `kubectl lapse request admin --name rotate-accounts --for 1h --reason "CHG-77: rotate the service accounts" `+
 			`|| test $? = 3`)
@@ -184,7 +187,7 @@ var _ = Describe("Lapse", Ordered, func() {
 		Expect(alice.may(ctx, binds)).To(Equal("no"))
 	}, SpecTimeout(time.Minute))
 
-	It("grants what the last one approves in YAML", func(ctx SpecContext) {
+	It("grants what the last one approves in YAML", shows("approval"), func(ctx SpecContext) {
 		By("5. dave approves by hand")
 		approve := approveSample
 		if !stamps {
@@ -232,7 +235,7 @@ var _ = Describe("Lapse", Ordered, func() {
 		Expect(grantTime(ctx, "rotate-accounts", "endedAt")).To(BeTemporally("<=", revoked.Add(mostSlow)))
 	}, SpecTimeout(2*time.Minute))
 
-	It("leaves no access behind when it is uninstalled", func(ctx SpecContext) {
+	It("leaves no access behind when it is uninstalled", shows("removal"), func(ctx SpecContext) {
 		By("9. root uninstalls it under a running grant")
 		alice.does(ctx, `kubectl lapse request edit --name last --for 1h --reason "INC-4: one more" --wait`)
 		Expect(alice.may(ctx, edits)).To(Equal("yes"))
@@ -245,11 +248,13 @@ var _ = Describe("Lapse", Ordered, func() {
 		Expect(root.does(ctx, "kubectl get accessrequest last -n payments -o jsonpath='{.status.state}'")).To(Equal("Revoked"))
 		Eventually(func() string { return root.does(ctx, managedBindings) }).
 			WithContext(ctx).WithTimeout(collecting).WithPolling(soonPolling).Should(BeEmpty())
-		root.does(ctx, "kubectl delete --ignore-not-found -k "+install)
+		root.does(ctx, way.Remove)
 
 		Expect(root.does(ctx, managedBindings)).To(BeEmpty())
 		Expect(alice.may(ctx, edits)).To(Equal("no"))
-		Expect(whatIsThere(ctx)).To(BeEmpty())
+		// Helm does not wait until kinds are gone.
+		Eventually(func() string { return whatIsThere(ctx) }).
+			WithContext(ctx).WithTimeout(soonTimeout).WithPolling(soonPolling).Should(BeEmpty())
 		Expect(manager.Stop()).To(Succeed())
 	}, SpecTimeout(2*time.Minute))
 })
@@ -257,12 +262,13 @@ var _ = Describe("Lapse", Ordered, func() {
 // whatIsThere lists what Lapse is made of, and its kinds.
 func whatIsThere(ctx context.Context) string {
 	GinkgoHelper()
-	kinds := "namespaces,clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings," +
+	kinds := "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings," +
 		"flowschemas,prioritylevelconfigurations"
 	if stamps {
 		kinds += ",mutatingadmissionpolicies,mutatingadmissionpolicybindings"
 	}
-	return root.does(ctx, "kubectl get "+kinds+" -l app.kubernetes.io/part-of=lapse -o name\n"+
+	return root.does(ctx, "kubectl get namespace lapse-system --ignore-not-found -o name\n"+
+		"kubectl get "+kinds+" -l app.kubernetes.io/part-of=lapse -o name\n"+
 		"kubectl api-resources --api-group=lapse.dev -o name")
 }
 
