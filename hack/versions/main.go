@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command versions runs the suites on each version of Kubernetes that hack/controlplane
-// builds, and prints what ran where. It fails if a spec fails, or if the table in
-// docs/compatibility.md says otherwise of what ran.
+// builds, or with each way to install on three of them, and prints what ran where. It fails
+// if a spec fails, or if the table in docs/compatibility.md says otherwise of what ran.
 package main
 
 import (
@@ -40,8 +40,13 @@ func main() {
 func run(ctx context.Context) error {
 	which := flag.String("versions", "", "versions of Kubernetes, separated by spaces; all, if empty")
 	suites := flag.String("suites", allSuites, "suites, separated by spaces")
+	byWay := flag.Bool("ways", false, "install by each way; on the oldest, a middle and the newest version, if none is named")
 	write := flag.Bool("write", false, "write the table into docs/compatibility.md")
 	flag.Parse()
+	if *byWay && *suites != allSuites {
+		return fmt.Errorf("-suites is %q, but the table of -ways is of all suites; for one suite and one way: %s=helm go run ./hack/versions -suites story",
+			*suites, operator.InstallBy)
+	}
 	root, err := operator.Root()
 	if err != nil {
 		return err
@@ -50,14 +55,15 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	versions := strings.Fields(*which)
-	whole := len(versions) == 0 && *suites == allSuites
-	if len(versions) == 0 {
-		versions = known
-	}
-	begun := time.Now() //nolint:forbidigo // it is printed
 	m := &matrix{root: root, suites: strings.Fields(*suites)}
-	err = m.run(ctx, versions, whole)
+	if *byWay {
+		m.ways = operator.Ways
+	}
+	named := strings.Fields(*which)
+	versions := m.chosen(named, known)
+	whole := len(named) == 0 && *suites == allSuites
+	begun := time.Now() //nolint:forbidigo // it is printed
+	err = m.run(ctx, versions, whole && !*byWay)
 	fmt.Printf("\n%s\n%d versions in %s\n", m.table(), len(versions), time.Since(begun).Round(time.Second)) //nolint:forbidigo // it is printed
 	if err != nil {
 		return err
@@ -69,7 +75,20 @@ func run(ctx context.Context) error {
 type matrix struct {
 	root   string
 	suites []string
+	ways   []string // to install; none is the one that README names
 	rows   []row
+}
+
+// chosen are the versions to run on.
+func (m *matrix) chosen(named, known []string) []string {
+	switch {
+	case len(named) > 0:
+		return named
+	case m.byWay():
+		return []string{known[0], known[len(known)/2], known[len(known)-1]}
+	default:
+		return known
+	}
 }
 
 // run builds the versions, and then runs the suites on them, two at a time whatever
@@ -82,7 +101,9 @@ func (m *matrix) run(ctx context.Context, versions []string, upgrade bool) error
 			errs = append(errs, fmt.Errorf("building Kubernetes %s: %w", v, err))
 			continue
 		}
-		m.rows = append(m.rows, row{version: v, suites: make([]outcome, len(m.suites))})
+		for _, way := range m.everyWay() {
+			m.rows = append(m.rows, row{version: v, way: way, suites: make([]outcome, len(m.suites))})
+		}
 	}
 	ran := make([]error, len(m.rows)*len(m.suites)+1)
 	var group errgroup.Group
@@ -90,8 +111,8 @@ func (m *matrix) run(ctx context.Context, versions []string, upgrade bool) error
 	for i, r := range m.rows {
 		for j, suite := range m.suites {
 			group.Go(func() error {
-				r.suites[j], ran[i*len(m.suites)+j] = m.suite(ctx, r.version, suite)
-				fmt.Printf("  %-8s %-12s %s\n", r.version, suite, r.suites[j])
+				r.suites[j], ran[i*len(m.suites)+j] = m.suite(ctx, r, suite)
+				fmt.Printf("  %-20s %-12s %s\n", r.name(), suite, r.suites[j])
 				return nil
 			})
 		}
@@ -112,19 +133,23 @@ func (m *matrix) logs(version string) string {
 }
 
 // suite runs one, and reads from its report what ran.
-func (m *matrix) suite(ctx context.Context, v, suite string) (outcome, error) {
-	report := filepath.Join(m.logs(v), suite+".json")
-	log, err := os.Create(filepath.Join(m.logs(v), suite+".log"))
+func (m *matrix) suite(ctx context.Context, r row, suite string) (outcome, error) {
+	path := filepath.Join(m.logs(r.version), strings.TrimSuffix(suite+"-"+r.way, "-"))
+	report := path + ".json"
+	log, err := os.Create(path + ".log")
 	if err != nil {
 		return outcome{}, err
 	}
 	defer log.Close()
 	cmd := m.command(ctx, "go", "test", "./test/"+suite, "-v", "-count=1", "-timeout=20m", "-ginkgo.json-report="+report)
-	assets, err := controlplane.AssetsOf(v)
+	assets, err := controlplane.AssetsOf(r.version)
 	if err != nil {
 		return outcome{}, err
 	}
 	cmd.Env = append(os.Environ(), "KUBEBUILDER_ASSETS="+assets)
+	if r.way != "" {
+		cmd.Env = append(cmd.Env, operator.InstallBy+"="+r.way)
+	}
 	cmd.Stdout, cmd.Stderr = log, log
 	runErr := cmd.Run()
 	o, readErr := read(report)
@@ -132,7 +157,7 @@ func (m *matrix) suite(ctx context.Context, v, suite string) (outcome, error) {
 		runErr = errors.New("nothing ran")
 	}
 	if runErr != nil {
-		return o, fmt.Errorf("%s on Kubernetes %s: %w; see %s\n%s", suite, v, runErr, log.Name(), strings.Join(o.failed, "\n"))
+		return o, fmt.Errorf("%s on Kubernetes %s: %w; see %s\n%s", suite, r.name(), runErr, log.Name(), strings.Join(o.failed, "\n"))
 	}
 	return o, readErr
 }

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -16,7 +17,7 @@ func TestTheTableHoldsUntilFewerSpecsPass(t *testing.T) {
 	)
 	ran := func(version string, integration, e2e, left int) *matrix {
 		return &matrix{suites: []string{"integration", "e2e"}, rows: []row{
-			{version, []outcome{{passed: integration, leftOut: map[string]int{stamping: left}}, {passed: e2e}}},
+			{version: version, suites: []outcome{{passed: integration, leftOut: map[string]int{stamping: left}}, {passed: e2e}}},
 		}}
 	}
 	half := ran("1.31.13", 273, 0, 2)
@@ -54,8 +55,55 @@ func TestTheTableHoldsUntilFewerSpecsPass(t *testing.T) {
 }
 
 func TestTheTableThatIsWrittenHolds(t *testing.T) {
-	m := &matrix{suites: []string{"cli"}, rows: []row{{"1.37.2", []outcome{{passed: 64}}}}}
+	m := &matrix{suites: []string{"cli"}, rows: []row{{version: "1.37.2", suites: []outcome{{passed: 64}}}}}
 	if err := m.drift(m.table()); err != nil {
 		t.Error(err)
+	}
+}
+
+// byWays is one version on which two ways were run, of which one shows less.
+func byWays() *matrix {
+	all := map[string]int{"installs": 1, "ready": 1, "main job": 1, "approval": 2, "plugin": 1, "removal": 1}
+	return &matrix{suites: []string{"e2e", "story"}, ways: []string{"file", "helm"}, rows: []row{
+		{version: "1.37.2", way: "file", suites: []outcome{
+			{passed: 60, refused: map[string]bool{"lapse-a": true, "lapse-b": false}},
+			{passed: 10, refused: map[string]bool{"lapse-a": false, "lapse-b": true}, shown: all},
+		}},
+		{version: "1.37.2", way: "helm", suites: []outcome{
+			{passed: 60, refused: map[string]bool{"lapse-a": true, "lapse-b": false}},
+			{passed: 10, shown: map[string]int{"installs": 1}},
+		}},
+	}}
+}
+
+func TestTheTableOfWaysSaysWhatWasNotSeen(t *testing.T) {
+	const want = "| Kubernetes | Installed by | installs | ready | main job | approval | plugin | removal | guards | " +
+		"e2e | story | Left out |\n" +
+		"|---|---|---|---|---|---|---|---|---|---|---|---|\n" +
+		"| 1.37.2 | file | 1 | 1 | 1 | 2 | 1 | 1 | 2 | 60 | 10 |  |\n" +
+		"| 1.37.2 | helm | 1 | **nothing ran** | **nothing ran** | **nothing ran** | **nothing ran** | **nothing ran** | " +
+		"1, **not lapse-b** | 60 | 10 |  |\n"
+	m := byWays()
+	if got := m.table(); got != want {
+		t.Errorf("the table is\n%s, want\n%s", got, want)
+	}
+	if err := m.drift(want); err != nil {
+		t.Error(err)
+	}
+	err := m.drift(strings.Replace(want, "1, **not lapse-b**", "2", 1))
+	if err == nil || !strings.Contains(err.Error(), `says "2" of Kubernetes 1.37.2 by helm, guards; it is "1, **not lapse-b**"`) {
+		t.Errorf("a guard that refused nothing: %v", err)
+	}
+}
+
+func TestEachColumnHasASpec(t *testing.T) {
+	story, err := os.ReadFile("../../test/story/story_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, column := range shown {
+		if !strings.Contains(string(story), `shows("`+column+`")`) {
+			t.Errorf("no spec of the story shows %q", column)
+		}
 	}
 }

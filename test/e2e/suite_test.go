@@ -54,6 +54,16 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 		builders.ClusterBinding("askers", "lapse-requester", builders.Group("askers")))
 }, NodeTimeout(3*time.Minute))
 
+// What it reports is a column of the table of ways to install in docs/compatibility.md.
+var _ = AfterSuite(func(ctx SpecContext) {
+	if plane == nil {
+		return // it did not start
+	}
+	refused, err := operator.Refused(ctx, plane)
+	Expect(err).NotTo(HaveOccurred())
+	AddReportEntry(operator.RefusedEntry, refused, ReportEntryVisibilityNever)
+}, NodeTimeout(time.Minute))
+
 func create(ctx context.Context, objects ...client.Object) {
 	GinkgoHelper()
 	operator.Create(ctx, GinkgoTB(), admin, objects...)

@@ -73,6 +73,16 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	createRoles(ctx)
 }, NodeTimeout(3*time.Minute))
 
+// What it reports is a column of the table of ways to install in docs/compatibility.md.
+var _ = AfterSuite(func(ctx SpecContext) {
+	if plane == nil {
+		return // it did not start
+	}
+	refused, err := operator.Refused(ctx, plane)
+	Expect(err).NotTo(HaveOccurred())
+	AddReportEntry(operator.RefusedEntry, refused, ReportEntryVisibilityNever)
+}, NodeTimeout(time.Minute))
+
 // install installs Lapse as README says for the version.
 func install(ctx context.Context) error { return operator.Install(ctx, plane) }
 

@@ -6,6 +6,8 @@ package operator
 import (
 	"context"
 	"errors"
+	"fmt"
+	"regexp"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,6 +20,8 @@ const (
 	ManagedBindingGuard = "lapse-managed-binding"
 	// ReservedGuard is the one that keeps grants out of kube-*.
 	ReservedGuard = "lapse-reserved-namespaces"
+	// RefusedEntry is the report entry in which a suite tells Refused.
+	RefusedEntry = "what guards refused"
 )
 
 // RemoveGuard takes the binding of an admission policy away and waits until it is
@@ -62,4 +66,29 @@ func RemoveAdmission(ctx context.Context, plane *controlplane.ControlPlane) erro
 		}
 	}
 	return awaitAdmission(ctx, plane)
+}
+
+// Refused says of each validating policy of Lapse whether the API server has refused anything
+// by it, as its metrics count.
+func Refused(ctx context.Context, plane *controlplane.ControlPlane) (map[string]bool, error) {
+	admin, err := RawClient(plane.AdminConfig())
+	if err != nil {
+		return nil, err
+	}
+	policies := &admissionregistrationv1.ValidatingAdmissionPolicyList{}
+	if err := admin.List(ctx, policies, client.MatchingLabels{"app.kubernetes.io/part-of": "lapse"}); err != nil {
+		return nil, err
+	}
+	metrics, stderr, err := plane.Kubectl(ctx, plane.AdminConfig(), "get", "--raw", "/metrics")
+	if err != nil {
+		return nil, fmt.Errorf("reading the metrics of the API server: %w: %s", err, stderr)
+	}
+	refused := map[string]bool{}
+	for i := range policies.Items {
+		name := policies.Items[i].Name
+		counted := regexp.MustCompile(`(?m)^apiserver_validating_admission_policy_check_total\{` +
+			`enforcement_action="deny",[^}]*\bpolicy="` + name + `",`)
+		refused[name] = counted.MatchString(metrics)
+	}
+	return refused, nil
 }
