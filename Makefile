@@ -210,9 +210,10 @@ node-image: ## As root, on Debian: make into bin/node what make test-node instal
 	$(BUILDAH) push $(PAUSE_IMAGE) docker-archive:bin/node/pause.tar:$(PAUSE_IMAGE)
 	rm -rf bin/node/storage bin/node/run
 	go run ./hack/install -image $(NODE_IMAGE) -out bin/node
+	go run ./hack/chart -version $(VERSION) -image $(NODE_IMAGE) -pack bin/node
 
 .PHONY: test-node
-test-node: build node-image ## As root, on Debian: install what ships on a real node, replace its Pods, drain it, let it die, exec into it
+test-node: build $(HELM) node-image ## As root, on Debian: install what ships on a real node, replace its Pods, drain it, let it die, upgrade and remove it
 	KUBEBUILDER_ASSETS=$(abspath bin/k8s-$(NODE_VERSION)) go test ./test/node -v -count=1 -timeout 40m -ginkgo.timeout 35m | $(RESULTS)
 
 .PHONY: model

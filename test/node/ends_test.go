@@ -34,7 +34,7 @@ const (
 	mostLateAfterDeath = time.Minute
 	// grants end one after the other, a second apart, for longer than it takes to replace
 	// two replicas.
-	grants = 60
+	grants = 100
 	// firstAfter is time enough to make them, on a busy machine.
 	firstAfter = time.Minute
 )
@@ -48,12 +48,18 @@ type ends struct {
 // end is when one was due, and when it came.
 type end struct{ due, came time.Time }
 
-// hold gives alice grants, and hears of their ends.
+// hold gives alice grants that end soon, and hears of their ends.
 func hold(ctx context.Context, name string) *ends {
+	GinkgoHelper()
+	return holdFor(ctx, name, firstAfter)
+}
+
+// holdFor gives alice grants of which the first ends after that long.
+func holdFor(ctx context.Context, name string, after time.Duration) *ends {
 	GinkgoHelper()
 	e := &ends{seen: make(chan end, grants)}
 	e.watch(ctx, name)
-	e.first = time.Now().Add(firstAfter).Truncate(time.Second)
+	e.first = time.Now().Add(after).Truncate(time.Second)
 	var group errgroup.Group
 	group.SetLimit(8)
 	for i := range grants {
@@ -109,6 +115,21 @@ func (e *ends) come(ctx context.Context, soon time.Duration, since time.Time) {
 		grants, earliest, latest, most, since.Format(time.TimeOnly)))
 	Expect(earliest).To(BeNumerically(">=", 0), "early")
 	Expect(most).To(BeNumerically("<=", soon), "late")
+}
+
+// over waits for all of them, which have to come soon after somebody ended all access, and
+// before they were due.
+func (e *ends) over(ctx context.Context, begun time.Time, soon time.Duration) {
+	GinkgoHelper()
+	var last time.Duration
+	for range grants {
+		var one end
+		Eventually(e.seen).WithContext(ctx).Should(Receive(&one))
+		Expect(one.came).To(BeTemporally("<", one.due), "it ended by itself")
+		last = max(last, one.came.Sub(begun))
+	}
+	AddReportEntry("lateness", fmt.Sprintf("%d grants: the last ended %s after the command was typed", grants, last))
+	Expect(last).To(BeNumerically("<=", soon), "late")
 }
 
 // of says whether a binding is for a request of such a name.

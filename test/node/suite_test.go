@@ -76,25 +76,43 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 		g.Expect(node.Status.Conditions).To(ContainElement(And(
 			HaveField("Type", corev1.NodeReady), HaveField("Status", corev1.ConditionTrue))), "see %s", host.logs)
 	}).WithContext(ctx).Should(Succeed())
-	install(ctx, host.logs)
+	firstReady, firstGrant = first(ctx, "first", func() { apply(ctx) })
 }, NodeTimeout(10*time.Minute))
 
-// install does what docs/install.md says, and asks.
-func install(ctx context.Context, folder string) {
+// manifest is what docs/install.md names for the version.
+func manifest() string {
 	GinkgoHelper()
-	begun := time.Now()
 	stamps, err := operator.Stamps(plane.AdminConfig())
 	Expect(err).NotTo(HaveOccurred())
-	manifest := "install-without-mutating.yaml"
+	name := "install-without-mutating.yaml"
 	if stamps {
-		manifest = "install-default.yaml"
+		name = "install-default.yaml"
 	}
-	Expect(operator.Apply(ctx, plane, plane.AdminConfig(), "-f", filepath.Join(folder, manifest))).To(Succeed())
-	ready(ctx)
-	firstReady = time.Since(begun)
+	return filepath.Join(host.logs, name)
+}
+
+func apply(ctx context.Context) {
+	GinkgoHelper()
+	Expect(operator.Apply(ctx, plane, plane.AdminConfig(), "-f", manifest())).To(Succeed())
+}
+
+// samples are the policies, and the rights to ask.
+func samples(ctx context.Context) {
+	GinkgoHelper()
 	Expect(operator.Apply(ctx, plane, plane.AdminConfig(), "-k", "config/samples")).To(Succeed())
-	grant(ctx, builders.Request("first").Lasting(time.Hour))
-	firstGrant = time.Since(begun)
+}
+
+// first installs Lapse as docs/install.md says, has alice ask, and says how long it took until
+// it was ready, and until she had access.
+func first(ctx context.Context, name string, install func()) (toReady, toGrant time.Duration) {
+	GinkgoHelper()
+	begun := time.Now()
+	install()
+	ready(ctx)
+	toReady = time.Since(begun)
+	samples(ctx)
+	grant(ctx, builders.Request(name).Lasting(time.Hour))
+	return toReady, time.Since(begun)
 }
 
 // kubectl has an admin type something.
