@@ -69,9 +69,9 @@ func (l *load) least(ctx context.Context) {
 	}
 	own := operator.NewClient(l.B, operator.OwnConfig(ctx, l.B, l.plane))
 	says := client.RawPatch(types.MergePatchType, []byte(`{"status":{"state":"Pending"}}`))
-	raw := timed(func() { each(burst, atOnce, func(i int) { bind(plain, i) }) })
+	raw := timed(func() { each(l.B, burst, atOnce, func(i int) { bind(plain, i) }) })
 	all := timed(func() {
-		each(burst, atOnce, func(i int) {
+		each(l.B, burst, atOnce, func(i int) {
 			req := l.ask(ctx, ns, i)
 			bind(ns, i)
 			check(l.B, own.Status().Patch(ctx, req, says))
