@@ -255,7 +255,7 @@ func TestATokenIsForOneReceiver(t *testing.T) {
 		"two, and one URL":           {[]string{siem}, []string{"/a", "/b"}, "", "", "/a and 1 more do not say which URL"},
 		"two for one URL":            {[]string{siem}, []string{siem + "=/a", siem + "=/b"}, "", "", "token 2 is for a URL that has one"},
 		"a URL that gets no record":  {[]string{siem}, []string{lake + "=/b"}, "", "", "token 1 is for a URL that --record-to does not have"},
-		"a part of a URL":            {[]string{siem}, []string{"https://siem.example.com=/a"}, "", "", "token 1 is for a URL that --record-to does not have"},
+		"a part of a URL":            {[]string{siem}, []string{"https://siem.example.com=/a"}, "", "", "token 1 is for a URL that --record-to"},
 		"a URL without a file":       {[]string{lake}, []string{lake}, "", "", "token 1 is for a URL that --record-to does not have"},
 		"a URL without a path":       {[]string{lake}, []string{lake + "="}, "", "", "or has no file"},
 	} {

@@ -21,18 +21,19 @@ func readLog(log io.Reader) (ids string, others int, err error) {
 func TestALogIsReadPastWhatIsBroken(t *testing.T) {
 	long := text(t, logged("long", 10, func(e *event) { e.Agent = strings.Repeat("a", 1<<20) }))
 	next, last := text(t, logged("next", 11, nil)), text(t, logged("last", 12, nil))
+	half := next[:len(next)/2]
 	const time = "2026-12-01T12:00:00.000Z "
 	for name, tc := range map[string]struct {
 		lines []string
 		want  string
 	}{
-		"the last line of a live log":                       {[]string{next, last, next[:len(next)/2]}, "next last, 1"},
-		"the same, after a long first one":                  {[]string{long, next, last, next[:len(next)/2]}, "long next last, 1"},
-		"one that is followed by others":                    {[]string{long, next[:len(next)/2], next, last}, "long next last, 1"},
-		"several":                                           {[]string{long, next[:9], next[:len(next)/2], next, next[:len(next)/2], last}, "long next last, 2"},
+		"the last line of a live log":                       {[]string{next, last, half}, "next last, 1"},
+		"the same, after a long first one":                  {[]string{long, next, last, half}, "long next last, 1"},
+		"one that is followed by others":                    {[]string{long, half, next, last}, "long next last, 1"},
+		"several":                                           {[]string{long, next[:9], half, next, half, last}, "long next last, 2"},
 		"none, in an export to S3 with a long first line":   {[]string{time + long, time + next, time + last}, "long next last, 0"},
-		"one, in an export to S3 with a long first line":    {[]string{time + long, time + next[:len(next)/2], time + last}, "long last, 1"},
-		"the last of what Firehose writes without newlines": {[]string{next + last + next[:len(next)/2]}, "next last, 1"},
+		"one, in an export to S3 with a long first line":    {[]string{time + long, time + half, time + last}, "long last, 1"},
+		"the last of what Firehose writes without newlines": {[]string{next + last + half}, "next last, 1"},
 	} {
 		ids, others, err := readLog(strings.NewReader(strings.Join(tc.lines, "\n")))
 		if got := fmt.Sprintf("%s, %d", ids, others); got != tc.want || err != nil {
@@ -83,9 +84,10 @@ func TestOnlyStreamsOfAuditAreBelieved(t *testing.T) {
 	}
 	for log, want := range map[string]string{
 		eks(``): "x",
-		eks(`"logStream":"kube-apiserver-audit-9f2c",`):                                            "x",
-		eks(`"logStream":"kube-apiserver-9f2c",`):                                                  "",
-		eks(`"logStream":"",`):                                                                     "", // CloudWatch tries whether somebody listens
+		eks(`"logStream":"kube-apiserver-audit-9f2c",`): "x",
+		eks(`"logStream":"kube-apiserver-9f2c",`):       "",
+		// CloudWatch tries whether somebody listens.
+		eks(`"logStream":"",`): "",
 		filtered(`"logStreamName":"kube-apiserver-audit-9f2c",`):                                   "x",
 		filtered(`"logStreamName":"authenticator-9f2c",`):                                          "",
 		aks(`"category":"kube-audit",`):                                                            "x",
@@ -122,7 +124,9 @@ func (e *endless) Read(p []byte) (int, error) {
 }
 
 func TestWhatHasNoEndIsNotReadForEver(t *testing.T) {
-	for name, beginning := range map[string]string{"a value": "", "one of several": "{} ", "a line": "{}\n", "spaces": `{} {"a":` + strings.Repeat(" ", 1<<20)} {
+	for name, beginning := range map[string]string{
+		"a value": "", "one of several": "{} ", "a line": "{}\n", "spaces": `{} {"a":` + strings.Repeat(" ", 1<<20),
+	} {
 		text := &endless{}
 		_, _, err := readLog(io.MultiReader(strings.NewReader(beginning), io.LimitReader(text, 3*maxText)))
 		if err == nil || !strings.Contains(err.Error(), "longer than 16777216 bytes") || text.read > maxText+2<<20 {
