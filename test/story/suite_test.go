@@ -148,18 +148,19 @@ func answer(r operator.Typed) string {
 }
 
 // loses asks until the answer is no. It returns when the last question was put that was
-// answered with yes; access was there at that time or later.
-func (p *person) loses(ctx context.Context, what string) time.Time {
+// answered with yes, and when the answer no came: access ended between the two, which are
+// far apart on a busy machine.
+func (p *person) loses(ctx context.Context, what string) (lastYes, firstNo time.Time) {
 	GinkgoHelper()
-	var lastYes time.Time
 	Eventually(func() string {
 		asked := time.Now()
 		said := answer(p.runs(ctx, canI(what)))
 		if said == "yes" {
 			lastYes = asked
 		}
+		firstNo = time.Now()
 		return said
 	}).WithContext(ctx).WithTimeout(soonTimeout).WithPolling(lookPolling).Should(Equal("no"))
 	Expect(p.may(ctx, what)).To(Equal("no"))
-	return lastYes
+	return lastYes, firstNo
 }
