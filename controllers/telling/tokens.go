@@ -28,24 +28,34 @@ func (t Targets) tokens() (map[string]string, error) {
 		}
 		files[given[:end]] = given[end+1:]
 	}
+	if len(nameless) == 0 {
+		return files, nil
+	}
+	to, err := t.onlyURLWithout(files, nameless)
+	if err != nil {
+		return nil, err
+	}
+	files[to] = nameless[0]
+	return files, nil
+}
+
+// onlyURLWithout a token of its own is that for which a file need not say so.
+func (t Targets) onlyURLWithout(tokens map[string]string, nameless []string) (string, error) {
 	var without []string
 	for _, to := range t.To {
-		if isURL(to) && files[to] == "" && !slices.Contains(without, to) {
+		if isURL(to) && tokens[to] == "" && !slices.Contains(without, to) {
 			without = append(without, to)
 		}
 	}
 	switch {
-	case len(nameless) == 0:
-		return files, nil
 	case len(without) == 0:
-		return nil, fmt.Errorf("--record-token-file=%s is for no URL: --record-to has none without a token of its own; leave it out", nameless[0])
+		return "", fmt.Errorf("--record-token-file=%s is for no URL: --record-to has none without a token of its own; leave it out", nameless[0])
 	case len(nameless) > 1:
-		return nil, fmt.Errorf("--record-token-file=%s and %d more do not say which URL gets them; give URL=PATH for each", nameless[0], len(nameless)-1)
+		return "", fmt.Errorf("--record-token-file=%s and %d more do not say which URL gets them; give URL=PATH for each", nameless[0], len(nameless)-1)
 	case len(without) > 1:
-		return nil, fmt.Errorf("--record-token-file=%s does not say which of %d URLs gets it; give URL=PATH for each", nameless[0], len(without))
+		return "", fmt.Errorf("--record-token-file=%s does not say which of %d URLs gets it; give URL=PATH for each", nameless[0], len(without))
 	}
-	files[without[0]] = nameless[0]
-	return files, nil
+	return without[0], nil
 }
 
 func isURL(target string) bool { return !slices.Contains([]string{"stdout", "file"}, kindOf(target)) }

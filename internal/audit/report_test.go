@@ -161,9 +161,9 @@ func TestASessionThatOutlivesItsGrantIsSeen(t *testing.T) {
 
 func TestLogsOfCloudsTellTheSame(t *testing.T) {
 	req, decisions := revoked()
-	var events []event
-	for i := range 45 { // more than is sent at once
-		events = append(events, logged(fmt.Sprint("x-", i), 10+i, nil))
+	events := make([]event, 45) // more than is sent at once
+	for i := range events {
+		events[i] = logged(fmt.Sprint("x-", i), 10+i, nil)
 	}
 	log := logOf(t, events...)
 	want := text(t, reported(t, Question{}, req, decisions, log)[0].Calls)

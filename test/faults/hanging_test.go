@@ -36,7 +36,7 @@ var _ = Describe("While each receiver of messages hangs", Serial, func() {
 			untold.keep(turn(ctx, n, false))
 			hanging.keep(turn(ctx, n, true))
 		}
-		var notes []string
+		notes := make([]string, 0, len(untold))
 		for _, what := range slices.Sorted(maps.Keys(untold)) {
 			with, without := hanging[what], untold[what]
 			notes = append(notes, fmt.Sprintf("%s: p90 %s and %s, ratio %.2f", what, ms(with), ms(without), with.Seconds()/without.Seconds()))
