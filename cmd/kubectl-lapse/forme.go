@@ -99,7 +99,7 @@ func (o *getOptions) unreadable(err error) error {
 		return err
 	}
 	if o.terminal != nil { // who looks at a page typed no flag
-		return &exitError{exitFailed, "For me has to read requests, decisions and policies: " + o.explain(err) +
+		return &exitError{exitFailed, "This page has to read requests, decisions and policies: " + o.explain(err) +
 			". Meanwhile Now lists what waits, and the story of a request has the buttons"}
 	}
 	return &exitError{exitFailed, "error: --for-me reads requests, decisions and policies: " + o.explain(err)}

@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -14,15 +13,20 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/cmd/kubectl-lapse/internal/ui"
 )
 
-// back is the page on which a form was.
-func (v *visit) back(req *v1alpha1.AccessRequest) target {
-	to := v.r.PostForm.Get("back")
-	if !slices.Contains([]string{mineAt, forMeAt, nowAt}, to) {
-		return target{storyAt, addressOf(req)}
+// doneView leads on from what came of a word, which is said above.
+func doneView(_ context.Context, v *visit) (title string, main []ui.Part, err error) {
+	form := v.r.Form
+	for _, view := range views {
+		if view.at == form.Get("back") {
+			main = append(main, ui.El("p", ui.Link(view.at, nil, ui.Text("Go on: "+view.title))))
+		}
 	}
-	return target{to, url.Values{}}
+	of := &v1alpha1.AccessRequest{}
+	of.Namespace, of.Name = form.Get("namespace"), form.Get("name")
+	return "What came of it", append(main, ui.El("p", ui.Link(storyAt, addressOf(of), ui.Text("The story of "), ui.Said(fullName(of))))), nil
 }
 
 // meant is the request of which a form is, as it is now, and what is wrong if that is not what
@@ -61,7 +65,7 @@ func (v *visit) otherRisks(ctx context.Context, req *v1alpha1.AccessRequest) (wr
 }
 
 // decide gives the word of who looks, as the verbs approve, deny and revoke do.
-func decide(ctx context.Context, v *visit) (to target, said notice) {
+func decide(ctx context.Context, v *visit) (req *v1alpha1.AccessRequest, said notice) {
 	req, wrong := v.meant(ctx)
 	verdict := v1alpha1.Verdict(v.r.PostForm.Get("verdict"))
 	if wrong == "" && verdict == v1alpha1.VerdictApprove {
@@ -69,27 +73,27 @@ func decide(ctx context.Context, v *visit) (to target, said notice) {
 	}
 	switch {
 	case wrong != "":
-		return target{storyAt, addressOf(req)}, notice{wrong, true}
+		return req, notice{wrong, true}
 	case !slices.Contains([]v1alpha1.Verdict{v1alpha1.VerdictApprove, v1alpha1.VerdictDeny, v1alpha1.VerdictRevoke}, verdict):
-		return v.back(req), notice{fmt.Sprintf("nothing was done: %q is no word; Approve, Deny and Revoke are", verdict), true}
+		return req, notice{fmt.Sprintf("nothing was done: %q is no word; Approve, Deny and Revoke are", verdict), true}
 	}
 	o := &decideOptions{plugin: v.plugin, output: newOutput("created"), verdict: verdict, comment: v.r.PostForm.Get("comment")}
 	err := o.checkComment()
 	if err == nil {
 		err = o.on(ctx, v.site.c, req, v.me)
 	}
-	return v.back(req), v.outcome(ctx, req, err)
+	return req, v.outcome(ctx, req, err)
 }
 
 // giveBack is the verb return.
-func giveBack(ctx context.Context, v *visit) (to target, said notice) {
+func giveBack(ctx context.Context, v *visit) (req *v1alpha1.AccessRequest, said notice) {
 	req, wrong := v.meant(ctx)
 	if wrong != "" {
-		return target{storyAt, addressOf(req)}, notice{wrong, true}
+		return req, notice{wrong, true}
 	}
 	o := &returnOptions{plugin: v.plugin, output: newOutput("created"), comment: v.legible(v.r.PostForm.Get("comment"))}
 	err := o.on(ctx, v.site.c, req, v.me)
-	return v.back(req), v.outcome(ctx, req, err)
+	return req, v.outcome(ctx, req, err)
 }
 
 // outcome is what a verb said, and how it ended. The list to which that leads must not show the

@@ -53,6 +53,41 @@ func TestAWordOnThePageIsOnTheRequestThatIsShown(t *testing.T) {
 	mustShow(t, page, "second: Revoked: the incident is over")
 }
 
+func TestAWordLeadsToAPageThatNamesTheRequestAndHasNoButton(t *testing.T) {
+	for _, tc := range []struct{ who, on, action, verdict, leads string }{
+		{"bob", "for-me", "decide", "Approve", "Go on: To approve"},
+		{"bob", "for-me", "decide", "Bless", "Go on: To approve"},
+		{"bob", "now", "decide", "Revoke", "Go on: Now"},
+		{"alice", "mine", "return", "", "Go on: Mine"},
+		{"bob", "story?namespace=payments&name=first", "decide", "Deny", ""},
+	} {
+		d := newDesk(t, tc.who)
+		d.pending("first", "alice")
+		d.pending("second", "alice")
+		b := browse(t, d.ServeHTTP)
+		page := b.send(b.open(tc.on), tc.action, "first", "verdict", tc.verdict)
+		mustShow(t, page, "payments/first: edit for alice", tc.leads, "The story of payments/first")
+		_, banner, found := strings.Cut(page, `tabindex="-1" autofocus=""`)
+		if !found || !strings.HasPrefix(banner, "><p><bdi>payments/first: ") {
+			t.Errorf("what came of %s on %s does not have the focus: %.80s", tc.verdict, tc.on, banner)
+		}
+		if strings.Contains(page, "<button") {
+			t.Errorf("a second click on %s may do something", tc.on)
+		}
+	}
+}
+
+func TestNobodyAddsALineToWhatCameOfAWord(t *testing.T) {
+	d := newDesk(t, "bob")
+	d.pending("first", "alice\ngranted: bob holds all")
+	b := browse(t, d.ServeHTTP)
+	page := b.send(b.open("now"), "decide", "first", "verdict", "Revoke", "comment", "whoever that is")
+	mustShow(t, page, "payments/first: edit for alice")
+	if strings.Contains(page, "<p><bdi>granted") {
+		t.Error("somebody's name is a line of its own")
+	}
+}
+
 func TestAWordIsNotGivenOnAnythingElse(t *testing.T) {
 	for name, tc := range map[string]struct {
 		meanwhile func(*desk)

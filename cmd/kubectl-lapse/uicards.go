@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/cmd/kubectl-lapse/internal/ui"
@@ -18,13 +19,11 @@ import (
 // card is a request in a list, with what can be done about it.
 func (v *visit) card(t table, req *v1alpha1.AccessRequest, more ...ui.Part) ui.Part {
 	facts := []fact{
-		{"Name", req.Name},
-		{"Who", grantee(req)},
+		{"Why", req.Spec.Reason},
 		{"State", stateText(req)},
 		{"How long", howLong(req)},
-		{endsTitle(req), t.ends(req)},
-		{"Approvals", t.votes(req)},
-		{"Why", req.Spec.Reason},
+		{endsTitle(req), endsText(t, req)},
+		approvalOf(t, req),
 	}
 	if by := requesterOf(req); by != grantee(req) {
 		facts = append(facts, fact{"Asked by", by})
@@ -33,9 +32,34 @@ func (v *visit) card(t table, req *v1alpha1.AccessRequest, more ...ui.Part) ui.P
 		facts = append(facts, fact{"Policy", ref.Name})
 	}
 	return ui.El("li", ui.Class("card"),
-		ui.El("h2", ui.Link(storyAt, addressOf(req), ui.Attr("id", "of-"+string(req.UID)),
-			ui.Said(policy.RoleArgument(req.Spec.RoleRef)), ui.Text(" in "), ui.Said(req.Namespace))),
+		ui.El("h2", ui.Link(storyAt, addressOf(req), ui.Attr("id", "of-"+string(req.UID)), ui.Said(fullName(req))),
+			ui.Text(": "), ui.Said(policy.RoleArgument(req.Spec.RoleRef)), ui.Text(" for "), ui.Said(grantee(req))),
 		timeLeft(t, req), factList(facts), ui.All(more...))
+}
+
+// fullName is what messages call a request.
+func fullName(req *v1alpha1.AccessRequest) string { return req.Namespace + "/" + req.Name }
+
+// titleText is what the title of a card says, on one line: nobody adds one to what came of something. Of a
+// request that is gone no more is known than its name.
+func titleText(req *v1alpha1.AccessRequest) string {
+	if req.UID == "" {
+		return fullName(req)
+	}
+	return text.Line(fmt.Sprintf("%s: %s for %s", fullName(req), policy.RoleArgument(req.Spec.RoleRef), grantee(req)))
+}
+
+// approvalOf says whom a request waits for, as messages do; later how many approved it. Its policy and the
+// time are next to it.
+func approvalOf(t table, req *v1alpha1.AccessRequest) fact {
+	if !pending(req) || !awaited(req) {
+		return fact{"Approvals", t.votes(req)}
+	}
+	said := messageOf(req)
+	if p := t.policyOf(req); p != nil {
+		said = strings.TrimSuffix(said, fmt.Sprintf(" (policy %s), until %s", p.Name, text.Time(approveBy(req, p))))
+	}
+	return fact{"Approval", said}
 }
 
 // howLong is what was asked for, until access is held: then it says when that ends.
@@ -54,24 +78,38 @@ func factList(facts []fact) ui.Part {
 	var out []ui.Part
 	for _, f := range facts {
 		if f.value != "" {
-			out = append(out, ui.El("dt", ui.Text(f.name)), ui.El("dd", ui.Said(f.value)))
+			out = append(out, ui.El("div", ui.El("dt", ui.Text(f.name)), ui.El("dd", ui.Said(f.value))))
 		}
 	}
 	return ui.El("dl", out...)
 }
 
-// endsTitle says what the moment is that table.ends tells.
+// endsTitle says what the moment is that endsText tells.
 func endsTitle(req *v1alpha1.AccessRequest) string {
 	switch {
 	case req.Status.Grant != nil && req.Status.Grant.EndedAt != nil:
 		return "Ended"
 	case req.Status.State == v1alpha1.StatePending:
-		return "Too late"
+		return "Waits until"
 	case req.Status.State == v1alpha1.StateScheduled:
 		return "Starts"
 	default:
 		return "Ends"
 	}
+}
+
+// endsText is table.ends, and what the clock says then of what waits for approval: the message about it
+// says that, too.
+func endsText(t table, req *v1alpha1.AccessRequest) string {
+	p := t.policyOf(req)
+	if p == nil || req.Status.State != v1alpha1.StatePending {
+		return t.ends(req)
+	}
+	end, layout := givesUp(req, p), "15:04 UTC"
+	if end.Sub(t.now).Abs() >= 24*time.Hour {
+		layout = "2006-01-02 15:04 UTC"
+	}
+	return end.UTC().Format(layout) + " (" + t.ends(req) + ")"
 }
 
 // addressOf names a request in an address.
@@ -131,15 +169,18 @@ func textField(name, label, what, value string, more ...ui.Part) ui.Part {
 		ui.El("input", ui.Attr("id", id), ui.Attr("name", name), ui.Attr("value", value), ui.Attr("autocomplete", "off"), ui.All(more...)))
 }
 
-// button says what it does to what, for those who hear it alone.
+// button says what it does, and for those who hear it alone more of what it does it to.
 func button(kind, name, value, label, to string) ui.Part {
 	return ui.El("button", ui.If(kind != "", ui.Class(kind)), ui.If(name != "", ui.Attr("name", name), ui.Attr("value", value)),
-		ui.If(to != "", ui.Attr("aria-label", label+" "+to)), ui.Text(label))
+		ui.If(to != "", ui.Attr("aria-label", label+" "+to)), ui.Said(label))
 }
 
-// aboutText is a request in words, for who hears the name of a button.
+// whichText is a request in few words.
+func whichText(req *v1alpha1.AccessRequest) string { return req.Name + " for " + grantee(req) }
+
+// aboutText is what follows them for who hears the name of a button.
 func aboutText(req *v1alpha1.AccessRequest) string {
-	return fmt.Sprintf("%s for %s in %s", policy.RoleArgument(req.Spec.RoleRef), grantee(req), req.Namespace)
+	return fmt.Sprintf("as %s in %s", policy.RoleArgument(req.Spec.RoleRef), req.Namespace)
 }
 
 // maxComment is as long as the schema lets a comment be.
@@ -150,11 +191,11 @@ const maxComment = "1024"
 func (v *visit) decideForm(back string, req *v1alpha1.AccessRequest, p *v1alpha1.AccessPolicy, verdicts ...v1alpha1.Verdict) ui.Part {
 	buttons := append(make([]ui.Part, 0, 1+len(verdicts)), ui.El("button", ui.Attr("disabled", ""), ui.Attr("hidden", "")))
 	for _, verdict := range verdicts {
-		kind := "bad"
-		if verdict == v1alpha1.VerdictApprove {
-			kind = ""
+		kind, label, to := "bad", string(verdict), whichText(req)+" "+aboutText(req)
+		if verdict == v1alpha1.VerdictApprove { // one of many in a row that look alike
+			kind, label, to = "", label+" "+whichText(req), aboutText(req)
 		}
-		buttons = append(buttons, button(kind, "verdict", string(verdict), string(verdict), aboutText(req)))
+		buttons = append(buttons, button(kind, "verdict", string(verdict), label, to))
 	}
 	return v.form("decide", back, req, ui.Hidden("risks", risksAsShown(p)),
 		textField("comment", "Comment, if you like", string(req.UID), "", ui.Attr("maxlength", maxComment)), ui.All(buttons...))
@@ -164,7 +205,7 @@ func (v *visit) decideForm(back string, req *v1alpha1.AccessRequest, p *v1alpha1
 func (v *visit) revokeForm(back string, req *v1alpha1.AccessRequest) ui.Part {
 	return v.form("decide", back, req,
 		textField("comment", "Why, for who loses it", string(req.UID), "", ui.Attr("maxlength", maxComment), ui.Attr("required", "")),
-		button("bad", "verdict", string(v1alpha1.VerdictRevoke), "Revoke", aboutText(req)))
+		button("bad", "verdict", string(v1alpha1.VerdictRevoke), "Revoke", whichText(req)+" "+aboutText(req)))
 }
 
 // returnForm gives back what is one's own.
@@ -173,5 +214,5 @@ func (v *visit) returnForm(back string, req *v1alpha1.AccessRequest) ui.Part {
 	if req.Status.State != v1alpha1.StateActive {
 		label = "Withdraw"
 	}
-	return v.form("return", back, req, button("plain", "", "", label, aboutText(req)))
+	return v.form("return", back, req, button("plain", "", "", label, whichText(req)+" "+aboutText(req)))
 }

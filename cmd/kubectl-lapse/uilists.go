@@ -51,13 +51,35 @@ func (v *visit) shownOn(ctx context.Context, at, none string, requests []v1alpha
 	return ui.All(cards(none, all), links)
 }
 
+// first is the page that opens: what waits for the word of who looks, if anything does. Where a lot
+// may, that is not looked at here: the page does it.
+func (v *visit) first(ctx context.Context) (at string) {
+	requests, _, _, err := v.listed(ctx, pending)
+	if err != nil || len(requests) == 0 {
+		return mineAt
+	}
+	o := v.getOptions()
+	if o.policies, err = policiesByName(ctx, v.site.c); err != nil {
+		return mineAt
+	}
+	requests = slices.DeleteFunc(requests, func(req v1alpha1.AccessRequest) bool { return !o.mayWaitForMe(&req) })
+	if len(requests) <= fewWaiting {
+		requests, err = o.forMe(ctx, v.site.c, requests)
+	}
+	if err != nil || len(requests) == 0 {
+		return mineAt
+	}
+	return forMeAt
+}
+
 // mineView is what who looks holds, and what of his waits.
 func mineView(ctx context.Context, v *visit) (title string, main []ui.Part, err error) {
 	requests, revision, trouble, err := v.listed(ctx, func(req *v1alpha1.AccessRequest) bool { return policy.Involved(req, v.me) })
 	if err != nil {
 		return "", nil, err
 	}
-	list := v.shownOn(ctx, mineAt, "You hold nothing, and nothing of yours waits.", requests, func(req *v1alpha1.AccessRequest) ui.Part {
+	none := "You hold nothing, and nothing that you asked for waits. What waits for your approval is on the page To approve."
+	list := v.shownOn(ctx, mineAt, none, requests, func(req *v1alpha1.AccessRequest) ui.Part {
 		return v.returnForm(mineAt, req)
 	})
 	return "What I hold, and what of mine waits", []ui.Part{v.liveList(revision, trouble, list)}, nil
@@ -75,11 +97,11 @@ func forMeView(ctx context.Context, v *visit) (title string, main []ui.Part, err
 			return "", nil, err
 		}
 	}
-	list := v.shownOn(ctx, forMeAt, "Nothing waits for your word.", requests, func(req *v1alpha1.AccessRequest) ui.Part {
+	list := v.shownOn(ctx, forMeAt, "Nothing waits for your approval.", requests, func(req *v1alpha1.AccessRequest) ui.Part {
 		s := &story{now: v.clock.now(), req: req, policy: o.policies[req.Status.Policy.Name]}
 		return ui.All(risks(s.risks()), v.decideForm(forMeAt, req, s.policy, v1alpha1.VerdictApprove, v1alpha1.VerdictDeny))
 	})
-	return "What waits for my word", []ui.Part{v.liveList(revision, trouble, list)}, nil
+	return "What waits for my approval", []ui.Part{v.liveList(revision, trouble, list)}, nil
 }
 
 // risks are those of a role, in words.

@@ -21,13 +21,14 @@ const (
 	nowAt   = "now"
 	storyAt = "story"
 	callsAt = "calls"
+	doneAt  = "done"
 )
 
 // perPage is how many requests are on a page.
 const perPage = 50
 
 var views = []struct{ at, title string }{
-	{mineAt, "Mine"}, {forMeAt, "For me"}, {askAt, "Ask"}, {nowAt, "Now"},
+	{mineAt, "Mine"}, {forMeAt, "To approve"}, {askAt, "Ask"}, {nowAt, "Now"},
 }
 
 // body is what is on each page around what it shows. v is nil if it is not known who looks.
@@ -46,7 +47,7 @@ func (s *site) body(v *visit, title string, main []ui.Part) []ui.Part {
 	}
 	if v != nil {
 		if n, there := s.noted(v.r.Form.Get("said")); there {
-			said = append(said, noteOf(n))
+			said = append(said, noteOf(n, ui.Attr("tabindex", "-1"), ui.Attr("autofocus", "")))
 		}
 	}
 	return []ui.Part{
@@ -65,12 +66,12 @@ func (s *site) body(v *visit, title string, main []ui.Part) []ui.Part {
 }
 
 // noteOf shows what came of something, a paragraph for each line.
-func noteOf(n notice) ui.Part {
+func noteOf(n notice, more ...ui.Part) ui.Part {
 	kind, role := "note", "status"
 	if n.bad {
 		kind, role = "note bad", "alert"
 	}
-	return ui.El("div", ui.Class(kind), ui.Attr("role", role), paragraphs(n.text))
+	return ui.El("div", ui.Class(kind), ui.Attr("role", role), ui.All(more...), paragraphs(n.text))
 }
 
 func paragraphs(lines string) ui.Part {

@@ -125,15 +125,15 @@ type elsewhere struct {
 
 func (*elsewhere) Error() string { return "it is done" }
 
-// action does something, and says where to go then, and what to say there.
-type action func(ctx context.Context, v *visit) (to target, said notice)
+// action does something to a request, and says what came of it.
+type action func(ctx context.Context, v *visit) (req *v1alpha1.AccessRequest, said notice)
 
 func (s *site) routes() http.Handler {
 	mux := http.NewServeMux()
 	ui.Assets(mux)
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { seeOther(w, mineAt) })
+	mux.HandleFunc("GET /{$}", s.begin)
 	for path, show := range map[string]view{
-		mineAt: mineView, forMeAt: forMeView, askAt: askView, nowAt: nowView, storyAt: storyView, callsAt: callsView,
+		mineAt: mineView, forMeAt: forMeView, askAt: askView, nowAt: nowView, storyAt: storyView, callsAt: callsView, doneAt: doneView,
 	} {
 		mux.HandleFunc("GET /"+path, func(w http.ResponseWriter, r *http.Request) { s.show(w, r, show) })
 	}
@@ -197,6 +197,18 @@ func (s *site) show(w http.ResponseWriter, r *http.Request, show view) {
 	_ = ui.Render(w, ui.Head(title+" · Lapse"), s.body(v, title, main))
 }
 
+// begin leads to the page that opens.
+func (s *site) begin(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), visitTimeout)
+	defer cancel()
+	at := mineAt
+	if v, err := s.visit(ctx, r); err == nil {
+		at = v.first(ctx)
+	}
+	seeOther(w, at)
+}
+
+// act does something, and leads to a page without a button: a second click there does nothing.
 func (s *site) act(w http.ResponseWriter, r *http.Request, act action) {
 	ctx, cancel := context.WithTimeout(r.Context(), visitTimeout)
 	defer cancel()
@@ -207,8 +219,11 @@ func (s *site) act(w http.ResponseWriter, r *http.Request, act action) {
 		_ = ui.Render(w, ui.Head("Lapse"), s.body(v, "Nothing was done", []ui.Part{noteOf(notice{s.explained(v, err), true})}))
 		return
 	}
-	to, said := act(ctx, v)
-	s.goOn(w, to, said)
+	req, said := act(ctx, v)
+	said.text = titleText(req) + "\n" + said.text
+	to := addressOf(req)
+	to.Set("back", r.PostForm.Get("back"))
+	s.goOn(w, target{doneAt, to}, said)
 }
 
 // goOn leads to another page, on which something is said.

@@ -13,12 +13,16 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/net/html"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/cmd/kubectl-lapse/internal/ui"
+	"github.com/lapse-dev/lapse/internal/text"
 	"github.com/lapse-dev/lapse/test/builders"
 )
 
@@ -187,6 +191,81 @@ func TestForMeOnThePageIsWhatTheVerbLists(t *testing.T) {
 	}
 }
 
+func TestTheFirstPageHasWhatWaitsForWhoLooks(t *testing.T) {
+	for name, tc := range map[string]struct {
+		who   string
+		more  func(*desk)
+		opens string
+		asks  int // for decisions
+	}{
+		"something waits":         {"bob", func(d *desk) { d.pending("first", "alice") }, "What waits for my approval", 1},
+		"nothing does":            {"bob", func(*desk) {}, "What I hold", 0},
+		"it waits for others":     {"alice", func(d *desk) { d.pending("first", "alice") }, "What I hold", 0},
+		"it was approved already": {"bob", approvedByBob, "What I hold", 1},
+		"it cannot be told": {"bob", func(d *desk) {
+			d.pending("first", "alice")
+			d.refuse("accesspolicies")
+		}, "What I hold", 0},
+		"who may see no decisions": {"bob", func(d *desk) {
+			d.pending("first", "alice")
+			d.refuse("accessdecisions")
+		}, "What I hold", 1},
+		"a lot may wait": {"bob", func(d *desk) {
+			for i := range fewWaiting + 1 {
+				d.pending(fmt.Sprint("r", i), "alice")
+			}
+		}, "What waits for my approval", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t, tc.who)
+			tc.more(d)
+			var asked atomic.Int64
+			b := browse(t, func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, "/"+decisionResource) {
+					asked.Add(1)
+				}
+				d.ServeHTTP(w, r)
+			})
+			v, err := b.site.visit(t.Context(), httptest.NewRequest(http.MethodGet, "/", http.NoBody))
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.first(t.Context())
+			if got := asked.Load(); got != int64(tc.asks) {
+				t.Errorf("decisions are read %d times, not %d", got, tc.asks)
+			}
+			mustShow(t, b.open(""), tc.opens)
+		})
+	}
+}
+
+func approvedByBob(d *desk) {
+	d.pending("first", "alice")
+	approval := v1alpha1.AccessDecision{}
+	approval.Namespace, approval.CreationTimestamp = "payments", d.requests[0].CreationTimestamp
+	approval.Spec = v1alpha1.AccessDecisionSpec{
+		RequestRef: v1alpha1.RequestReference{Name: "first", UID: "uid-0"}, Verdict: v1alpha1.VerdictApprove,
+		Reviewer: &v1alpha1.Identity{Username: "bob"},
+	}
+	d.decisions = append(d.decisions, approval)
+}
+
+func TestACardSaysWhatAMessageDoes(t *testing.T) {
+	for left, want := range map[time.Duration]string{time.Hour: "15:04 UTC", 30 * time.Hour: "2006-01-02 15:04 UTC"} {
+		d := newDesk(t, "bob")
+		d.policies[0].Spec.ApprovalTimeout = &metav1.Duration{Duration: left}
+		d.pending("first", "alice")
+		until := d.requests[0].CreationTimestamp.Add(left).UTC()
+		d.requests[0].Status.Conditions[0].Message = "waits for 1 of bob (policy leads), until " + text.Time(until)
+		page := browse(t, d.ServeHTTP).open("for-me")
+		mustShow(t, page, "payments/first: edit for alice", "Whyfirst reason", "Waits until"+until.Format(want)+" (in ",
+			"Approvalwaits for 1 of bobPolicyleads", "Approve first for alice")
+		if want := `aria-label="Approve first for alice as edit in payments"`; !strings.Contains(page, want) {
+			t.Errorf("no button has %s", want)
+		}
+	}
+}
+
 func TestEachPageSaysWhichClusterItIsOf(t *testing.T) {
 	b := browse(t, newDesk(t, "bob").ServeHTTP)
 	mustShow(t, b.open(mineAt), "Lapse, as bob")
@@ -208,7 +287,7 @@ func TestForMeSaysWhatItTakesWhenItCannotBeTold(t *testing.T) {
 	if code != http.StatusBadGateway {
 		t.Errorf("answered %d", code)
 	}
-	mustShow(t, page, "For me has to read requests, decisions and policies: you (bob) may not list accessdecisions.lapse.dev",
+	mustShow(t, page, "This page has to read requests, decisions and policies: you (bob) may not list accessdecisions.lapse.dev",
 		"ask a cluster admin", "Meanwhile Now lists what waits")
 	if strings.Contains(page, "--for-me") {
 		t.Error("it speaks of a flag")

@@ -31,9 +31,9 @@ func storyView(ctx context.Context, v *visit) (title string, main []ui.Part, err
 	if s.policy != nil {
 		t.policies[s.policy.Name] = s.policy
 	}
-	facts := []fact{{"State", stateText(req)}, {endsTitle(req), t.ends(req)}, {"Approvals", t.votes(req)}, {"Says", messageOf(req)}}
+	facts := []fact{{"State", stateText(req)}, {endsTitle(req), endsText(t, req)}, {"Approvals", t.votes(req)}, {"Says", messageOf(req)}}
 	parts := []ui.Part{timeLeft(t, req), factList(facts), todo, ui.El("h2", ui.Text("Story")), chapters(s), v.callsLink(req)}
-	return req.Name + " in " + req.Namespace, []ui.Part{v.liveList(revision, nil, parts...)}, nil
+	return fullName(req), []ui.Part{v.liveList(revision, nil, parts...)}, nil
 }
 
 func chapters(s *story) ui.Part {

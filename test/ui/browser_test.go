@@ -81,11 +81,12 @@ func (p *person) browses() *browser {
 	GinkgoHelper()
 	b := chromium()
 	b.run(chromedp.Navigate(p.serves()))
-	// A page leads on, and no redirect.
-	Eventually(func() (string, error) { return chromedp.Run(b.ctx, chromedp.Location()) }).Should(HaveSuffix("/mine"))
-	at, err := chromedp.Run(b.ctx, chromedp.Location())
+	// A page leads on, and no redirect; then to where something waits for him, if anything does.
+	at := func() (string, error) { return chromedp.Run(b.ctx, chromedp.Location()) }
+	Eventually(at).Should(MatchRegexp("/(mine|for-me)$"))
+	opened, err := at()
 	Expect(err).NotTo(HaveOccurred())
-	b.base = strings.TrimSuffix(at, "mine")
+	b.base = opened[:strings.LastIndex(opened, "/")+1]
 	b.isWatched(true)
 	DeferCleanup(func() {
 		b.mu.Lock()

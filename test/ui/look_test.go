@@ -19,18 +19,27 @@ var _ = Describe("Each page", func() {
 		bob := enrol("bob", "sre-leads", "oncall").browses()
 		for _, page := range []string{"mine", "for-me", "ask", "now", "now?person=ann", "story?namespace=payments&name=looked-at", "story?namespace=payments&name=none"} {
 			bob.open(page)
-			for _, scheme := range []string{"light", "dark"} {
-				for _, width := range []int64{320, 1000} {
-					bob.looks(scheme, width)
-					what := fmt.Sprintf("%s, %s, %d wide", page, scheme, width)
-					bob.isAccessible(what)
-					bob.fits(what)
-				}
-			}
+			bob.isForAll(page)
 		}
 		bob.looks("dark", 320)
 		bob.open("for-me")
 		bob.reads("CHG-83")
 		bob.pictured("phone")
+		bob.presses("Approve")
+		bob.reads("What came of it")
+		bob.isForAll("what came of an approval")
 	}, SpecTimeout(3*time.Minute))
 })
+
+// isForAll holds the page against WCAG, and against how wide it may be, as each of them may see it.
+func (b *browser) isForAll(page string) {
+	GinkgoHelper()
+	for _, scheme := range []string{"light", "dark"} {
+		for _, width := range []int64{320, 1000} {
+			b.looks(scheme, width)
+			what := fmt.Sprintf("%s, %s, %d wide", page, scheme, width)
+			b.isAccessible(what)
+			b.fits(what)
+		}
+	}
+}

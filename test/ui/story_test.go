@@ -45,14 +45,14 @@ var _ = Describe("Three people, each in a browser of his own", Ordered, func() {
 	})
 
 	It("approve, and see each other's words without loading a page", func() {
-		bob.follows("For me")
+		bob.follows("To approve")
 		dave.open("for-me")
-		bob.reads("admin in payments", "How long", "CHG-77: rotate the accounts of checkout", "Risks")
+		bob.reads("admin for alice", "How long", "CHG-77: rotate the accounts of checkout", "Risks")
 		bob.pictured("for-me")
 		bob.fills("Comment", "go ahead")
 		bob.presses("Approve")
 		bob.reads("security")
-		dave.reads("admin in payments")
+		dave.reads("admin for alice", `waits for 1 of Group "security"; approved by "bob"`)
 		dave.presses("Approve")
 		dave.reads("granted: alice holds ClusterRole admin in payments")
 		alice.open("mine")
@@ -63,6 +63,7 @@ var _ = Describe("Three people, each in a browser of his own", Ordered, func() {
 
 	It("give back", func(ctx SpecContext) {
 		alice.presses("Give back")
+		alice.follows("Go on: Mine")
 		alice.reads("You hold nothing")
 		Eventually(bindings).WithContext(ctx).Should(BeEmpty())
 	}, SpecTimeout(time.Minute))
@@ -134,6 +135,10 @@ var _ = Describe("Three people, each in a browser of his own", Ordered, func() {
 		Expect(on).To(HavePrefix("Approve"))
 		bob.run(chromedp.KeyEvent(kb.Enter))
 		Eventually(approvals).WithContext(ctx).WithArguments("typed").Should(Equal(1))
+		bob.reads("What came of it")
+		Expect(value[string](bob, "document.activeElement.innerText")).To(HavePrefix("payments/typed: admin for alice"))
+		bob.run(chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent(kb.Enter))
+		bob.reads("Nothing waits for your approval.")
 		dave.open("for-me")
 		dave.reads("CHG-81: no mouse")
 		dave.presses("Deny")
@@ -146,7 +151,16 @@ var _ = Describe("Three people, each in a browser of his own", Ordered, func() {
 		}
 		bob.open("for-me")
 		bob.reads("CHG-90: rotate keys", "INC-91: checkout is down", "CHG-92: tidy up")
-		bob.run(chromedp.Click("//li[contains(., 'INC-91')]//button[@value='Approve']"))
+		for _, screen := range [][2]int64{{390, 844}, {1280, 900}} {
+			bob.run(chromedp.EmulateViewport(screen[0], screen[1]))
+			Expect(value[float64](bob, highest)).To(BeNumerically("<", screen[1]), "pixels from a name to its button, %d wide", screen[0])
+		}
+		at := value[[]float64](bob, `(() => { const b = document.querySelectorAll("button[value=Approve]")[1];
+			b.scrollIntoView({block: "center"}); const r = b.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] })()`)
+		bob.reads("Approve one-of-three-1 for alice")
+		bob.run(chromedp.MouseClickXY(at[0], at[1]))
+		bob.reads("What came of it", "payments/one-of-three-1: admin for alice")
+		bob.run(chromedp.MouseClickXY(at[0], at[1])) // by accident
 		for i, want := range []int{0, 1, 0} {
 			name := fmt.Sprint("one-of-three-", i)
 			Eventually(approvals).WithContext(ctx).WithArguments(name).Should(Equal(want), name)
@@ -169,6 +183,10 @@ var _ = Describe("Three people, each in a browser of his own", Ordered, func() {
 		Eventually(bob.text).WithTimeout(time.Minute).Should(And(ContainSubstring("CHG-82: after it"), ContainSubstring("payments-admin")))
 	}, SpecTimeout(5*time.Minute))
 })
+
+// highest is how many pixels there are at most from the top of a card to the end of its button.
+const highest = `Math.max(...[...document.querySelectorAll(".card")].map(c =>
+	c.querySelector("button[value=Approve]").getBoundingClientRect().bottom - c.getBoundingClientRect().top))`
 
 // approvals are how many of a request count.
 func approvals(ctx SpecContext, name string) (int, error) {
