@@ -4,7 +4,6 @@
 package audit
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"io"
@@ -41,7 +40,7 @@ type Reporter struct {
 	byBinding   map[string]*History
 	byNamespace map[string][]*History
 	calls       map[*History]map[callID]*Call
-	needles     [][]byte
+	names       map[string]bool // of holders and bindings
 	all         bool
 	// Withheld are records that do not say of which access they are, Missed the requests of
 	// which not all records are there.
@@ -98,7 +97,7 @@ func (r *Reporter) ReadRecord(record *Record) {
 
 // Choose keeps what the question is about. It comes after all records and before all calls.
 func (r *Reporter) Choose() {
-	r.grants, r.byBinding, r.byNamespace = map[string]string{}, map[string]*History{}, map[string][]*History{}
+	r.grants, r.byBinding, r.byNamespace, r.names = map[string]string{}, map[string]*History{}, map[string][]*History{}, map[string]bool{}
 	for uid, s := range r.histories {
 		if s.Grant != nil {
 			r.grants[s.binding()] = s.Request.Namespace + "/" + s.Request.Name
@@ -118,27 +117,35 @@ func (r *Reporter) Choose() {
 	}
 }
 
-// look has mayConcern look for a name.
+// look has mayConcern look for a name. What follows the last slash is enough to find it by: a
+// slash may be written in two ways.
 func (r *Reporter) look(name string) {
+	name = name[strings.LastIndexByte(name, '/')+1:]
 	plain := strings.IndexFunc(name, func(c rune) bool { return c < ' ' || c > '~' || strings.ContainsRune(`"\<>&`, c) }) < 0
 	if name == "" || !plain { // it may be written in several ways
 		r.all = true
 		return
 	}
-	if needle := []byte(name); !slices.ContainsFunc(r.needles, func(n []byte) bool { return bytes.Equal(n, needle) }) {
-		r.needles = append(r.needles, needle)
-	}
+	r.names[name] = true
 }
 
-// manyNeedles is from how many names on all calls are read: to look for each takes longer.
-const manyNeedles = 16
-
-// mayConcern says whether a line of an audit log may concern the report.
+// mayConcern says whether a line of an audit log may concern the report: whether one of the names
+// stands in it between what a name in JSON, or in a text in JSON, stands between.
 func (r *Reporter) mayConcern(line []byte) bool {
-	if r.all || len(r.needles) > manyNeedles {
+	if r.all {
 		return true
 	}
-	return slices.ContainsFunc(r.needles, func(n []byte) bool { return bytes.Contains(line, n) })
+	begin := 0
+	for i, c := range line {
+		if c != '"' && c != '\\' && c != '/' {
+			continue
+		}
+		if r.names[string(line[begin:i])] {
+			return true
+		}
+		begin = i + 1
+	}
+	return false
 }
 
 // fits says whether a request is what the question is about, whoever is concerned.
