@@ -24,6 +24,8 @@ PROMTOOL := bin/promtool
 ALERTMANAGER := bin/alertmanager
 # As people have it, of the version by which the chart is tested.
 HELM := bin/helm
+# Flux's, and beside it, as .yaml, the kind that it reconciles.
+KUSTOMIZE_CONTROLLER := bin/kustomize-controller
 # Ginkgo colours also what goes into a file.
 export GINKGO_NO_COLOR := 1
 VERSION ?= v0.1.0
@@ -140,6 +142,7 @@ verify: generate fmt lint ## Fail if anything generated, formatted or linted dif
 	cd test/chart && go mod tidy -diff
 	cd test/ui && go mod tidy -diff
 	cd test/messages && go mod tidy -diff
+	cd hack/flux && go mod tidy -diff
 	cd hack/monitoring && go mod tidy -diff
 	@changed=$$(git status --porcelain); if [[ -n $$changed ]]; then \
 		printf 'these files differ from what is committed; commit them:\n%s\n' "$$changed"; git --no-pager diff; exit 1; fi
@@ -343,6 +346,12 @@ $(ALERTMANAGER): hack/monitoring/go.mod
 
 $(HELM): test/chart/go.mod
 	cd test/chart && go build -o ../../$@ helm.sh/helm/v4/cmd/helm
+
+# The binary last: what is there is not made again.
+$(KUSTOMIZE_CONTROLLER): hack/flux/go.mod
+	cd hack/flux && go mod download github.com/fluxcd/kustomize-controller
+	mkdir -p $(@D) && install -m 644 "$$(cd hack/flux && go list -m -f '{{.Dir}}' github.com/fluxcd/kustomize-controller)"/config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml $@.yaml
+	cd hack/flux && CGO_ENABLED=0 go build -o ../../$@ github.com/fluxcd/kustomize-controller
 
 # golangci-lint with kube-api-linter inside.
 $(GOLANGCI_LINT): hack/tools/go.mod
