@@ -142,6 +142,7 @@ verify: generate fmt lint ## Fail if anything generated, formatted or linted dif
 	cd test/chart && go mod tidy -diff
 	cd test/ui && go mod tidy -diff
 	cd test/messages && go mod tidy -diff
+	cd test/flux && go mod tidy -diff
 	cd hack/flux && go mod tidy -diff
 	cd hack/monitoring && go mod tidy -diff
 	@changed=$$(git status --porcelain); if [[ -n $$changed ]]; then \
@@ -261,6 +262,11 @@ dashboard-picture: build controlplane $(PROMETHEUS) ## Draw the dashboard, with 
 .PHONY: test-messages
 test-messages: build controlplane $(ALERTMANAGER) ## Have a real manager tell a real Alertmanager and a mail server, and look at what they understood
 	cd test/messages && KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -timeout 10m | $(RESULTS)
+
+# Another module of its own, and hack/flux for what it runs.
+.PHONY: test-flux
+test-flux: build controlplane $(KUSTOMIZE_CONTROLLER) ## Have Flux's kustomize-controller apply policies and requests, look for drift and prune
+	cd test/flux && KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -timeout 20m | $(RESULTS)
 
 .PHONY: bench
 bench: ## Run the benchmarks of the evaluator
