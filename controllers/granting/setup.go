@@ -121,10 +121,11 @@ func sharingRoles() toolscache.TransformFunc {
 		if g == nil || g.Role == nil {
 			return req, nil
 		}
-		if known, ok := roles.Get(g.Role.Digest); ok && reflect.DeepEqual(known, g.Role) {
+		version := g.Role.Digest + string(g.Role.UID)
+		if known, ok := roles.Get(version); ok && reflect.DeepEqual(known, g.Role) {
 			g.Role = known.(*v1alpha1.GrantedRole)
 		} else {
-			roles.Add(g.Role.Digest, g.Role)
+			roles.Add(version, g.Role)
 		}
 		return req, nil
 	}

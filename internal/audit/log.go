@@ -193,16 +193,22 @@ func eventIn(text string, concerns func([]byte) bool, take func(*event)) (others
 	return 0
 }
 
-// eachOf the values of a list. It returns 1 if it ends before the list does.
+// eachOf the values of a list. It returns how many are of another shape, and one more if it ends
+// before the list does.
 func eachOf[T any](list json.RawMessage, take func(*T)) (broken int) {
 	values := json.NewDecoder(bytes.NewReader(list))
 	_, _ = values.Token() // the bracket
 	for values.More() {
 		var value T
-		if values.Decode(&value) != nil {
-			return 1
+		var other *json.UnmarshalTypeError
+		switch err := values.Decode(&value); {
+		case errors.As(err, &other):
+			broken++
+		case err != nil:
+			return broken + 1
+		default:
+			take(&value)
 		}
-		take(&value)
 	}
-	return 0
+	return broken
 }

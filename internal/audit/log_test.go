@@ -66,7 +66,7 @@ func TestWhatIsCutInABatchIsCounted(t *testing.T) {
 		"AKS":                   {batched(t, `{"records":`, aksText, cut, whole, strange), "whole, 1"},
 		"AKS, a record alone":   {fmt.Sprintf(aksText, text(t, cut)), ", 1"},
 		"AKS, without the text": {`{"category":"kube-audit","properties":{"other":"alice"}}`, ", 1"},
-		"what is no object":     {`{"user":{"username":"alice"},"items":["x",` + whole + `]}`, ", 1"},
+		"what is no object":     {`{"user":{"username":"alice"},"items":["x",` + whole + `]}`, "whole, 1"},
 	} {
 		ids, others, err := readLog(strings.NewReader(tc.log))
 		if got := fmt.Sprintf("%s, %d", ids, others); got != tc.want || err != nil {

@@ -140,12 +140,25 @@ func (r *Reporter) mayConcern(line []byte) bool {
 		if c != '"' && c != '\\' && c != '/' {
 			continue
 		}
-		if r.names[string(line[begin:i])] {
+		if r.names[string(line[begin:i])] || c == '\\' && isEscaped(line[i+1:]) {
 			return true
 		}
 		begin = i + 1
 	}
 	return false
+}
+
+// isEscaped says whether what follows a backslash is a character that kube-apiserver would not
+// write so. Of whoever wrote that, nothing is known of how names look.
+func isEscaped(rest []byte) bool {
+	if len(rest) < 5 || rest[0] != 'u' {
+		return false
+	}
+	switch strings.ToLower(string(rest[1:5])) {
+	case "0026", "003c", "003e": // & < >
+		return false
+	}
+	return true
 }
 
 // fits says whether a request is what the question is about, whoever is concerned.

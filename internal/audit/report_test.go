@@ -248,7 +248,10 @@ func TestALineThatConcernsNobodyIsNotRead(t *testing.T) {
 		{"https://id.example.com#alice", `{"username":"https://id.example.com#alice"}`, true},
 		{"https://id.example.com#alice", `{"username":"https:\/\/id.example.com#alice"}`, true},
 		{"https://id.example.com#alice", `{"username":"https://id.example.com#bob"}`, false},
-		{`al"ice`, `{"username":"bob"}`, true}, // whose name JSON may write in several ways
+		{"alice", `{"message":"{\u0022username\u0022:\u0022alice\u0022}"}`, true}, // as .NET writes it
+		{"alice+ops", `{"username":"alice\u002Bops"}`, true},
+		{"alice", `{"username":"bob","uri":"/api?a=1\u0026b=2"}`, false}, // as kube-apiserver does
+		{`al"ice`, `{"username":"bob"}`, true},                           // whose name JSON may write in several ways
 		{"alice/", `{"username":"bob"}`, true},
 		{"ali\u00e7e", `{"username":"bob"}`, true},
 	} {

@@ -69,7 +69,7 @@ func RemoveAdmission(ctx context.Context, plane *controlplane.ControlPlane) erro
 }
 
 // Refused says of each validating policy of Lapse whether the API server has refused anything
-// by it, as its metrics count.
+// by it, as its metrics count: not since it could not be evaluated.
 func Refused(ctx context.Context, plane *controlplane.ControlPlane) (map[string]bool, error) {
 	admin, err := RawClient(plane.AdminConfig())
 	if err != nil {
@@ -87,7 +87,7 @@ func Refused(ctx context.Context, plane *controlplane.ControlPlane) (map[string]
 	for i := range policies.Items {
 		name := policies.Items[i].Name
 		counted := regexp.MustCompile(`(?m)^apiserver_validating_admission_policy_check_total\{` +
-			`enforcement_action="deny",[^}]*\bpolicy="` + name + `",`)
+			`enforcement_action="deny",error_type="no_error",[^}]*\bpolicy="` + name + `",`)
 		refused[name] = counted.MatchString(metrics)
 	}
 	return refused, nil
