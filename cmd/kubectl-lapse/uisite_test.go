@@ -251,7 +251,8 @@ func approvedByBob(d *desk) {
 }
 
 func TestACardSaysWhatAMessageDoes(t *testing.T) {
-	for left, want := range map[time.Duration]string{time.Hour: "15:04 UTC", 30 * time.Hour: "2006-01-02 15:04 UTC"} {
+	for hours, want := range map[int]string{1: "15:04 UTC", 30: "2006-01-02 15:04 UTC"} {
+		left := time.Duration(hours) * time.Hour
 		d := newDesk(t, "bob")
 		d.policies[0].Spec.ApprovalTimeout = &metav1.Duration{Duration: left}
 		d.pending("first", "alice")
