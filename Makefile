@@ -255,7 +255,7 @@ VALUES := $(abspath bin/dashboard-values.json)
 .PHONY: dashboard-picture
 dashboard-picture: build controlplane $(PROMETHEUS) ## Draw the dashboard, with what a real Prometheus answers, into docs/images (six minutes)
 	DASHBOARD_VALUES=$(VALUES) KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/monitoring -v -count=1 -timeout 15m \
-		-ginkgo.focus 'has values for each query of the dashboard' | $(RESULTS)
+		-ginkgo.focus 'has values for each panel of the dashboard' | $(RESULTS)
 	cd hack/monitoring && go run ./picture ../../config/monitoring/dashboard.json $(VALUES) ../../docs/images/dashboard.png
 
 # A module of its own, too, so that no mail server reaches the product.
