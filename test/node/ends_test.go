@@ -180,14 +180,26 @@ func gone(ctx context.Context, pod *corev1.Pod) {
 	}).WithContext(ctx).Should(BeTrue())
 }
 
+// newReplicas notes which there are, and returns what demands that none of them is left.
+func newReplicas(ctx context.Context) (mustBeNew func(context.Context)) {
+	GinkgoHelper()
+	before := map[string]bool{}
+	for _, pod := range managers(ctx) {
+		before[pod.Name] = true
+	}
+	return func(ctx context.Context) {
+		GinkgoHelper()
+		for _, pod := range managers(ctx) {
+			Expect(before).NotTo(HaveKey(pod.Name), "it is an old one")
+		}
+	}
+}
+
 var _ = Describe("Access", func() {
 	BeforeEach(func(ctx SpecContext) { ready(ctx) }, NodeTimeout(2*time.Minute))
 
 	It("ends on time, and is granted, while all replicas are replaced", func(ctx SpecContext) {
-		before := map[string]bool{}
-		for _, pod := range managers(ctx) {
-			before[pod.Name] = true
-		}
+		mustBeNew := newReplicas(ctx)
 		ends := hold(ctx, "updated")
 		ends.due(ctx, 0)
 		begun := time.Now()
@@ -195,9 +207,7 @@ var _ = Describe("Access", func() {
 		grant(ctx, builders.Request("meanwhile"))
 		ready(ctx)
 		AddReportEntry("all replaced", time.Since(begun).Round(time.Second))
-		for _, pod := range managers(ctx) {
-			Expect(before).NotTo(HaveKey(pod.Name), "it is an old one")
-		}
+		mustBeNew(ctx)
 		ends.come(ctx, mostLate, ends.first)
 		becomes(ctx, grant(ctx, builders.Request("after-the-update").Lasting(10*time.Second)), v1alpha1.ReasonExpired)
 	}, SpecTimeout(6*time.Minute))

@@ -84,10 +84,7 @@ var _ = Describe("A hundred grants", Ordered, func() {
 	}, SpecTimeout(5*time.Minute))
 
 	DescribeTable("end on time, and one more is granted, while Helm", func(ctx SpecContext, name, line string) {
-		before := map[string]bool{}
-		for _, pod := range managers(ctx) {
-			before[pod.Name] = true
-		}
+		mustBeNew := newReplicas(ctx)
 		ends := hold(ctx, name)
 		ends.due(ctx, 0)
 		begun := time.Now()
@@ -95,9 +92,7 @@ var _ = Describe("A hundred grants", Ordered, func() {
 		grant(ctx, builders.Request("while-it-"+name))
 		ready(ctx)
 		AddReportEntry("all replaced", time.Since(begun).Round(time.Second))
-		for _, pod := range managers(ctx) {
-			Expect(before).NotTo(HaveKey(pod.Name), "it is an old one")
-		}
+		mustBeNew(ctx)
 		ends.come(ctx, mostLate, ends.first)
 		becomes(ctx, grant(ctx, builders.Request("after-it-"+name).Lasting(10*time.Second)), v1alpha1.ReasonExpired)
 	},
