@@ -17,6 +17,9 @@ const (
 	ManagedBy = "lapse"
 	// RequestUIDLabel is the UID of the AccessRequest.
 	RequestUIDLabel = "lapse.dev/request-uid"
+	// WhileHeldLabel is whileHeld of the AccessPolicy when access was given. Without it,
+	// access is Strict.
+	WhileHeldLabel = "lapse.dev/while-held"
 
 	// ExpiresAtAnnotation is when access ends: RFC 3339, UTC, whole seconds. All
 	// that ends access on time reads this and nothing else.
@@ -28,9 +31,6 @@ const (
 	RequestAnnotation = "lapse.dev/request"
 	// PolicyAnnotation is the name of the AccessPolicy that allowed it.
 	PolicyAnnotation = "lapse.dev/policy"
-	// WhileHeldAnnotation is whileHeld of that policy when access was given. Without it,
-	// access is Strict.
-	WhileHeldAnnotation = "lapse.dev/while-held"
 )
 
 // NoNewPowerLabel with the value "true" has kube-apiserver refuse a new ServiceAccount that

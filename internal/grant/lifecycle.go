@@ -167,7 +167,7 @@ func allowed(now time.Time, req v1alpha1.Request, d policy.Decision, seen Observ
 	}
 	b := binding.New(req, subject, d.Policy.Name, g)
 	if d.WhileHeld == v1alpha1.WhileHeldNoNewPower {
-		b.Annotations[v1alpha1.WhileHeldAnnotation] = string(d.WhileHeld)
+		b.Labels[v1alpha1.WhileHeldLabel] = string(d.WhileHeld)
 	}
 	return Step{Action: Create, Binding: b, Outcome: outcome, After: g.ExpiresAt.Add(backstop)}
 }

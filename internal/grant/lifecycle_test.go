@@ -75,8 +75,8 @@ func TestABindingSaysWhatItsHolderMayMake(t *testing.T) {
 		d := allows
 		d.WhileHeld = what
 		step := next(t, noon, request(), d, Observed{Admission: inForce})
-		if got := step.Binding.Annotations[v1alpha1.WhileHeldAnnotation]; got != want {
-			t.Errorf("%q: %s = %q, want %q", what, v1alpha1.WhileHeldAnnotation, got, want)
+		if got := step.Binding.Labels[v1alpha1.WhileHeldLabel]; got != want {
+			t.Errorf("%q: %s = %q, want %q", what, v1alpha1.WhileHeldLabel, got, want)
 		}
 	}
 }
