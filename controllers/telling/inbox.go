@@ -84,7 +84,8 @@ type inbox struct {
 	kept, missed int
 	// seen is the newest that informers showed.
 	seen mark
-	// waiting and taken have, for each request, the oldest that is not told.
+	// waiting and taken have, for each request, the oldest that is not told. They are made anew
+	// when they are empty: after a start they had all requests, and a map never shrinks.
 	waiting, taken map[types.NamespacedName]mail
 }
 
@@ -155,7 +156,9 @@ func (i *inbox) take(key types.NamespacedName) mail {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.taken[key] = i.taken[key].and(i.waiting[key])
-	delete(i.waiting, key)
+	if delete(i.waiting, key); len(i.waiting) == 0 {
+		i.waiting = map[types.NamespacedName]mail{}
+	}
 	return i.taken[key]
 }
 
@@ -164,7 +167,9 @@ func (i *inbox) done(key types.NamespacedName) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.kept -= i.taken[key].size
-	delete(i.taken, key)
+	if delete(i.taken, key); len(i.taken) == 0 {
+		i.taken = map[types.NamespacedName]mail{}
+	}
 }
 
 // owed is of how many requests there is something to be told.
