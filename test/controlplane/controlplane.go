@@ -230,6 +230,9 @@ func (c *ControlPlane) Stop() error {
 		errs = append(errs, c.manager.Stop(stopTimeout))
 	}
 	if c.plane != nil {
+		// etcd does not stop while it waits for the first word on a connection, as on those that
+		// were made for one of many requests and not needed.
+		etcdClient.CloseIdleConnections()
 		errs = append(errs, c.plane.Stop())
 	}
 	if !c.keepDir {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -155,6 +156,17 @@ func testStored(t *testing.T, c *ControlPlane) {
 	if _, err := c.Stored(t.Context(), key+"2"); err == nil {
 		t.Error("what is not there was found")
 	}
+	var many sync.WaitGroup // at once: etcd has to stop later, although not all of their connections were used
+	for range 64 {
+		many.Go(func() {
+			for range 10 {
+				if err := c.Store(t.Context(), key+"1", stored); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	many.Wait()
 }
 
 func testKubectl(t *testing.T, c *ControlPlane) {
