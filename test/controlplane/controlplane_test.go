@@ -6,6 +6,7 @@ package controlplane
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -47,6 +48,7 @@ func TestControlPlane(t *testing.T) {
 	t.Run("a dependent goes when its owner does not exist", func(t *testing.T) { testGarbageCollection(t, c) })
 	t.Run("a request is in the audit log as soon as it is answered", func(t *testing.T) { testAudit(t, c) })
 	t.Run("a copy of what is stored is an object like others", func(t *testing.T) { testStored(t, c) })
+	t.Run("what the API server and etcd do takes processor time", func(t *testing.T) { testCPU(t, c) })
 	t.Run("kubectl acts as the given user", func(t *testing.T) { testKubectl(t, c) })
 	t.Run("a restarted API server has kept address, users and objects", func(t *testing.T) { testRestart(t, c) })
 
@@ -169,6 +171,22 @@ func testStored(t *testing.T, c *ControlPlane) {
 	many.Wait()
 }
 
+func testCPU(t *testing.T, c *ControlPlane) {
+	maps := client(t, c.AdminConfig()).CoreV1().ConfigMaps(namespace)
+	before, err := c.CPU()
+	if err != nil || before <= 0 {
+		t.Fatalf("%s, %v", before, err)
+	}
+	err = wait.PollUntilContextTimeout(t.Context(), time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		_, listErr := maps.List(ctx, metav1.ListOptions{})
+		now, err := c.CPU()
+		return now > before, errors.Join(listErr, err)
+	})
+	if err != nil {
+		t.Errorf("waiting until work shows: %v", err)
+	}
+}
+
 func testKubectl(t *testing.T, c *ControlPlane) {
 	stdout, stderr, err := c.Kubectl(t.Context(), user(t, c, "carol", "testers"), "auth", "whoami",
 		"-o", "jsonpath={.status.userInfo.username}")
@@ -190,6 +208,9 @@ func testRestart(t *testing.T, c *ControlPlane) {
 	}
 	if _, err := admin.CoreV1().ConfigMaps(namespace).Get(t.Context(), "kept", metav1.GetOptions{}); err == nil {
 		t.Error("the API server still answers")
+	}
+	if cpu, err := c.CPU(); err == nil {
+		t.Errorf("without an API server the processor time of both is %s", cpu)
 	}
 	if err := c.StartAPIServer(t.Context()); err != nil {
 		t.Fatal(err)

@@ -132,21 +132,8 @@ func (m *Manager) status(field string) (int64, error) {
 	return n << 10, err
 }
 
-// CPU is how much time of processors it has taken. Linux counts that in hundredths of a second.
-func (m *Manager) CPU() (time.Duration, error) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", m.process.PID()))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(stat), ") ") // what follows its name, see proc(5)
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("%q says no times", stat)
-	}
-	user, userErr := strconv.ParseInt(fields[11], 10, 64)
-	system, systemErr := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * (time.Second / 100), errors.Join(userErr, systemErr)
-}
+// CPU is how much time of processors it has taken.
+func (m *Manager) CPU() (time.Duration, error) { return m.process.CPU() }
 
 // FreeAddress is one on the loopback interface on which nobody listens.
 func FreeAddress() (string, error) {

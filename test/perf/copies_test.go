@@ -94,6 +94,14 @@ func (o *original) write(ctx context.Context, b *testing.B, l *load, n int, ns s
 	}
 }
 
+// copies writes those from one number to another, in some namespaces.
+func (l *load) copies(ctx context.Context, of *original, in []string, from, to int, end func(n int) time.Time) {
+	l.Helper()
+	place := func(n int) string { return in[n%len(in)] }
+	each(l.B, to-from, writers, func(i int) { of.write(ctx, l.B, l, from+i, place(from+i), end(from+i)) })
+	of.shown(ctx, l, to-1, place(to-1))
+}
+
 // shown waits until the API server shows the nth request to whoever watches, and that it is what
 // it was copied from.
 func (o *original) shown(ctx context.Context, l *load, n int, ns string) {

@@ -103,7 +103,10 @@ func newLoad(ctx context.Context, b *testing.B) *load {
 }
 
 // launch runs a manager, in place of the one before. It returns when that was begun.
-func (l *load) launch(ctx context.Context) time.Time {
+func (l *load) launch(ctx context.Context) time.Time { return l.launchTo(ctx, io.Discard) }
+
+// launchTo does so with more arguments, and with a place for what it prints.
+func (l *load) launchTo(ctx context.Context, out io.Writer, args ...string) time.Time {
 	l.Helper()
 	if l.manager != nil {
 		l.stop(l.manager)
@@ -113,7 +116,7 @@ func (l *load) launch(ctx context.Context) time.Time {
 	check(l.B, err)
 	config := operator.OwnConfig(ctx, l.B, l.plane)
 	begun := time.Now()
-	m, err := operator.LaunchAs(config, io.Discard, "--metrics-bind-address="+l.scrapes)
+	m, err := operator.LaunchAs(config, out, append(args, "--metrics-bind-address="+l.scrapes)...)
 	check(l.B, err)
 	l.manager = m
 	l.Cleanup(func() { l.stop(m) })

@@ -79,22 +79,14 @@ func newMany(ctx context.Context, l *load) *many {
 	return m
 }
 
-// copies writes those from one number to another.
-func (m *many) copies(ctx context.Context, of *original, from, to int, end func(n int) time.Time) {
-	each(m.B, to-from, writers, func(i int) { of.write(ctx, m.B, m.load, from+i, m.namespaceOf(from+i), end(from+i)) })
-	of.shown(ctx, m.load, to-1, m.namespaceOf(to-1))
-}
-
-func (m *many) namespaceOf(n int) string { return m.in[n%len(m.in)] }
-
 // fill makes all but those that are to end.
 func (m *many) fill(ctx context.Context) {
 	began := time.Now()
 	same := func(of *original) func(int) time.Time {
 		return func(int) time.Time { return of.req.Status.Grant.ExpiresAt.Time }
 	}
-	m.copies(ctx, m.held, manyOverdue+manyDue, manyActive, same(m.held))
-	m.copies(ctx, m.over, manyActive, manyActive+manyOver, same(m.over))
+	m.copies(ctx, m.held, m.in, manyOverdue+manyDue, manyActive, same(m.held))
+	m.copies(ctx, m.over, m.in, manyActive, manyActive+manyOver, same(m.over))
 	m.Logf("%d active and %d over were written in %s", manyActive-manyOverdue-manyDue, manyOver, time.Since(began))
 }
 
@@ -108,7 +100,7 @@ func (m *many) restart(ctx context.Context) {
 		}
 		return now.Add(dueAfter + time.Duration((n-manyOverdue)/dueEach)*time.Second)
 	}
-	m.copies(ctx, m.held, 0, manyOverdue+manyDue, end)
+	m.copies(ctx, m.held, m.in, 0, manyOverdue+manyDue, end)
 	watched, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := m.watch(watched, &rbacv1.RoleBindingList{}, released)

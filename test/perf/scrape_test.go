@@ -73,18 +73,27 @@ func (l *load) gauges(ctx context.Context) (map[string]float64, error) {
 	return sums, lines.Err()
 }
 
-// settle waits until the manager has nothing more to do or to tell, and says how much memory it
-// has then. Twice it has to have nothing, since what one queue holds goes into another one.
-func (l *load) settle(ctx context.Context) memory {
+// idle waits until the manager has nothing more to do or to tell. Twice it has to have nothing,
+// since what one queue holds goes into another one.
+func (l *load) idle(ctx context.Context, limit time.Duration) {
 	l.Helper()
 	idle := 0
-	check(l.B, wait.PollUntilContextTimeout(ctx, 2*time.Second, settleTimeout, false, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 2*time.Second, limit, false, func(ctx context.Context) (bool, error) {
 		is, err := l.gauges(ctx)
 		if idle++; err != nil || is["workqueue_depth"]+is["lapse_records_behind"] > 0 {
 			idle = 0 // it may be too busy to answer
 		}
 		return idle == 2, nil
-	}))
+	})
+	if err != nil {
+		l.Fatalf("waiting for %s until the manager has nothing more to do or to tell: %v", limit, err)
+	}
+}
+
+// settle waits for that, and says how much memory the manager has then.
+func (l *load) settle(ctx context.Context) memory {
+	l.Helper()
+	l.idle(ctx, settleTimeout)
 	rss, err := l.manager.Memory()
 	check(l.B, err)
 	return memory{rss: mebibytes(rss), live: l.collected(ctx) / (1 << 20)}
