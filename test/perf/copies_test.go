@@ -41,6 +41,9 @@ const (
 	copyPeople = 10_000
 	// writers is how many copies are written at once.
 	writers = 64
+	// shownTimeout bounds how long after the last of them the API server shows it: it reads
+	// about 1 200 in a second, and 2 000 are written.
+	shownTimeout = 10 * time.Minute
 )
 
 func requestKey(ns, name string) string {
@@ -108,7 +111,7 @@ func (o *original) shown(ctx context.Context, l *load, n int, ns string) {
 	l.Helper()
 	got := &v1alpha1.AccessRequest{}
 	cached := &client.GetOptions{Raw: &metav1.GetOptions{ResourceVersion: "0"}}
-	check(l.B, wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, loadTimeout, true, func(ctx context.Context) (bool, error) {
+	check(l.B, wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, shownTimeout, true, func(ctx context.Context) (bool, error) {
 		err := l.admin.Get(ctx, client.ObjectKey{Namespace: ns, Name: fmt.Sprintf(copyName, n)}, got, cached)
 		return err == nil, client.IgnoreNotFound(err)
 	}))
@@ -119,7 +122,7 @@ func (o *original) shown(ctx context.Context, l *load, n int, ns string) {
 		return
 	}
 	rb := &rbacv1.RoleBinding{}
-	check(l.B, wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, loadTimeout, true, func(ctx context.Context) (bool, error) {
+	check(l.B, wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, shownTimeout, true, func(ctx context.Context) (bool, error) {
 		err := l.admin.Get(ctx, client.ObjectKey{Namespace: ns, Name: binding.Name(got)}, rb, cached)
 		return err == nil, client.IgnoreNotFound(err)
 	}))
