@@ -184,22 +184,38 @@ func (c *cluster) stampsServed(ctx context.Context) (bool, error) {
 	return slices.ContainsFunc(served.APIResources, func(r metav1.APIResource) bool { return r.Kind == "MutatingAdmissionPolicy" }), nil
 }
 
-// sameVersion says whether the operator is of this plugin's version, by the tag of its
-// image, or is not there at all. What another version ships is no fault.
-func (d *doctor) sameVersion(ctx context.Context) bool {
+// ofOperator says which image the operator runs, and whether it is of this plugin's version, by its
+// tag, or not there at all. What another version ships is no fault.
+func (d *doctor) ofOperator(ctx context.Context) (image string, same bool) {
 	if _, err := operatorContainer(ctx, d.c); apierrors.IsNotFound(err) {
-		return true
+		return "", true
 	}
 	image, err := operatorImage(ctx, d.c)
-	return err == nil && strings.HasSuffix(image, ":"+build.Version())
+	return image, err == nil && hasTag(image, build.Version())
+}
+
+// hasTag says whether an image is named by a tag, also where its digest comes after that.
+func hasTag(image, tag string) bool {
+	name, _, _ := strings.Cut(image, "@")
+	return strings.HasSuffix(name, ":"+tag)
 }
 
 // differ reports a difference: a failure if operator and plugin are of one version.
 func (d *doctor) differ(ctx context.Context, mend string, diff difference) []diagnosis {
 	text := strings.Join(append(diff.missing, diff.altered...), "; ")
-	if d.sameVersion(ctx) {
+	image, same := d.ofOperator(ctx)
+	if same {
 		return bad(mend, "%s", text)
 	}
-	return []diagnosis{{health: unchecked, text: text + "; but the operator may be of another version than this plugin, " + build.Version() +
-		": check with the plugin of its version (kubectl lapse version)"}}
+	return []diagnosis{otherVersion(text, image)}
+}
+
+// otherVersion is for a difference that may be between two versions. Image is the operator's; empty
+// if that is not known.
+func otherVersion(text, image string) diagnosis {
+	text += "; but the operator may be of another version than this plugin, " + build.Version()
+	if image != "" {
+		text += ": its image is " + image
+	}
+	return diagnosis{unchecked, text, "check with the plugin of its version; if that finds the same, apply all of that version: docs/install.md, Upgrade"}
 }

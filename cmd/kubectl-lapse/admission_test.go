@@ -3,7 +3,12 @@
 
 package main
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"github.com/lapse-dev/lapse/internal/build"
+)
 
 func TestFlagOf(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -23,6 +28,48 @@ func TestFlagOf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if got := flagOf(tc.args, "reserved", "default"); got != tc.want {
 				t.Errorf("flagOf(%q) = %q, want %q", tc.args, got, tc.want)
+			}
+		})
+	}
+}
+
+func TestTheTagOfAnImageIsFoundBesideADigest(t *testing.T) {
+	for name, tc := range map[string]struct {
+		image string
+		want  bool
+	}{
+		"the tag":                       {"registry.example.com/lapse:v0.2.0", true},
+		"another one":                   {"registry.example.com/lapse:v0.1.0", false},
+		"one that ends in it":           {"registry.example.com/lapse:fix-v0.2.0", false},
+		"one that begins with it":       {"registry.example.com/lapse:v0.2.0-rc1", false},
+		"none":                          {"registry.example.com/lapse", false},
+		"a port":                        {"localhost:5000/lapse", false},
+		"the tag, and a digest":         {"registry.example.com/lapse:v0.2.0@sha256:00", true},
+		"another one, and a digest":     {"registry.example.com/lapse:v0.1.0@sha256:00", false},
+		"a digest, which says no tag":   {"registry.example.com/lapse@sha256:00", false},
+		"a digest that ends like a tag": {"registry.example.com/lapse@sha256:v0.2.0", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := hasTag(tc.image, "v0.2.0"); got != tc.want {
+				t.Errorf("hasTag(%q) = %t, want %t", tc.image, got, tc.want)
+			}
+		})
+	}
+}
+
+func TestADifferenceOfVersionsNamesTheImageAndWhatToDo(t *testing.T) {
+	const missing = "ValidatingAdmissionPolicy lapse-x is missing"
+	for name, tc := range map[string]struct{ image, ends string }{
+		"an image":              {"example.com/lapse:v9", ": its image is example.com/lapse:v9"},
+		"none that may be read": {"", ", " + build.Version()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := otherVersion(missing, tc.image)
+			if !strings.HasPrefix(got.text, missing+"; but") || !strings.HasSuffix(got.text, tc.ends) {
+				t.Errorf("it says %q, want it to end in %q", got.text, tc.ends)
+			}
+			if got.health != unchecked || !strings.Contains(got.mend, "the plugin of its version") {
+				t.Errorf("it is %q, mended by %q", got.health, got.mend)
 			}
 		})
 	}

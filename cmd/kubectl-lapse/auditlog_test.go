@@ -48,7 +48,7 @@ func TestTheDoctorCountsNothingOfTheAuditLog(t *testing.T) {
 	if line := lineWith(unreadable, "audit log "); !strings.Contains(line, "is not seen from here: you (bob) may not") {
 		t.Errorf("of pods that may not be read: %q", line)
 	}
-	want := fmt.Sprintf("%d checks could not be made; a cluster admin can make them", strings.Count(unreadable, "\n?"))
+	want := fmt.Sprintf("checks that could not be made: %d; the lines marked ? say why", strings.Count(unreadable, "\n?"))
 	if got := fmt.Sprint(with); got != want {
 		t.Errorf("%s, want %s, of\n%s", got, want, unreadable)
 	}

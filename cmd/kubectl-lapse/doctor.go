@@ -106,7 +106,7 @@ func (d *doctor) run(ctx context.Context) error {
 	case failed > 0:
 		return &exitError{exitFailed, fmt.Sprintf("checks that failed: %d; that could not be made: %d", failed, unknown)}
 	case unknown > 0:
-		return &exitError{exitUnknown, fmt.Sprintf("%d checks could not be made; a cluster admin can make them", unknown)}
+		return &exitError{exitUnknown, fmt.Sprintf("checks that could not be made: %d; the lines marked ? say why", unknown)}
 	case d.receiver == "":
 		d.say("all is well")
 	}

@@ -213,7 +213,9 @@ var _ = Describe("doctor", func() {
 			To(Equal(codeOK))
 		r = root.lapse(ctx, "doctor")
 		Expect(r.code).To(Equal(codeUnknown), "another version may ship another one")
-		Expect(r.stdout).To(ContainSubstring("(spec.reinvocationPolicy); but the operator may be of another version than this plugin, v0.1.0"))
+		Expect(r.stdout).To(ContainSubstring("(spec.reinvocationPolicy); but the operator may be of another version than this plugin, v0.1.0: " +
+			"its image is example.com/lapse:v9\n"))
+		Expect(r.stdout).To(ContainSubstring("mend it: check with the plugin of its version; if that finds the same, apply all of that version"))
 
 		Expect(root.kubectl(ctx, "delete", "mutatingadmissionpolicy", "lapse-reviewer").code).To(Equal(codeOK))
 		r = root.lapse(ctx, "doctor")
