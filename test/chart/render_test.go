@@ -233,18 +233,34 @@ func TestNotesHaveAPolicyAndARequest(t *testing.T) {
 				t.Errorf("on a server with %s, they do not say %q:\n%s", served, part, notes)
 			}
 		}
+		if strings.Contains(notes, " EOF\n") { // a shell looks for it at the beginning of a line
+			t.Errorf("on a server with %s, what is pasted has no end:\n%s", served, notes)
+		}
 	}
 }
 
-func TestNotesSayWhatEndsAccess(t *testing.T) {
-	for drains, wanted := range map[bool]string{true: "helm uninstall ends all access first", false: "end all access: kubectl lapse drain\n"} {
-		files, err := render(t, home, values{"drainOnUninstall": drains})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if notes := files["lapse/templates/NOTES.txt"]; !strings.Contains(notes, wanted) {
-			t.Errorf("they do not say %q:\n%s", wanted, notes)
-		}
+func TestNotesSayWhatARemovalTakes(t *testing.T) {
+	const goes, ends = "Policies and requests go with the kinds", "helm uninstall ends all access first"
+	for name, tc := range map[string]struct {
+		set   values
+		says  string
+		taken bool // policies and requests
+	}{
+		"by default":                     {nil, ends, true},
+		"without a drain":                {values{"drainOnUninstall": false}, "end all access: kubectl lapse drain\n", true},
+		"kinds that stay":                {values{"crds": values{"keep": true}}, ends, false},
+		"kinds that are somebody else's": {values{"crds": values{"enabled": false}}, ends, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files, err := render(t, home, tc.set)
+			if err != nil {
+				t.Fatal(err)
+			}
+			notes := files["lapse/templates/NOTES.txt"]
+			if !strings.Contains(notes, tc.says) || strings.Contains(notes, goes) != tc.taken {
+				t.Errorf("they do not say %q, or not rightly (%t) %q:\n%s", tc.says, tc.taken, goes, notes)
+			}
+		})
 	}
 }
 
