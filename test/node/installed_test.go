@@ -49,7 +49,7 @@ var _ = Describe("What ships, once it is applied,", func() {
 		Expect(err).NotTo(HaveOccurred())
 		Eventually(func(g Gomega) { // the conditions of a policy may be a moment behind
 			typed, err := operator.Type(ctx, folder, env,
-				"kubectl rollout status -n lapse-system deployment/lapse-manager; kubectl lapse doctor")
+				"kubectl rollout status -n lapse-system deployment/lapse-manager --timeout=3m; kubectl lapse doctor")
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(typed.Code).To(BeZero(), typed.Stdout+typed.Stderr)
 			g.Expect(typed.Stdout).To(MatchRegexp(`successfully rolled out\n(ok +\S.*\n)+- +audit log .* not seen from here`))
