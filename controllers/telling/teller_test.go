@@ -38,7 +38,7 @@ var start = time.Date(2026, 11, 29, 6, 0, 0, 0, time.UTC)
 // cluster is an API server with requests, decisions and one Lease.
 type cluster struct {
 	client.Client
-	t         *testing.T
+	t         testing.TB
 	clock     *clocktesting.FakeClock
 	version   int64
 	requests  map[types.NamespacedName]*v1alpha1.AccessRequest
@@ -56,7 +56,7 @@ type cluster struct {
 	happened []string
 }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t testing.TB) *cluster {
 	return &cluster{t: t, clock: clocktesting.NewFakeClock(start), requests: map[types.NamespacedName]*v1alpha1.AccessRequest{}}
 }
 
