@@ -4,11 +4,14 @@
 package admission
 
 import (
+	"maps"
 	"reflect"
+	"slices"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/lapse-dev/lapse/api/v1alpha1"
 	shipped "github.com/lapse-dev/lapse/config/admission"
 )
 
@@ -36,5 +39,25 @@ func TestEachPolicyThatShipsMatchesAllVersions(t *testing.T) {
 	}
 	if policies*2 != len(objects) {
 		t.Errorf("%d of %d objects are policies; each has one binding", policies, len(objects))
+	}
+}
+
+// kube-apiserver asks the stamp of ServiceAccounts once for each RoleBinding that is selected, and
+// each costs whoever makes one.
+func TestTheStampOfServiceAccountsIsAskedOfLenientGrantsAlone(t *testing.T) {
+	objects, err := Shipped(shipped.Files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(objects, func(obj *unstructured.Unstructured) bool {
+		return obj.GetKind() == "MutatingAdmissionPolicyBinding" && obj.GetName() == "lapse-new-account"
+	})
+	if at < 0 {
+		t.Fatal("it does not ship")
+	}
+	selected, _, err := unstructured.NestedStringMap(objects[at].Object, "spec", "paramRef", "selector", "matchLabels")
+	want := map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.WhileHeldLabel: string(v1alpha1.WhileHeldNoNewPower)}
+	if err != nil || !maps.Equal(selected, want) {
+		t.Errorf("it is asked of those with %v, %v; want %v", selected, err, want)
 	}
 }
