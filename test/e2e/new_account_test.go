@@ -149,6 +149,35 @@ var _ = Describe("A holder whose policy says whileHeld: NoNewPower", Ordered, fu
 		Eventually(func() string { return t.refused(ctx, asAlice, "fresh") }).WithContext(ctx).
 			Should(ContainSubstring(t.refusal(strict, makeAccounts)))
 	}, SpecTimeout(time.Minute))
+
+	It("comes by no leniency that its policy did not give", func(ctx SpecContext) {
+		t := newTenant(ctx)
+		newPolicy(ctx, builders.Policy("a-"+t.ns).Allowing("edit").In(t.ns).To(builders.User("alice")))
+		strict := t.grant(ctx, builders.User("alice"))
+		const lenient = v1alpha1.WhileHeldLabel + "=" + string(v1alpha1.WhileHeldNoNewPower)
+		root := plane.AdminConfig()
+		By("labelling the RoleBinding", func() {
+			_, stderr, err := t.kubectl(ctx, root, "label rolebinding "+strict.Status.Grant.Binding+" "+lenient)
+			Expect(err).To(HaveOccurred())
+			Expect(stderr).To(ContainSubstring("belongs to Lapse and may only lose subjects"))
+		})
+		By("making one that looks like Lapse's", func() {
+			forged := builders.Binding(t.ns, "forged", "view", builders.User("alice"))
+			forged.Labels = map[string]string{
+				v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.WhileHeldLabel: string(v1alpha1.WhileHeldNoNewPower),
+			}
+			create(ctx, forged)
+			owned := forged.DeepCopy()
+			owned.ObjectMeta = metav1.ObjectMeta{Namespace: t.ns, Name: "lapse-forged", Labels: forged.Labels}
+			Expect(admin.Create(ctx, owned)).To(MatchError(ContainSubstring("belong to Lapse; choose another name")))
+		})
+		for _, label := range []string{"true", "false"} {
+			Eventually(func() string {
+				stderr, _ := t.labelled(ctx, asAlice, "create", "fresh", label)
+				return stderr
+			}).WithContext(ctx).Should(ContainSubstring(t.refusal(strict, makeAccounts)))
+		}
+	}, SpecTimeout(time.Minute))
 })
 
 // leniently has alice hold edit by a policy with NoNewPower.
