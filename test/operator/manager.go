@@ -13,11 +13,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
+	"github.com/prometheus/procfs"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 
@@ -115,21 +114,23 @@ func (m *Manager) WaitReadyWithin(ctx context.Context, d time.Duration) error {
 func (m *Manager) ProbeAddress() string { return m.probes }
 
 // Memory is how many bytes of it are resident.
-func (m *Manager) Memory() (int64, error) { return m.status("VmRSS") }
+func (m *Manager) Memory() (int64, error) {
+	s, err := m.status()
+	return int64(s.VmRSS), err //nolint:gosec // no machine has that much
+}
 
 // PeakMemory is how many were at the most since it was started.
-func (m *Manager) PeakMemory() (int64, error) { return m.status("VmHWM") }
+func (m *Manager) PeakMemory() (int64, error) {
+	s, err := m.status()
+	return int64(s.VmHWM), err //nolint:gosec // no machine has that much
+}
 
-// status is what Linux says of its memory, in bytes.
-func (m *Manager) status(field string) (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.process.PID()))
+func (m *Manager) status() (procfs.ProcStatus, error) {
+	proc, err := procfs.NewProc(m.process.PID())
 	if err != nil {
-		return 0, err
+		return procfs.ProcStatus{}, err
 	}
-	_, rest, _ := strings.Cut(string(status), field+":")
-	kib, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-	n, err := strconv.ParseInt(kib, 10, 64)
-	return n << 10, err
+	return proc.NewStatus()
 }
 
 // CPU is how much time of processors it has taken.
