@@ -132,6 +132,7 @@ func TestCallsAreLoggedOrNot(t *testing.T) {
 		{alice, "delete validatingadmissionpolicies.admissionregistration.k8s.io", "", "x", audit.LevelMetadata},
 		{alice, "update accesspolicies.lapse.dev", "", "oncall", audit.LevelMetadata},
 		{alice, "delete leases.coordination.k8s.io", "lapse-system", "lapse-records", audit.LevelMetadata},
+		{alice, "update leases.coordination.k8s.io", "lapse-system", "lapse-admission", audit.LevelMetadata},
 		{kubelet, "patch nodes/status", "", "worker-1", audit.LevelNone},
 		{kubelet, "update leases.coordination.k8s.io", "kube-node-lease", "worker-1", audit.LevelNone},
 		{kubelet, "get secrets", "payments", "x", audit.LevelNone},

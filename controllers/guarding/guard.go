@@ -41,7 +41,7 @@ const (
 // Guard proves that the admission policies are in force: those that are installed are
 // those that ship, and a request or decision in a false name is refused. It looks when
 // one of them changes, and every 30 s. It outlives the managers that it is set up on,
-// so that a gap is not forgotten.
+// so that a gap is not forgotten; another process reads of it in a Lease.
 type Guard struct {
 	clock *servertime.Clock
 	// namespace is the operator's own, in which the policies are tried.
@@ -50,6 +50,10 @@ type Guard struct {
 	optional  []*unstructured.Unstructured // what refuses grants that the operator's flags allow
 	changed   chan struct{}
 	inForce   chan event.GenericEvent
+
+	// recalled says that what an operator before this one noted is known. Only the watcher
+	// that runs reads it.
+	recalled bool
 
 	mu     sync.Mutex
 	record admission.Record
@@ -117,7 +121,8 @@ func (g *Guard) Setup(mgr ctrl.Manager) error {
 			return fmt.Errorf("watching %s: %w", obj.GetKind(), err)
 		}
 	}
-	return mgr.Add(watcher{guard: g, installed: mgr.GetCache(), shipped: shipped, writer: mgr.GetClient()})
+	n := notes{client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: g.namespace}
+	return mgr.Add(watcher{guard: g, installed: mgr.GetCache(), shipped: shipped, writer: mgr.GetClient(), notes: n})
 }
 
 // served leaves out the stamps where the API server does not have their kinds, which
@@ -145,13 +150,45 @@ func (g *Guard) wake() {
 	}
 }
 
-// observe takes a look into account, and tells who waits.
-func (g *Guard) observe(ctx context.Context, began time.Time, look admission.Look) admission.State {
+// watcher is a guard on a manager.
+type watcher struct {
+	guard     *Guard
+	installed client.Reader
+	shipped   []*unstructured.Unstructured
+	writer    client.Writer
+	notes     notes
+}
+
+// NeedLeaderElection is false: every replica may become the leader, and a gap has been
+// seen then.
+func (watcher) NeedLeaderElection() bool { return false }
+
+// Start looks until the context ends.
+func (w watcher) Start(ctx context.Context) error {
+	w.warn(ctx)
+	for {
+		pause := lookInterval
+		if !w.observe(ctx).Enforced {
+			pause = lookSoon
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.guard.changed:
+		case <-w.guard.clock.Here.After(pause):
+		}
+	}
+}
+
+// observe looks, notes what the next operator has to know, and tells who waits.
+func (w watcher) observe(ctx context.Context) admission.State {
+	g, before, began := w.guard, w.guard.Admission(), w.guard.clock.Now()
+	look := w.look(ctx)
 	g.mu.Lock()
-	before := g.record.State(g.clock.Now())
 	g.record.Observe(began, g.clock.Now(), look)
-	after := g.record.State(g.clock.Now())
 	g.mu.Unlock()
+	w.note(ctx)
+	after := g.Admission()
 	if after.Enforced && !before.Enforced {
 		log.FromContext(ctx).Info("the admission policies are in force")
 		select {
@@ -163,35 +200,6 @@ func (g *Guard) observe(ctx context.Context, began time.Time, look admission.Loo
 		log.FromContext(ctx).Error(errors.New(after.Problem), "nothing is granted until it is certain that the admission policies are in force; access goes on ending", "remedy", after.Remedy)
 	}
 	return after
-}
-
-// watcher is a guard on a manager.
-type watcher struct {
-	guard     *Guard
-	installed client.Reader
-	shipped   []*unstructured.Unstructured
-	writer    client.Writer
-}
-
-// NeedLeaderElection is false: every replica may become the leader, and a gap has been
-// seen then.
-func (watcher) NeedLeaderElection() bool { return false }
-
-// Start looks until the context ends.
-func (w watcher) Start(ctx context.Context) error {
-	w.warn(ctx)
-	for {
-		pause, began := lookInterval, w.guard.clock.Now()
-		if !w.guard.observe(ctx, began, w.look(ctx)).Enforced {
-			pause = lookSoon
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-w.guard.changed:
-		case <-w.guard.clock.Here.After(pause):
-		}
-	}
 }
 
 // warn says so when admission refuses grants that the operator's flags allow. It keeps no
@@ -217,6 +225,9 @@ func (w watcher) get(ctx context.Context, want *unstructured.Unstructured) (*uns
 
 // look compares, and tries.
 func (w watcher) look(ctx context.Context) admission.Look {
+	if err := w.recall(ctx); err != nil {
+		return admission.Look{Unsure: true, Problem: err.Error(), Remedy: admission.NoteRemedy}
+	}
 	look := admission.Compare(w.shipped, func(want *unstructured.Unstructured) (*unstructured.Unstructured, error) { return w.get(ctx, want) })
 	if look.Problem != "" {
 		return look
@@ -224,7 +235,7 @@ func (w watcher) look(ctx context.Context) admission.Look {
 	request, decision := admission.Probes(w.guard.namespace)
 	for name, probe := range map[string]client.Object{admission.RequesterPolicy: request, admission.ReviewerPolicy: decision} {
 		if problem, unsure := w.try(ctx, name, probe); problem != "" {
-			look.Problem, look.Unsure = problem, unsure
+			look.Problem, look.Unsure, look.LetIn = problem, unsure, !unsure
 			if unsure {
 				look.Remedy = "let ServiceAccount lapse-manager create requests and decisions in " + w.guard.namespace +
 					" with dryRun=All (config/rbac), and exempt them there from webhooks and policies of your own"

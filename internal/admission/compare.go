@@ -15,10 +15,13 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
+// stampPrefix begins the kinds of stamps and of their bindings.
+const stampPrefix = "Mutating"
+
 // IsStamp says whether an object is a MutatingAdmissionPolicy, which only saves people
 // from naming themselves, or a binding of one.
 func IsStamp(obj *unstructured.Unstructured) bool {
-	return strings.HasPrefix(obj.GetKind(), "Mutating")
+	return strings.HasPrefix(obj.GetKind(), stampPrefix)
 }
 
 // Compare holds what is installed against what ships. get reads the installed object of
@@ -27,8 +30,8 @@ func IsStamp(obj *unstructured.Unstructured) bool {
 // A stamp may be missing. An altered one is a problem, since it writes into requests what
 // their authors do not know of.
 func Compare(shipped []*unstructured.Unstructured, get func(*unstructured.Unstructured) (*unstructured.Unstructured, error)) Look {
-	look := Look{Remedy: "a cluster admin puts them back with: " + PutBack}
-	var objects, problems []string
+	look := Look{Versions: Versions{}, Remedy: "a cluster admin puts them back with: " + PutBack}
+	var problems []string
 	for _, want := range shipped {
 		got, err := get(want)
 		if err != nil && !apierrors.IsNotFound(err) {
@@ -37,6 +40,7 @@ func Compare(shipped []*unstructured.Unstructured, get func(*unstructured.Unstru
 		if err != nil {
 			got = nil
 		}
+		look.add(want, got)
 		if IsStamp(want) && got == nil {
 			continue
 		}
@@ -46,12 +50,8 @@ func Compare(shipped []*unstructured.Unstructured, get func(*unstructured.Unstru
 				look.Remedy = "a cluster admin puts them back with: " + PutBack + "; " + PutStampsBack
 			}
 		}
-		if got != nil && !IsStamp(want) {
-			objects = append(objects, fmt.Sprintf("%s/%d", got.GetUID(), got.GetGeneration()))
-			look.Newest = latest(look.Newest, got.GetCreationTimestamp().Time)
-		}
 	}
-	look.Objects, look.Problem = strings.Join(objects, " "), strings.Join(problems, "; ")
+	look.Problem = strings.Join(problems, "; ")
 	return look
 }
 

@@ -4,6 +4,7 @@
 package admission
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -22,8 +23,8 @@ const maxGaps = 32
 
 // Look is one look at the admission policies.
 type Look struct {
-	// Objects changes with every change of the policies.
-	Objects string
+	// Versions of the policies that ship; that of one that is missing is zero.
+	Versions Versions
 	// Newest is when the newest of them was created.
 	Newest time.Time
 	// Problem is what is wrong with them; empty when all are as they should be and a
@@ -31,8 +32,20 @@ type Look struct {
 	Problem string
 	// Remedy is what to do about the problem.
 	Remedy string
+	// LetIn says that the problem is a false name that was not refused.
+	LetIn bool
 	// Unsure says that nothing could be found out; Problem says why.
 	Unsure bool
+}
+
+// Known is what the next operator has to know of policies that it did not see.
+type Known struct {
+	// Good is when the last good look began that found them changed, or was the first.
+	Good time.Time `json:"good"`
+	// Versions of the policies at that look; none before the first.
+	Versions Versions `json:"versions"`
+	// Gaps that there were until then.
+	Gaps []Gap `json:"gaps,omitempty"`
 }
 
 // Record makes of looks what is known. It is not safe for concurrent use.
@@ -40,17 +53,39 @@ type Record struct {
 	// Settle is how long after policies were put in place they count as in force.
 	Settle time.Duration
 
-	looked  time.Time // last look
-	good    time.Time // when the last good look began; zero before the first
-	objects string    // of the last good look; empty before the first
-	broken  string    // what was found wrong since the last good look
-	problem string    // why they are not in force now
-	remedy  string    // what to do about it
+	looked   time.Time // last look
+	good     time.Time // when the last good look began; zero before the first
+	versions Versions  // at the last good look; none before the first
+	broken   string    // what was found wrong since the last good look
+	certain  bool      // and it is certain that this was a gap
+	problem  string    // why they are not in force now
+	remedy   string    // what to do about it
 
-	settling      string // objects that wait for being settled
+	settling      Versions // what waits for being settled
 	settlingSince time.Time
 
 	gaps []Gap
+
+	noted   bool   // what the next operator has to know
+	unnoted string // why it could not be
+}
+
+// Recall what an operator before this one knew, before the first look.
+func (r *Record) Recall(k Known) {
+	r.good, r.versions, r.gaps, r.noted = k.Good, k.Versions, k.Gaps, true
+}
+
+// ToNote is what the next operator has to know. ok is false if it was noted already, or nothing
+// is known yet. Nothing counts as in force before it is noted.
+func (r *Record) ToNote() (k Known, ok bool) {
+	return Known{Good: r.good, Versions: r.versions, Gaps: slices.Clone(r.gaps)}, !r.noted && len(r.versions) > 0
+}
+
+// Noted says what became of noting what was to be noted last.
+func (r *Record) Noted(err error) {
+	if r.noted, r.unnoted = err == nil, ""; err != nil {
+		r.unnoted = err.Error()
+	}
 }
 
 // Observe takes a look into account, which takes some time: what it saw first may have gone
@@ -61,9 +96,11 @@ func (r *Record) Observe(began, now time.Time, look Look) {
 	case look.Unsure:
 		r.problem, r.remedy = look.Problem, look.Remedy
 	case look.Problem != "":
-		r.broken, r.problem, r.remedy, r.settling = look.Problem, look.Problem, look.Remedy, ""
-	case look.Objects == r.objects && r.broken == "":
-		r.good, r.problem = began, ""
+		r.broken, r.problem, r.remedy, r.settling = look.Problem, look.Problem, look.Remedy, nil
+		r.certain = r.certain || look.LetIn || !r.versions.leadTo(look.Versions)
+	case r.versions.stay(look.Versions) && r.broken == "":
+		r.noted = r.noted && maps.Equal(r.versions, look.Versions)
+		r.good, r.versions, r.problem = began, look.Versions, ""
 	default:
 		r.settle(began, now, look)
 	}
@@ -71,15 +108,18 @@ func (r *Record) Observe(began, now time.Time, look Look) {
 
 // settle takes policies that are new, or whole again, as in force after a while.
 func (r *Record) settle(began, now time.Time, look Look) {
-	first := r.objects == ""
-	if r.settling != look.Objects {
-		r.settling, r.settlingSince = look.Objects, now
+	first := len(r.versions) == 0
+	if !maps.Equal(r.settling, look.Versions) {
+		r.settling, r.settlingSince = look.Versions, now
 		if first && r.broken == "" {
 			r.settlingSince = look.Newest
 		}
 	}
-	if r.broken == "" && !first {
-		r.broken = "the admission policies were changed"
+	if !first && !r.versions.leadTo(look.Versions) {
+		r.certain = true
+		if r.broken == "" {
+			r.broken = "the admission policies were changed"
+		}
 	}
 	// Creation is told in whole seconds: a request of the second in which they count must
 	// not be taken for one from before.
@@ -91,11 +131,11 @@ func (r *Record) settle(began, now time.Time, look Look) {
 	if first {
 		r.remember(Gap{Until: look.Newest.Add(r.Settle), Cause: "the admission policies were put in place only then"})
 	}
-	if r.broken != "" {
+	if r.certain {
 		// Before the first good look nobody knows when it began.
 		r.remember(Gap{From: r.good, Until: now, Cause: r.broken})
 	}
-	r.good, r.objects, r.broken, r.problem, r.settling = began, look.Objects, "", "", ""
+	r.good, r.versions, r.broken, r.certain, r.problem, r.settling, r.noted = began, look.Versions, "", false, "", nil, false
 }
 
 // remember keeps a gap. When there are many, the two oldest become one: more is refused
@@ -112,12 +152,19 @@ func (r *Record) remember(g Gap) {
 func (r *Record) State(now time.Time) State {
 	s := State{Problem: r.problem, Remedy: r.remedy, Gaps: slices.Clip(r.gaps)}
 	if r.broken != "" {
-		s.Gaps = append(s.Gaps, Gap{From: r.good, Cause: r.broken})
+		s.Gaps = append(s.Gaps, Gap{From: r.good, Cause: r.broken, Doubtful: !r.certain})
+	}
+	if _, late := r.ToNote(); late && s.Problem == "" {
+		s.Problem = "it is not noted yet which of them are in force"
+		if r.unnoted != "" {
+			s.Problem += ": " + r.unnoted
+		}
+		s.Remedy = NoteRemedy
 	}
 	if r.problem == "" && !r.looked.IsZero() && now.Sub(r.looked) > staleAfter {
 		s.Problem = "nobody has looked at the admission policies since " + text.Time(r.looked)
 		s.Remedy = "see whether the operator reaches the API server"
 	}
-	s.Enforced = s.Problem == "" && r.objects != ""
+	s.Enforced = s.Problem == "" && len(r.versions) > 0 && !r.looked.IsZero()
 	return s
 }

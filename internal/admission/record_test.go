@@ -25,15 +25,36 @@ func newLooks() *looks { return &looks{record: Record{Settle: SettleAfter}} }
 func (l *looks) at(after time.Duration, look Look) State {
 	l.now = noon.Add(after)
 	l.record.Observe(l.now.Add(-l.took), l.now, look)
+	if _, ok := l.record.ToNote(); ok {
+		l.record.Noted(nil)
+	}
 	return l.record.State(l.now)
 }
 
 var (
 	long    = noon.Add(-time.Hour)
-	good    = Look{Objects: "a1 b1", Newest: long}
-	missing = Look{Objects: "b1", Newest: long, Problem: "a is missing"}
+	good    = Look{Versions: at(1), Newest: long}
+	missing = Look{Versions: with(at(1), asks, Version{}), Newest: long, Problem: "a is missing"}
+	altered = Look{Versions: with(at(1), asks, Version{"u", 2}), Newest: long, Problem: "a is not what this version ships"}
 	unsure  = Look{Unsure: true, Problem: "no answer"}
 )
+
+const asks = "ValidatingAdmissionPolicy lapse-requester"
+
+// at is what proves names, all of one generation.
+func at(generation int64) Versions {
+	v := Versions{}
+	for _, name := range proving {
+		v[name] = Version{"u", generation}
+	}
+	return v
+}
+
+// with is the same with one object of another version.
+func with(v Versions, name string, version Version) Versions {
+	v[name] = version
+	return v
+}
 
 // want compares what is known, but for the gap before the policies were there.
 func want(t *testing.T, a State, enforced bool, gaps ...Gap) {
@@ -72,7 +93,7 @@ func TestAdmissionRecord(t *testing.T) {
 		}
 	})
 	t.Run("policies that were put in place a moment ago settle first", func(t *testing.T) {
-		l, fresh := newLooks(), Look{Objects: "a1", Newest: noon}
+		l, fresh := newLooks(), Look{Versions: at(1), Newest: noon}
 		want(t, l.at(SettleAfter-time.Millisecond, fresh), false)
 		want(t, l.at(SettleAfter, fresh), true, Gap{Until: noon.Add(SettleAfter), Cause: "the admission policies were put in place only then"})
 	})
@@ -81,7 +102,7 @@ func TestAdmissionRecord(t *testing.T) {
 		l.at(0, good)
 		l.at(time.Minute, good)
 		want(t, l.at(90*time.Second, missing), false, Gap{From: noon.Add(time.Minute), Cause: "a is missing"})
-		back := Look{Objects: "a2 b1", Newest: noon.Add(2 * time.Minute)}
+		back := Look{Versions: with(at(1), asks, Version{"v", 1}), Newest: noon.Add(2 * time.Minute)}
 		want(t, l.at(2*time.Minute, back), false, Gap{From: noon.Add(time.Minute), Cause: "a is missing"})
 		want(t, l.at(2*time.Minute+SettleAfter, back), true,
 			Gap{From: noon.Add(time.Minute), Until: noon.Add(2*time.Minute + SettleAfter), Cause: "a is missing"})
@@ -89,7 +110,7 @@ func TestAdmissionRecord(t *testing.T) {
 	t.Run("a change and back between two looks is a gap", func(t *testing.T) {
 		l := newLooks()
 		l.at(0, good)
-		again := Look{Objects: "a3 b1", Newest: long}
+		again := Look{Versions: with(at(1), asks, Version{"u", 3}), Newest: long}
 		want(t, l.at(time.Minute, again), false, Gap{From: noon, Cause: "the admission policies were changed"})
 		want(t, l.at(time.Minute+SettleAfter, again), true,
 			Gap{From: noon, Until: noon.Add(time.Minute + SettleAfter), Cause: "the admission policies were changed"})

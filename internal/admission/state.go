@@ -27,9 +27,13 @@ type State struct {
 // Gap is a time in which anybody may have written anything.
 type Gap struct {
 	// From is within the gap, Until not any more. Zero is without bound.
-	From, Until time.Time
+	From  time.Time `json:"from,omitzero"`
+	Until time.Time `json:"until,omitzero"`
 	// Cause is what was found, in words.
-	Cause string
+	Cause string `json:"cause"`
+	// Doubtful says that there may have been none: the policies may be changed to those of
+	// another version. It goes on, and what was made in it waits until that is certain.
+	Doubtful bool `json:"-"`
 }
 
 // PutBack are the commands by which a cluster admin puts the admission policies back. The
@@ -38,6 +42,9 @@ const PutBack = "kubectl apply -k config/admission; kubectl replace --save-confi
 
 // PutStampsBack are the same for the stamps. A server below Kubernetes 1.36 refuses them.
 const PutStampsBack = "kubectl apply -k config/admission/stamps; kubectl replace --save-config -k config/admission/stamps"
+
+// NoteRemedy is what to do when what is known of the policies cannot be noted.
+const NoteRemedy = "let ServiceAccount lapse-manager get and update Lease lapse-admission in its namespace, and create Leases there (config/rbac)"
 
 // ClockError is how far the time here may be ahead of the API server's without being
 // noticed.

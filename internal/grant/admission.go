@@ -27,6 +27,18 @@ func provenDecisions(a admission.State, decisions []v1alpha1.AccessDecision) []v
 	return out
 }
 
+// inGap is what becomes of a request that was made in a gap.
+func inGap(now time.Time, req v1alpha1.Request, a admission.State, gap *admission.Gap) Step {
+	switch {
+	case !gap.Doubtful:
+		return unproven(gap)
+	case req.RequestStatus().State == "":
+		return unenforced(now, a, &Outcome{})
+	default:
+		return Step{Action: Nothing}
+	}
+}
+
 // unproven refuses a request that may say of who made it what is not true.
 func unproven(gap *admission.Gap) Step {
 	when := fmt.Sprintf(" between %s and %s", text.Time(gap.From), text.Time(gap.Until))

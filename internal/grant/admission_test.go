@@ -73,6 +73,23 @@ func TestNothingIsGrantedUnlessAdmissionIsEnforced(t *testing.T) {
 
 func gaps(g ...admission.Gap) admission.State { return admission.State{Enforced: true, Gaps: g} }
 
+// doubtful is a gap that goes on, of which nobody knows yet whether it is one.
+var doubtful = admission.State{
+	Problem: "X is not what this version ships", Remedy: "do this",
+	Gaps: []admission.Gap{{From: noon, Cause: "X is not what this version ships", Doubtful: true}},
+}
+
+func TestWhatWasMadeInADoubtfulGapWaits(t *testing.T) {
+	step := next(t, noon, request(), allows, Observed{Admission: doubtful})
+	check(t, step, Nothing, v1alpha1.StateFailed, v1alpha1.ReasonAdmissionNotEnforced)
+	if want := "X is not what this version ships; do this"; !strings.HasSuffix(step.Outcome.Message, want) {
+		t.Errorf("message = %q, want %q", step.Outcome.Message, want)
+	}
+	waits := request()
+	waits.Status.State = v1alpha1.StatePending
+	check(t, next(t, noon, waits, allows, Observed{Admission: doubtful}), Nothing, "", "")
+}
+
 func TestAnApprovalFromAGapDoesNotCountAndADenialDoes(t *testing.T) {
 	wanting := allows
 	wanting.Approvals = []v1alpha1.ApprovalRule{{From: []v1alpha1.Subject{{Kind: v1alpha1.UserKind, Name: "carol"}}, Count: 1}}

@@ -88,7 +88,7 @@ func undecided(now time.Time, req v1alpha1.Request, judge Judge, seen Observed) 
 		return Step{Action: Nothing, Outcome: takenBack(back)}, nil
 	}
 	if gap := seen.Admission.Gap(req.GetCreationTimestamp()); gap != nil {
-		return unproven(gap), nil
+		return inGap(now, req, seen.Admission, gap), nil
 	}
 	d, err := judge.Decide()
 	if err != nil {

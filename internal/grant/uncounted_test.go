@@ -67,6 +67,7 @@ func TestWhyADecisionDoesNotCount(t *testing.T) {
 		},
 		"before the request":     {two, pending, later(of("carol", "", approve), -time.Second), "it was made before the request"},
 		"in a gap":               {two, pending, later(of("carol", "", approve), 30*time.Minute), "it was made when it was not certain"},
+		"in a doubtful gap":      {two, pending, later(of("carol", "", approve), 40*time.Minute), ""},
 		"no approval wanted":     {builders.Policy("p"), held, of("carol", "", approve), "policy p asks for no approval"},
 		"after the end":          {two, over, later(of("eve", "", revoke), time.Minute+time.Second), "the request was over at 2026-"},
 		"at the end":             {two, over, later(of("eve", "", revoke), time.Minute), ""},
@@ -99,8 +100,11 @@ func TestWhyADecisionDoesNotCount(t *testing.T) {
 			}
 			c := Counting{
 				Policy: tc.policy.Build(), Decisions: []v1alpha1.AccessDecision{of("bob", "b", approve), tc.d},
-				Admission: admission.State{Gaps: []admission.Gap{{From: noon.Add(29 * time.Minute), Until: noon.Add(31 * time.Minute)}}},
-				MayEnd:    func(who *v1alpha1.Identity) (bool, error) { return who.Username == "dan", nil },
+				Admission: admission.State{Gaps: []admission.Gap{
+					{From: noon.Add(29 * time.Minute), Until: noon.Add(31 * time.Minute)},
+					{From: noon.Add(39 * time.Minute), Until: noon.Add(41 * time.Minute), Doubtful: true},
+				}},
+				MayEnd: func(who *v1alpha1.Identity) (bool, error) { return who.Username == "dan", nil },
 			}
 			got, err := c.Uncounted(req, &tc.d)
 			if err != nil || !strings.HasPrefix(got, tc.want) || got != "" && tc.want == "" {

@@ -121,17 +121,18 @@ var _ = Describe("The guard of the admission policies", Ordered, func() {
 			g.Expect(req).To(beReady(status, reason))
 		}).WithContext(ctx).WithPolling(10 * time.Millisecond).Should(Succeed())
 	}
-	// refusesMeanwhile asserts that the change is noticed, and nothing granted.
-	refusesMeanwhile := func(ctx context.Context, what string) {
+	// waitsMeanwhile asserts that the change is noticed, and nothing granted.
+	waitsMeanwhile := func(ctx context.Context, what, reason string) *v1alpha1.AccessRequest {
 		GinkgoHelper()
 		begun := time.Now()
 		Eventually(func() error { return guard.Ready(nil) }).WithContext(ctx).WithPolling(time.Millisecond).
 			Should(MatchError(ContainSubstring(what)))
 		slowest = max(slowest, time.Since(begun))
 		req := ask(ctx, time.Minute)
-		becomes(ctx, req, metav1.ConditionFalse, v1alpha1.ReasonAdmissionGap)
+		becomes(ctx, req, metav1.ConditionFalse, reason)
 		Expect(message(req)).To(ContainSubstring(what))
 		Expect(bindingOf(ctx, req)).To(BeNil())
+		return req
 	}
 	grantsAgain := func(ctx context.Context) *v1alpha1.AccessRequest {
 		GinkgoHelper()
@@ -154,13 +155,15 @@ var _ = Describe("The guard of the admission policies", Ordered, func() {
 			weak := obj.DeepCopy()
 			field := weaken(weak)
 			put(ctx, weak)
-			refusesMeanwhile(ctx, fmt.Sprintf("%s %s is not what this version ships (%s)", obj.GetKind(), obj.GetName(), field))
+			asked := waitsMeanwhile(ctx, fmt.Sprintf("%s %s is not what this version ships (%s)", obj.GetKind(), obj.GetName(), field),
+				v1alpha1.ReasonAdmissionNotEnforced)
 			put(ctx, obj)
+			becomes(ctx, asked, metav1.ConditionFalse, v1alpha1.ReasonAdmissionGap)
 			grantsAgain(ctx)
 
 			By("deleting it")
 			Expect(admin.Delete(ctx, obj.DeepCopy())).To(Succeed())
-			refusesMeanwhile(ctx, obj.GetKind()+" "+obj.GetName()+" is missing")
+			waitsMeanwhile(ctx, obj.GetKind()+" "+obj.GetName()+" is missing", v1alpha1.ReasonAdmissionGap)
 			if i == 0 {
 				due := held.Status.Grant.ExpiresAt.Time
 				becomes(ctx, held, metav1.ConditionTrue, v1alpha1.ReasonExpired)
@@ -178,7 +181,7 @@ var _ = Describe("The guard of the admission policies", Ordered, func() {
 		Expect(unstructured.SetNestedSlice(added.Object, conditions, "spec", "matchConditions")).To(Succeed())
 		put(ctx, added)
 		Expect(admin.Delete(ctx, objects[2].DeepCopy())).To(Succeed())
-		refusesMeanwhile(ctx, "spec.matchConditions")
+		waitsMeanwhile(ctx, "spec.matchConditions", v1alpha1.ReasonAdmissionGap)
 		doTheRemedy(ctx, guard)
 		grantsAgain(ctx)
 		Expect(slowest).To(BeNumerically("<", 60*time.Second))
@@ -201,8 +204,10 @@ var _ = Describe("The guard of the admission policies", Ordered, func() {
 			weak := stamp.DeepCopy()
 			field := weaken(weak)
 			put(ctx, weak)
-			refusesMeanwhile(ctx, fmt.Sprintf("%s %s is not what this version ships (%s)", stamp.GetKind(), stamp.GetName(), field))
+			asked := waitsMeanwhile(ctx, fmt.Sprintf("%s %s is not what this version ships (%s)", stamp.GetKind(), stamp.GetName(), field),
+				v1alpha1.ReasonAdmissionNotEnforced)
 			doTheRemedy(ctx, guard)
+			becomes(ctx, asked, metav1.ConditionFalse, v1alpha1.ReasonAdmissionGap)
 		}
 		grantsAgain(ctx)
 	}, SpecTimeout(3*time.Minute))
@@ -231,11 +236,19 @@ func becomesAnything(ctx context.Context, g Gomega, req *v1alpha1.AccessRequest)
 
 var _ = Describe("A guard", func() {
 	It("is not satisfied by a refusal of another kind", func(ctx SpecContext) {
-		By("running as somebody who may all that the operator may, but not try")
-		bindCluster(ctx, "untried", "lapse-manager", rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "untried"})
+		untried := rbacv1.Subject{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "untried"}
+		bindCluster(ctx, "untried", "lapse-manager", untried)
 		config, err := plane.User("untried")
 		Expect(err).NotTo(HaveOccurred())
 		guard := startManager(ctx, config, clock.RealClock{}, 0)
+		By("running as somebody who may not even read what is known of them")
+		Eventually(func() error { return guard.Ready(nil) }).WithContext(ctx).
+			Should(MatchError(And(ContainSubstring("reading what is known of the admission policies"), ContainSubstring(admission.NoteRemedy))))
+		By("letting him do all that the operator may, but try")
+		operator.Create(ctx, GinkgoTB(), admin, &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: "untried"}, Subjects: []rbacv1.Subject{untried},
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "lapse-leader-election"},
+		})
 		Eventually(func() error { return guard.Ready(nil) }).WithContext(ctx).
 			Should(MatchError(And(ContainSubstring("whether ValidatingAdmissionPolicy lapse-requester refuses false names could not be tried"),
 				ContainSubstring("let ServiceAccount lapse-manager create requests and decisions in lapse-system with dryRun=All"))))

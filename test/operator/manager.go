@@ -64,6 +64,11 @@ func LaunchAs(config *rest.Config, out io.Writer, args ...string) (*Manager, err
 	if err != nil {
 		return nil, err
 	}
+	return LaunchBinary(filepath.Join(root, "bin", "manager"), config, out, args...)
+}
+
+// LaunchBinary runs a manager of another version in the same way.
+func LaunchBinary(path string, config *rest.Config, out io.Writer, args ...string) (_ *Manager, err error) {
 	m := &Manager{}
 	if m.probes, err = FreeAddress(); err != nil {
 		return nil, err
@@ -75,7 +80,7 @@ func LaunchAs(config *rest.Config, out io.Writer, args ...string) (*Manager, err
 	if err := controlplane.WriteKubeconfig(kubeconfig, config); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(m.dir))
 	}
-	command := exec.Command(filepath.Join(root, "bin", "manager"), append([]string{
+	command := exec.Command(path, append([]string{
 		"--kubeconfig=" + kubeconfig, "--namespace=" + Namespace, "--health-probe-bind-address=" + m.probes,
 	}, args...)...)
 	command.Stdout, command.Stderr = out, out

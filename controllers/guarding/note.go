@@ -1,0 +1,105 @@
+// Copyright The Lapse Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package guarding
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/lapse-dev/lapse/internal/admission"
+)
+
+const (
+	// noteName is the Lease that has what is known of the policies: a kind that the operator
+	// may write anyway.
+	noteName = "lapse-admission"
+	// noteAnnotation of that Lease is an admission.Known in JSON.
+	noteAnnotation = "admission.lapse.dev/known"
+)
+
+// notes are where an operator leaves to the next one what it knows of the policies.
+type notes struct {
+	client    client.Writer
+	live      client.Reader
+	namespace string
+}
+
+// read is what was noted last; the zero value if nothing was.
+func (n notes) read(ctx context.Context) (admission.Known, error) {
+	lease := &coordinationv1.Lease{}
+	err := n.live.Get(ctx, client.ObjectKey{Namespace: n.namespace, Name: noteName}, lease)
+	if err != nil {
+		return admission.Known{}, client.IgnoreNotFound(err)
+	}
+	var k admission.Known
+	if err := json.Unmarshal([]byte(lease.Annotations[noteAnnotation]), &k); err != nil {
+		log.FromContext(ctx).Error(err, "somebody else wrote what is known of the admission policies; it counts as nothing", "lease", noteName)
+		return admission.Known{}, nil
+	}
+	return k, nil
+}
+
+// write what the next operator has to know.
+func (n notes) write(ctx context.Context, now time.Time, k admission.Known) error {
+	text, err := json.Marshal(k)
+	if err != nil {
+		return err
+	}
+	lease := &coordinationv1.Lease{}
+	err = n.live.Get(ctx, client.ObjectKey{Namespace: n.namespace, Name: noteName}, lease)
+	if client.IgnoreNotFound(err) != nil {
+		return err
+	}
+	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, noteAnnotation, string(text))
+	lease.Spec.RenewTime = &metav1.MicroTime{Time: now}
+	if apierrors.IsNotFound(err) {
+		lease.Namespace, lease.Name = n.namespace, noteName
+		return n.client.Create(ctx, lease)
+	}
+	return n.client.Update(ctx, lease)
+}
+
+// recall has the guard know what an operator before it noted, once.
+func (w watcher) recall(ctx context.Context) error {
+	if w.guard.recalled {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	k, err := w.notes.read(ctx)
+	if err != nil {
+		return fmt.Errorf("reading what is known of the admission policies: %w", err)
+	}
+	w.guard.mu.Lock()
+	defer w.guard.mu.Unlock()
+	w.guard.recalled = true
+	if len(k.Versions) > 0 {
+		w.guard.record.Recall(k)
+	}
+	return nil
+}
+
+// note what the next operator has to know, if that is new.
+func (w watcher) note(ctx context.Context) {
+	w.guard.mu.Lock()
+	k, ok := w.guard.record.ToNote()
+	w.guard.mu.Unlock()
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	err := w.notes.write(ctx, w.guard.clock.Now(), k)
+	w.guard.mu.Lock()
+	defer w.guard.mu.Unlock()
+	w.guard.record.Noted(err)
+}
