@@ -135,7 +135,7 @@ lint: $(GOLANGCI_LINT) ## Lint the code
 	$(GOLANGCI_LINT) run
 
 .PHONY: verify
-verify: generate fmt lint ## Fail if anything generated, formatted or linted differs from what is committed
+verify: generate fmt lint ## Fail if anything generated, formatted or linted differs from what is committed, or a kind breaks what was released
 	go mod tidy -diff
 	cd hack/tools && go mod tidy -diff
 	cd hack/controlplane && go mod tidy -diff
@@ -145,6 +145,7 @@ verify: generate fmt lint ## Fail if anything generated, formatted or linted dif
 	cd test/flux && go mod tidy -diff
 	cd hack/flux && go mod tidy -diff
 	cd hack/monitoring && go mod tidy -diff
+	cd hack/crds && go mod tidy -diff && go test ./... && go run .
 	@changed=$$(git status --porcelain); if [[ -n $$changed ]]; then \
 		printf 'these files differ from what is committed; commit them:\n%s\n' "$$changed"; git --no-pager diff; exit 1; fi
 
