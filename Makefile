@@ -115,6 +115,7 @@ reproduce: ## Build the manager twice, in different folders, and fail if the dig
 generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Generate CRDs, pages, the chart and the dashboard from what they are written from
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+	go test ./config/crd -count=1 -run TestAnAdmissionPolicyChangesWithTheFields -update
 	$(CRD_REF_DOCS) --config hack/api-reference/config.yaml --templates-dir hack/api-reference/templates \
 		--source-path api/v1alpha1 --renderer markdown --output-path docs/api.md --log-level ERROR
 	go test ./cmd/kubectl-lapse -count=1 -run 'TestReferenceIsUpToDate|TestTable|TestWhy|TestSARIF|TestJUnit' -update

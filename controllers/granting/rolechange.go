@@ -45,7 +45,7 @@ func (j judges) roleChange(ctx context.Context, req *v1alpha1.AccessRequest, g v
 		return change, nil
 	}
 	p, err := named(ctx, j.live, req.Status.Policy.Name)
-	change.Revokes = p != nil && p.Spec.OnRoleChange == v1alpha1.RoleChangeRevoke
+	change.Revokes = p != nil && policy.RoleChangeRevokes(p.Spec.OnRoleChange)
 	return change, err
 }
 

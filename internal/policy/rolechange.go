@@ -37,6 +37,12 @@ type RoleChange struct {
 	Revokes bool
 }
 
+// RoleChangeRevokes says whether access ends when its role changes. What a newer version may
+// say instead of Report is taken for the stricter.
+func RoleChangeRevokes(action v1alpha1.RoleChangeAction) bool {
+	return action != "" && action != v1alpha1.RoleChangeReport
+}
+
 // CompareRole holds a role, as it is now, against what it was when access was given.
 // A role that allows less, or the same in other words, did not change. When it cannot
 // be told what is new, it counts as more.

@@ -265,3 +265,13 @@ func FuzzCompareRole(f *testing.F) {
 		}
 	})
 }
+
+func TestAnActionThatIsNotKnownIsTheStricter(t *testing.T) {
+	for action, revokes := range map[v1alpha1.RoleChangeAction]bool{
+		"": false, v1alpha1.RoleChangeReport: false, v1alpha1.RoleChangeRevoke: true, "Suspend": true,
+	} {
+		if got := RoleChangeRevokes(action); got != revokes {
+			t.Errorf("%q revokes: %t", action, got)
+		}
+	}
+}
