@@ -22,6 +22,9 @@ PROMETHEUS := bin/prometheus
 PROMTOOL := bin/promtool
 # It is told, as people's receivers are.
 ALERTMANAGER := bin/alertmanager
+# It packs what a release publishes, with the time of the commit.
+RELEASE := bin/release
+RELEASE_RUN := SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) $(RELEASE)
 # As people have it, of the version by which the chart is tested.
 HELM := bin/helm
 # Flux's, and beside it, as .yaml, the kind that it reconciles.
@@ -43,6 +46,8 @@ LDFLAGS := -s -w -X $(BUILD).version=$(VERSION) -X $(BUILD).commit=$(COMMIT)
 # the same version of Go: without paths, and without what git knows besides the commit.
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 PLUGIN_PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+IMAGE_PLATFORMS := linux/amd64 linux/arm64
+PLUGIN_ARCHIVES := $(foreach platform,$(PLUGIN_PLATFORMS),dist/kubectl-lapse_$(subst /,_,$(platform)).tar.gz)
 
 .PHONY: help
 help: ## List the targets
@@ -69,11 +74,11 @@ build: ## Build the manager and the kubectl plugin into bin/
 .PHONY: plugin
 plugin: $(PLUGIN_PLATFORMS:%=plugin/%) ## Build the archives of the kubectl plugin, as hack/krew/lapse.yaml names them, into dist/
 
-plugin/%:
-	mkdir -p dist/$*
+plugin/%: $(RELEASE)
+	rm -rf dist/$* && mkdir -p dist/$*
 	GOOS=$(*D) GOARCH=$(*F) $(GO_BUILD) -o dist/$*/ ./cmd/kubectl-lapse
 	cp cmd/kubectl-lapse/kubectl_complete-lapse LICENSE dist/$*/
-	tar -C dist/$* -czf dist/kubectl-lapse_$(*D)_$(*F).tar.gz .
+	$(RELEASE_RUN) pack dist/$* dist/kubectl-lapse_$(*D)_$(*F).tar.gz
 
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into bin/ (minutes, once)
@@ -99,15 +104,37 @@ install-manifest: ## Write a manifest for each supported way to install, with th
 chart: ## Pack the Helm chart, with the version VERSION and the image IMG, into dist/
 	go run ./hack/chart -version '$(VERSION)' -image '$(IMG)' -pack dist
 
-# The first time by what is cached, the second by nothing: neither the folder nor the
-# cache may be seen in the binary.
+##### Release
+
+# Beside dist/linux/amd64, all of which is packed with the plugin.
+manager/%:
+	GOOS=$(*D) GOARCH=$(*F) $(GO_BUILD) -o dist/manager/$*/manager .
+
+# Of what is there, committed or not: for make test-release.
+.PHONY: release-files
+release-files: $(IMAGE_PLATFORMS:%=manager/%) plugin
+	rm -rf dist/release && mkdir -p dist/release
+	cp $(PLUGIN_ARCHIVES) dist/release/
+	go run ./hack/install -image '$(IMG)' -out dist/release
+	go run ./hack/chart -version '$(VERSION)' -image '$(IMG)' -pack dist/release
+	$(RELEASE_RUN) all -version '$(VERSION)' -commit '$(COMMIT)' -image '$(IMG)' \
+		$(IMAGE_PLATFORMS:%=dist/manager/%/manager) $(PLUGIN_PLATFORMS:%=dist/%/kubectl-lapse*)
+
+.PHONY: release
+release: ## Make all that the release VERSION publishes, from what is committed, into dist/release
+	@[[ '$(origin VERSION)' != file && '$(VERSION)' =~ ^v(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}(-[0-9A-Za-z.-]+)?$$ ]] || \
+		{ echo 'which version? name it by semver, with a v: make release VERSION=v1.2.3' >&2; exit 1; }
+	@changed=$$(git status --porcelain) && [[ -z $$changed ]] || \
+		{ printf 'a release is of a commit; commit or stash these, or remove them:\n%s\n' "$$changed" >&2; exit 1; }
+	@$(MAKE) --no-print-directory release-files
+
+# The second time in a clone, by an empty cache and with other rights of files: none of that may
+# be seen in what is published.
 .PHONY: reproduce
-reproduce: ## Build the manager twice, in different folders, and fail if the digests differ (minutes: once without a cache)
-	@a=$$(mktemp -d) && b=$$(mktemp -d) && trap 'rm -rf "$$a" "$$b"' EXIT && \
-	for folder in "$$a/source" "$$b/in/another/place"; do \
-		mkdir -p "$$folder" && git ls-files -z | tar --null -T - -cf - | tar -C "$$folder" -xf - && \
-		(cd "$$folder" && $(GO_BUILD) -o ../manager .) && export GOCACHE="$$b/cache" || exit 1; done && \
-	sha256sum "$$a/manager" "$$b/in/another/manager" && cmp "$$a/manager" "$$b/in/another/manager" && echo 'the same bits'
+reproduce: release ## Make the release VERSION twice, in different folders, print the digests and fail if one differs (many minutes)
+	@a=$$(mktemp -d) && trap 'rm -rf "$$a"' EXIT && git clone --quiet . "$$a/in/another/place" && umask 077 && \
+		GOCACHE="$$a/cache" $(MAKE) --no-print-directory -C "$$a/in/another/place" release && \
+		cat dist/release/SHA256SUMS && diff -r dist/release "$$a/in/another/place/dist/release" && echo 'the same bits'
 
 ##### Change it
 
@@ -147,6 +174,7 @@ verify: generate fmt lint ## Fail if anything generated, formatted or linted dif
 	cd hack/flux && go mod tidy -diff
 	cd hack/monitoring && go mod tidy -diff
 	cd hack/crds && go mod tidy -diff && go test ./... && go run .
+	cd hack/release && go mod tidy -diff
 	@changed=$$(git status --porcelain); if [[ -n $$changed ]]; then \
 		printf 'these files differ from what is committed; commit them:\n%s\n' "$$changed"; git --no-pager diff; exit 1; fi
 
@@ -185,6 +213,10 @@ fresh: ## Time the two commands of README in a clean clone, with empty caches (t
 .PHONY: test-chart
 test-chart: controlplane ## Hold the chart against config/ and its values against their schema, and install, upgrade, roll back and remove it
 	cd test/chart && KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -timeout 20m | $(RESULTS)
+
+.PHONY: test-release
+test-release: release-files ## Look into all that a release publishes (seconds, once the binaries are built)
+	cd hack/release && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) VERSION='$(VERSION)' COMMIT='$(COMMIT)' IMG='$(IMG)' go test ./... -count=1
 
 # Another module of its own. Chromium is a package of Debian; axe-core is one of npm.
 .PHONY: test-ui
@@ -352,6 +384,9 @@ $(ALERTMANAGER): hack/monitoring/go.mod
 		cp -R "$$(cd hack/monitoring && go list -m -f '{{.Dir}}' github.com/prometheus/alertmanager)"/. "$$copy" && chmod -R u+w "$$copy" && \
 		mkdir "$$copy/ui/app/dist" && echo 'built without pages' > "$$copy/ui/app/dist/index.html" && \
 		go build -C "$$copy" -trimpath -o '$(CURDIR)/$@' ./cmd/alertmanager
+
+$(RELEASE): hack/release/go.mod $(wildcard hack/release/*.go)
+	cd hack/release && go build -o ../../$@ .
 
 $(HELM): test/chart/go.mod
 	cd test/chart && go build -o ../../$@ helm.sh/helm/v4/cmd/helm
