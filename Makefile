@@ -14,6 +14,7 @@ ASSETS := $(or $(KUBEBUILDER_ASSETS),$(abspath $(CONTROLPLANE)))
 
 CONTROLLER_GEN := bin/controller-gen
 GOLANGCI_LINT := bin/golangci-lint
+ACTIONLINT := bin/actionlint
 CRD_REF_DOCS := bin/crd-ref-docs
 # The jq of the examples in docs/.
 GOJQ := bin/gojq
@@ -158,9 +159,11 @@ docs: controlplane ## Print anew into docs/ what the operator may do
 fmt: $(GOLANGCI_LINT) ## Format the code
 	$(GOLANGCI_LINT) fmt
 
+# The same everywhere: actionlint runs shellcheck and pyflakes where they are installed.
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## Lint the code
+lint: $(GOLANGCI_LINT) $(ACTIONLINT) ## Lint the code, and the workflows of GitHub
 	$(GOLANGCI_LINT) run
+	$(ACTIONLINT) -shellcheck= -pyflakes=
 
 .PHONY: verify
 verify: generate fmt lint ## Fail if anything generated, formatted or linted differs from what is committed, or a kind breaks what was released
@@ -364,6 +367,10 @@ fuzz-short: ## Fuzz with 5000 inputs each, a few seconds
 # Their versions are in hack/tools/go.mod.
 $(CONTROLLER_GEN): hack/tools/go.mod
 	cd hack/tools && go build -o ../../$@ sigs.k8s.io/controller-tools/cmd/controller-gen
+
+# Of hack/release: it does not compile by the yaml of golangci-lint.
+$(ACTIONLINT): hack/release/go.mod
+	cd hack/release && go build -o ../../$@ github.com/rhysd/actionlint/cmd/actionlint
 
 $(CRD_REF_DOCS): hack/tools/go.mod
 	cd hack/tools && go build -o ../../$@ github.com/elastic/crd-ref-docs
