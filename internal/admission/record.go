@@ -153,6 +153,9 @@ func (r *Record) State(now time.Time) State {
 	s := State{Problem: r.problem, Remedy: r.remedy, Gaps: slices.Clip(r.gaps)}
 	if r.broken != "" {
 		s.Gaps = append(s.Gaps, Gap{From: r.good, Cause: r.broken, Doubtful: !r.certain})
+		if !r.certain && s.Problem == r.broken { // and not whole again
+			s.Remedy = "in an upgrade, wait for the new operator; otherwise " + s.Remedy
+		}
 	}
 	if _, late := r.ToNote(); late && s.Problem == "" {
 		s.Problem = "it is not noted yet which of them are in force"

@@ -45,7 +45,11 @@ func TestANewVersionIsNoGap(t *testing.T) {
 	t.Run("whoever ran before waits, and the next one counts on what ships with it after a while", func(t *testing.T) {
 		l := began()
 		want(t, l.at(second, altered), false, doubt)
-		want(t, l.at(2*second, Look{Versions: at(2), Problem: altered.Problem}), false, doubt)
+		s := l.at(2*second, Look{Versions: at(2), Problem: altered.Problem, Remedy: "put them back"})
+		want(t, s, false, doubt)
+		if want := "in an upgrade, wait for the new operator; otherwise put them back"; s.Remedy != want {
+			t.Errorf("remedy = %q, want %q", s.Remedy, want)
+		}
 		n := l.next(t)
 		want(t, n.at(3*second, upgraded), false)
 		want(t, n.at(3*second+SettleAfter, upgraded), true)
@@ -54,7 +58,11 @@ func TestANewVersionIsNoGap(t *testing.T) {
 		n := began().next(t)
 		old := Look{Versions: with(at(1), added, Version{}), Problem: "a is not what this version ships; it is missing"}
 		want(t, n.at(second, old), false, Gap{From: noon, Cause: old.Problem, Doubtful: true})
-		want(t, n.at(2*second, more), false, Gap{From: noon, Cause: old.Problem, Doubtful: true})
+		s := n.at(2*second, more)
+		want(t, s, false, Gap{From: noon, Cause: old.Problem, Doubtful: true})
+		if !strings.HasPrefix(s.Remedy, "they are counted on from") {
+			t.Errorf("remedy = %q", s.Remedy)
+		}
 		want(t, n.at(2*second+SettleAfter, more), true)
 	})
 	t.Run("also back to the old one, which does not know what was added", func(t *testing.T) {
