@@ -51,12 +51,11 @@ type Guard struct {
 	changed   chan struct{}
 	inForce   chan event.GenericEvent
 
-	// recalled says that what an operator before this one noted is known. Only the watcher
-	// that runs reads it.
-	recalled bool
-
 	mu     sync.Mutex
 	record admission.Record
+	// recalled says that what an operator before this one noted is known, and late that it could
+	// not be read at first.
+	recalled, late bool
 }
 
 // NewGuard guards the policies of this version that an operator with these reserved namespaces

@@ -70,21 +70,29 @@ func (n notes) write(ctx context.Context, now time.Time, k admission.Known) erro
 
 // recall has the guard know what an operator before it noted, once.
 func (w watcher) recall(ctx context.Context) error {
-	if w.guard.recalled {
+	g := w.guard
+	g.mu.Lock()
+	recalled := g.recalled
+	g.mu.Unlock()
+	if recalled {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
 	k, err := w.notes.read(ctx)
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	if err != nil {
+		g.late = true
 		return fmt.Errorf("reading what is known of the admission policies: %w", err)
 	}
-	w.guard.mu.Lock()
-	defer w.guard.mu.Unlock()
-	w.guard.recalled = true
-	if len(k.Versions) > 0 {
-		w.guard.record.Recall(k)
+	switch {
+	case len(k.Versions) > 0:
+		g.record.Recall(g.clock.Now(), k)
+	case g.late:
+		g.record.RecalledLate()
 	}
+	g.recalled = true
 	return nil
 }
 

@@ -18,8 +18,12 @@ const SettleAfter = 5 * time.Second
 // staleAfter is how old a look may be for its answer to count.
 const staleAfter = 2 * time.Minute
 
-// maxGaps bounds how many gaps are remembered one by one.
-const maxGaps = 32
+const (
+	// maxGaps bounds how many gaps are remembered one by one.
+	maxGaps = 32
+	// maxCause bounds what is said of each, in bytes: they are noted in one object.
+	maxCause = 500
+)
 
 // Look is one look at the admission policies.
 type Look struct {
@@ -40,11 +44,11 @@ type Look struct {
 
 // Known is what the next operator has to know of policies that it did not see.
 type Known struct {
-	// Good is when the last good look began that found them changed, or was the first.
+	// Good is when the last good look before it was noted began.
 	Good time.Time `json:"good"`
 	// Versions of the policies at that look; none before the first.
 	Versions Versions `json:"versions"`
-	// Gaps that there were until then.
+	// Gaps that there were until then. The last one has no end, if it went on.
 	Gaps []Gap `json:"gaps,omitempty"`
 }
 
@@ -66,19 +70,43 @@ type Record struct {
 
 	gaps []Gap
 
-	noted   bool   // what the next operator has to know
-	unnoted string // why it could not be
+	noted    bool   // what the next operator has to know
+	unnoted  string // why it could not be
+	recalled bool   // and nothing was found good since
 }
 
-// Recall what an operator before this one knew, before the first look.
-func (r *Record) Recall(k Known) {
-	r.good, r.versions, r.gaps, r.noted = k.Good, k.Versions, k.Gaps, true
+// Recall what an operator before this one knew, before the first look. A time that is yet to
+// come says nothing.
+func (r *Record) Recall(now time.Time, k Known) {
+	r.versions, r.gaps, r.noted, r.recalled = k.Versions, k.Gaps, true, true
+	if k.Good.Before(now) {
+		r.good = k.Good
+	}
+	if n := len(k.Gaps); n > 0 && k.Gaps[n-1].Until.IsZero() {
+		open := k.Gaps[n-1]
+		r.gaps, r.broken, r.certain = k.Gaps[:n-1], open.Cause, !open.Doubtful
+	}
+}
+
+// RecalledLate says that it could not be found out for a while what an operator before this one
+// knew, and that there was none: nobody looked meanwhile.
+func (r *Record) RecalledLate() {
+	r.broken, r.certain = "what is known of the admission policies could not be read", true
 }
 
 // ToNote is what the next operator has to know. ok is false if it was noted already, or nothing
 // is known yet. Nothing counts as in force before it is noted.
 func (r *Record) ToNote() (k Known, ok bool) {
-	return Known{Good: r.good, Versions: r.versions, Gaps: slices.Clone(r.gaps)}, !r.noted && len(r.versions) > 0
+	return Known{Good: r.good, Versions: r.versions, Gaps: r.all()}, !r.noted && len(r.versions) > 0
+}
+
+// all gaps, the last of which may go on.
+func (r *Record) all() []Gap {
+	gaps := slices.Clone(r.gaps)
+	if r.broken != "" {
+		gaps = append(gaps, Gap{From: r.good, Cause: text.Cut(r.broken, maxCause), Doubtful: !r.certain})
+	}
+	return gaps
 }
 
 // Noted says what became of noting what was to be noted last.
@@ -96,8 +124,12 @@ func (r *Record) Observe(began, now time.Time, look Look) {
 	case look.Unsure:
 		r.problem, r.remedy = look.Problem, look.Remedy
 	case look.Problem != "":
-		r.broken, r.problem, r.remedy, r.settling = look.Problem, look.Problem, look.Remedy, nil
-		r.certain = r.certain || look.LetIn || !r.versions.leadTo(look.Versions)
+		// What this process itself found right, and is wrong now at the same version, was put
+		// there by a restored backup.
+		turned := !r.recalled && r.versions.stay(look.Versions)
+		certain := r.certain || look.LetIn || turned || !r.versions.leadTo(look.Versions)
+		r.noted = r.noted && r.broken != "" && r.certain == certain
+		r.broken, r.certain, r.problem, r.remedy, r.settling = look.Problem, certain, look.Problem, look.Remedy, nil
 	case r.versions.stay(look.Versions) && r.broken == "":
 		r.noted = r.noted && maps.Equal(r.versions, look.Versions)
 		r.good, r.versions, r.problem = began, look.Versions, ""
@@ -128,19 +160,22 @@ func (r *Record) settle(began, now time.Time, look Look) {
 		r.problem, r.remedy = "the admission policies were put in place a moment ago", "they are counted on from "+text.Time(settled)+" on"
 		return
 	}
-	if first {
+	if first || r.recalled && r.certain { // what was recalled may be of another cluster
 		r.remember(Gap{Until: look.Newest.Add(r.Settle), Cause: "the admission policies were put in place only then"})
 	}
 	if r.certain {
 		// Before the first good look nobody knows when it began.
-		r.remember(Gap{From: r.good, Until: now, Cause: r.broken})
+		r.remember(Gap{From: r.good, Until: now, Cause: text.Cut(r.broken, maxCause)})
 	}
-	r.good, r.versions, r.broken, r.certain, r.problem, r.settling, r.noted = began, look.Versions, "", false, "", nil, false
+	r.good, r.versions, r.broken, r.certain, r.problem, r.settling, r.noted, r.recalled = began, look.Versions, "", false, "", nil, false, false
 }
 
 // remember keeps a gap. When there are many, the two oldest become one: more is refused
 // then, never less.
 func (r *Record) remember(g Gap) {
+	if slices.Contains(r.gaps, g) {
+		return
+	}
 	r.gaps = append(r.gaps, g)
 	if len(r.gaps) > maxGaps {
 		r.gaps[1].From = r.gaps[0].From
@@ -150,12 +185,9 @@ func (r *Record) remember(g Gap) {
 
 // State is what is known at a time of the API server.
 func (r *Record) State(now time.Time) State {
-	s := State{Problem: r.problem, Remedy: r.remedy, Gaps: slices.Clip(r.gaps)}
-	if r.broken != "" {
-		s.Gaps = append(s.Gaps, Gap{From: r.good, Cause: r.broken, Doubtful: !r.certain})
-		if !r.certain && s.Problem == r.broken { // and not whole again
-			s.Remedy = "in an upgrade, wait for the new operator; otherwise " + s.Remedy
-		}
+	s := State{Problem: r.problem, Remedy: r.remedy, Gaps: r.all()}
+	if r.broken != "" && !r.certain && s.Problem == r.broken { // and not whole again
+		s.Remedy = "in an upgrade, wait for the new operator; otherwise " + s.Remedy
 	}
 	if _, late := r.ToNote(); late && s.Problem == "" {
 		s.Problem = "it is not noted yet which of them are in force"

@@ -18,6 +18,7 @@ type looks struct {
 	record Record
 	now    time.Time
 	took   time.Duration // each look
+	lease  Known         // what is noted
 }
 
 func newLooks() *looks { return &looks{record: Record{Settle: SettleAfter}} }
@@ -25,7 +26,8 @@ func newLooks() *looks { return &looks{record: Record{Settle: SettleAfter}} }
 func (l *looks) at(after time.Duration, look Look) State {
 	l.now = noon.Add(after)
 	l.record.Observe(l.now.Add(-l.took), l.now, look)
-	if _, ok := l.record.ToNote(); ok {
+	if k, ok := l.record.ToNote(); ok {
+		l.lease = k
 		l.record.Noted(nil)
 	}
 	return l.record.State(l.now)

@@ -33,7 +33,7 @@ type Gap struct {
 	Cause string `json:"cause"`
 	// Doubtful says that there may have been none: the policies may be changed to those of
 	// another version. It goes on, and what was made in it waits until that is certain.
-	Doubtful bool `json:"-"`
+	Doubtful bool `json:"doubtful,omitempty"`
 }
 
 // PutBack are the commands by which a cluster admin puts the admission policies back. The

@@ -10,40 +10,58 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// next is what the operator that is started next knows after what this one noted.
+// next is the operator that is started next, and knows what is noted.
 func (l *looks) next(t *testing.T) *looks {
 	t.Helper()
-	k, _ := l.record.ToNote()
-	text, err := json.Marshal(k)
+	text, err := json.Marshal(l.lease)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k = Known{}
-	if err := json.Unmarshal(text, &k); err != nil {
+	n := newLooks()
+	if err := json.Unmarshal(text, &n.lease); err != nil {
 		t.Fatal(err)
 	}
-	n := newLooks()
-	n.record.Recall(k)
+	n.record.Recall(l.now.Add(time.Nanosecond), n.lease)
 	return n
+}
+
+// settled is a look after which what is whole counts.
+func (l *looks) settled(after time.Duration, look Look) State {
+	l.at(after, look)
+	return l.at(after+SettleAfter+second, look)
+}
+
+// refuses says whether a request of that time is refused.
+func refuses(s State, made time.Time) bool {
+	g := s.Gap(metav1.NewTime(made))
+	return g != nil && !g.Doubtful
 }
 
 const second = time.Second
 
-// Each begins with an operator that found all in force at noon.
+// begun is an operator that found all in force at noon.
+func begun() *looks {
+	l := newLooks()
+	l.at(0, good)
+	return l
+}
+
+const added = "ValidatingAdmissionPolicy lapse-added"
+
+// The next version changes each policy, and may bring one more.
+var (
+	upgraded = Look{Versions: at(2), Newest: long}
+	more     = Look{Versions: with(at(2), added, Version{"w", 1}), Newest: noon.Add(second)}
+)
+
 func TestANewVersionIsNoGap(t *testing.T) {
-	const added = "ValidatingAdmissionPolicy lapse-added"
 	doubt := Gap{From: noon, Cause: altered.Problem, Doubtful: true}
-	upgraded := Look{Versions: at(2), Newest: long}
-	more := Look{Versions: with(at(2), added, Version{"w", 1}), Newest: noon.Add(second)}
-	began := func() *looks {
-		l := newLooks()
-		l.at(0, good)
-		return l
-	}
 	t.Run("whoever ran before waits, and the next one counts on what ships with it after a while", func(t *testing.T) {
-		l := began()
+		l := begun()
 		want(t, l.at(second, altered), false, doubt)
 		s := l.at(2*second, Look{Versions: at(2), Problem: altered.Problem, Remedy: "put them back"})
 		want(t, s, false, doubt)
@@ -51,11 +69,11 @@ func TestANewVersionIsNoGap(t *testing.T) {
 			t.Errorf("remedy = %q, want %q", s.Remedy, want)
 		}
 		n := l.next(t)
-		want(t, n.at(3*second, upgraded), false)
+		want(t, n.at(3*second, upgraded), false, doubt)
 		want(t, n.at(3*second+SettleAfter, upgraded), true)
 	})
 	t.Run("also where the next one is there first", func(t *testing.T) {
-		n := began().next(t)
+		n := begun().next(t)
 		old := Look{Versions: with(at(1), added, Version{}), Problem: "a is not what this version ships; it is missing"}
 		want(t, n.at(second, old), false, Gap{From: noon, Cause: old.Problem, Doubtful: true})
 		s := n.at(2*second, more)
@@ -66,7 +84,7 @@ func TestANewVersionIsNoGap(t *testing.T) {
 		want(t, n.at(2*second+SettleAfter, more), true)
 	})
 	t.Run("also back to the old one, which does not know what was added", func(t *testing.T) {
-		n := began().next(t)
+		n := begun().next(t)
 		n.at(second, more)
 		want(t, n.at(second+SettleAfter, more), true)
 		old := n.next(t)
@@ -77,14 +95,14 @@ func TestANewVersionIsNoGap(t *testing.T) {
 	t.Run("what was altered and put back is one, whoever was there meanwhile", func(t *testing.T) {
 		back := Look{Versions: with(at(1), asks, Version{"u", 3}), Newest: long}
 		gap := Gap{From: noon, Until: noon.Add(time.Minute + SettleAfter), Cause: altered.Problem}
-		l := began()
+		l := begun()
 		want(t, l.at(second, altered), false, doubt)
 		gap.Until = time.Time{}
 		want(t, l.at(time.Minute, back), false, gap)
 		gap.Until = noon.Add(time.Minute + SettleAfter)
 		want(t, l.at(time.Minute+SettleAfter, back), true, gap)
 
-		n := began().next(t)
+		n := begun().next(t)
 		n.at(time.Minute, back)
 		gap.Cause = "the admission policies were changed"
 		want(t, n.at(time.Minute+SettleAfter, back), true, gap)
@@ -92,14 +110,14 @@ func TestANewVersionIsNoGap(t *testing.T) {
 	})
 	t.Run("what was altered before the new version came is one", func(t *testing.T) {
 		weakened := Look{Versions: with(at(2), asks, Version{"u", 3}), Newest: long}
-		n := began().next(t)
+		n := begun().next(t)
 		n.at(second, weakened)
 		want(t, n.at(second+SettleAfter, weakened), true,
 			Gap{From: noon, Until: noon.Add(second + SettleAfter), Cause: "the admission policies were changed"})
 	})
 	t.Run("what was made anew, or is older than it was, is one", func(t *testing.T) {
 		for _, v := range []Version{{"v", 1}, {"v", 2}, {"u", 0}} {
-			n, look := began().next(t), Look{Versions: with(at(2), asks, v), Newest: long}
+			n, look := begun().next(t), Look{Versions: with(at(2), asks, v), Newest: long}
 			n.at(second, look)
 			if s := n.at(second+SettleAfter, look); !s.Enforced || len(s.Gaps) != 2 {
 				t.Errorf("%v: %+v", v, s)
@@ -107,16 +125,19 @@ func TestANewVersionIsNoGap(t *testing.T) {
 		}
 	})
 	t.Run("a false name that was let in is one, though no object changed", func(t *testing.T) {
-		l, cause := began(), "false names are let in"
+		l, cause := begun(), "false names are let in"
 		letIn := Look{Versions: at(1), Newest: long, Problem: cause, LetIn: true}
 		want(t, l.at(second, letIn), false, Gap{From: noon, Cause: cause})
 		l.at(2*second, good)
 		want(t, l.at(2*second+SettleAfter, good), true, Gap{From: noon, Until: noon.Add(2*second + SettleAfter), Cause: cause})
 	})
+}
+
+func TestWhatANewVersionBringsOrFinds(t *testing.T) {
 	t.Run("a stamp may come and go, and is altered as a policy is", func(t *testing.T) {
 		const stamp = "MutatingAdmissionPolicy lapse-requester"
 		stamped := func(v Version) Look { return Look{Versions: with(at(1), stamp, v), Newest: long} }
-		l := began()
+		l := begun()
 		for _, v := range []Version{{}, {"s", 1}, {}, {"t", 1}, {"s", 7}} {
 			want(t, l.at(second, stamped(v)), true)
 		}
@@ -130,16 +151,102 @@ func TestANewVersionIsNoGap(t *testing.T) {
 				Gap{From: noon.Add(second), Until: noon.Add(2*second + SettleAfter), Cause: bad.Problem})
 		}
 	})
+	t.Run("the stamps come with a new version", func(t *testing.T) {
+		with := Look{Versions: with(at(2), "MutatingAdmissionPolicy lapse-requester", Version{"s", 1}), Newest: long}
+		l := begun()
+		n, old := l.next(t), with
+		old.Problem = altered.Problem
+		if refuses(l.at(second, old), noon) || refuses(n.settled(second, with), noon) {
+			t.Error("what was asked for meanwhile is refused")
+		}
+	})
+	t.Run("what only the new version ships is weakened and put back", func(t *testing.T) {
+		n := begun().next(t)
+		n.at(second, more)
+		weak := Look{Versions: with(at(2), added, Version{"w", 2}), Newest: noon, Problem: "it is altered"}
+		n.at(2*second, weak)
+		if s := n.settled(20*second, Look{Versions: with(at(2), added, Version{"w", 3}), Newest: noon}); !refuses(s, noon.Add(10*second)) {
+			t.Errorf("%+v", s)
+		}
+	})
+	t.Run("a backup of etcd is restored, and the same version is another one", func(t *testing.T) {
+		l := begun()
+		weak := Look{Versions: at(1), Newest: long, Problem: altered.Problem}
+		l.at(10*second, weak)
+		if s := l.settled(20*second, upgraded); !s.Enforced || !refuses(s, noon.Add(11*second)) {
+			t.Errorf("%+v", s)
+		}
+	})
 	t.Run("nothing is known by a note that lacks what proves names", func(t *testing.T) {
 		known := maps.Clone(at(1))
 		delete(known, asks)
 		l := newLooks()
-		l.record.Recall(Known{Good: noon, Versions: known})
-		l.at(second, upgraded)
-		if s := l.at(second+SettleAfter, upgraded); !s.Enforced || len(s.Gaps) != 1 {
+		l.record.Recall(noon.Add(second), Known{Good: noon, Versions: known})
+		if s := l.settled(second, upgraded); !s.Enforced || !refuses(s, noon.Add(second)) {
 			t.Errorf("%+v", s)
 		}
 	})
+}
+
+func TestAGapOutlivesTheOperator(t *testing.T) {
+	const months = 60 * 24 * time.Hour
+	back := Look{Versions: with(at(1), asks, Version{"u", 3}), Newest: long}
+	letIn := Look{Versions: at(1), Newest: long, Problem: "false names are let in", LetIn: true}
+	for name, tc := range map[string]struct{ meanwhile, after Look }{
+		"a policy is altered": {altered, back}, "a false name is let in": {letIn, good},
+	} {
+		l := newLooks()
+		l.at(0, good)
+		l.at(months, good)
+		l.at(months+second, tc.meanwhile)
+		s := l.next(t).settled(months+time.Minute, tc.after)
+		if !s.Enforced || !refuses(s, noon.Add(months+10*second)) {
+			t.Errorf("%s: what was made meanwhile counts: %+v", name, s)
+		}
+		if refuses(s, noon.Add(months-time.Hour)) {
+			t.Errorf("%s: what was made an hour before is refused: %+v", name, s)
+		}
+	}
+}
+
+// The Lease may be from a backup of another cluster, or say of a time that is yet to come.
+func TestANoteThatCannotBeOfHere(t *testing.T) {
+	fresh := Look{Versions: Versions{}, Newest: noon.Add(time.Hour)}
+	for name := range at(1) {
+		fresh.Versions[name] = Version{"other", 1}
+	}
+	l := newLooks()
+	l.record.Recall(noon.Add(time.Hour), Known{Good: noon, Versions: at(1)})
+	if s := l.settled(time.Hour, fresh); !s.Enforced || !refuses(s, noon.Add(-time.Hour)) {
+		t.Errorf("a request from before there were policies counts: %+v", s)
+	}
+	l = newLooks()
+	l.record.Recall(noon, Known{Good: noon.Add(time.Hour), Versions: at(1)})
+	if s := l.at(second, missing); !refuses(s, noon.Add(-time.Minute)) || !refuses(s, noon.Add(10*second)) {
+		t.Errorf("a policy is missing, and requests count: %+v", s)
+	}
+}
+
+func TestNobodyLooksWhileTheNoteCannotBeRead(t *testing.T) {
+	l := newLooks()
+	l.record.RecalledLate()
+	if s := l.settled(time.Minute, good); !s.Enforced || !refuses(s, noon) {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestManyGapsFitIntoOneObject(t *testing.T) {
+	l := newLooks()
+	bad := missing
+	bad.Problem = strings.Repeat("a is missing; ", 1000)
+	for i := range 2 * maxGaps {
+		l.at(time.Duration(2*i)*time.Minute, bad)
+		l.settled(time.Duration(2*i)*time.Minute+second, good)
+	}
+	text, err := json.Marshal(l.lease)
+	if most := 128 << 10; err != nil || len(text) > most || len(l.lease.Gaps) != maxGaps {
+		t.Errorf("%d gaps take %d bytes (%v), want %d at the most", len(l.lease.Gaps), len(text), err, most)
+	}
 }
 
 func TestWhatWasNotedIsNotInForceBeforeALook(t *testing.T) {

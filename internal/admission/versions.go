@@ -28,7 +28,8 @@ var proving = []string{
 }
 
 // leadTo says whether nothing can have come between these versions and later ones: each object
-// is the same, or was changed once. Those that only one version of Lapse ships say nothing.
+// is the same, or was changed once, or is new and was never changed. Those that only the
+// earlier version of Lapse ships say nothing.
 func (v Versions) leadTo(later Versions) bool {
 	for _, name := range proving {
 		if _, known := v[name]; !known {
@@ -36,7 +37,7 @@ func (v Versions) leadTo(later Versions) bool {
 		}
 	}
 	for name, is := range later {
-		if was, known := v[name]; known && !was.leadsTo(is) {
+		if !v[name].leadsTo(is) {
 			return false
 		}
 	}
@@ -44,6 +45,9 @@ func (v Versions) leadTo(later Versions) bool {
 }
 
 func (v Version) leadsTo(later Version) bool {
+	if v == (Version{}) {
+		return later.Generation <= 1
+	}
 	return later == v || later == Version{v.UID, v.Generation + 1}
 }
 

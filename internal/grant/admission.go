@@ -5,6 +5,7 @@ package grant
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
@@ -25,6 +26,14 @@ func provenDecisions(a admission.State, decisions []v1alpha1.AccessDecision) []v
 		}
 	}
 	return out
+}
+
+// approvedInDoubt says whether an approval may count once it is certain whether there was a gap.
+func approvedInDoubt(seen Observed) bool {
+	return slices.ContainsFunc(seen.Decisions, func(d v1alpha1.AccessDecision) bool {
+		gap := seen.Admission.Gap(d.CreationTimestamp)
+		return d.Spec.Verdict == v1alpha1.VerdictApprove && gap != nil && gap.Doubtful
+	})
 }
 
 // inGap is what becomes of a request that was made in a gap.

@@ -90,6 +90,28 @@ func TestWhatWasMadeInADoubtfulGapWaits(t *testing.T) {
 	check(t, next(t, noon, waits, allows, Observed{Admission: doubtful}), Nothing, "", "")
 }
 
+// Its time runs out meanwhile.
+func TestAnApprovalInADoubtfulGapIsNotLost(t *testing.T) {
+	wanting := allows
+	wanting.Approvals = []v1alpha1.ApprovalRule{{From: []v1alpha1.Subject{{Kind: v1alpha1.UserKind, Name: "carol"}}, Count: 1}}
+	wanting.ApprovalTimeout = time.Hour
+	d := decided("carol", v1alpha1.VerdictApprove)
+	d.CreationTimestamp = metav1.NewTime(noon.Add(50 * time.Minute))
+	doubt := admission.State{Problem: "X", Gaps: []admission.Gap{{From: noon.Add(49 * time.Minute), Cause: "X", Doubtful: true}}}
+	seen := Observed{Admission: doubt, Decisions: []v1alpha1.AccessDecision{d}}
+	check(t, next(t, noon.Add(61*time.Minute), request(), wanting, seen), Nothing, "", "")
+	seen.Admission = inForce
+	check(t, next(t, noon.Add(61*time.Minute), request(), wanting, seen), Create, v1alpha1.StateActive, v1alpha1.ReasonGranted)
+}
+
+func TestNoMoreWaitInADoubtfulGapThanMayOtherwise(t *testing.T) {
+	seen := Observed{Admission: doubtful, Waiting: MaxWaiting}
+	step := next(t, noon, request(), allows, seen)
+	if got := OneTooMany(request(), seen, step.Outcome); got.Reason != v1alpha1.ReasonDenied {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestAnApprovalFromAGapDoesNotCountAndADenialDoes(t *testing.T) {
 	wanting := allows
 	wanting.Approvals = []v1alpha1.ApprovalRule{{From: []v1alpha1.Subject{{Kind: v1alpha1.UserKind, Name: "carol"}}, Count: 1}}

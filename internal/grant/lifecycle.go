@@ -69,7 +69,7 @@ func OneTooMany(req v1alpha1.Request, seen Observed, o *Outcome) *Outcome {
 		return o
 	}
 	switch o.Reason {
-	case v1alpha1.ReasonPendingApproval, v1alpha1.ReasonScheduled, v1alpha1.ReasonRoleNotFound, v1alpha1.ReasonRoleEmpty,
+	case v1alpha1.ReasonPendingApproval, v1alpha1.ReasonScheduled, v1alpha1.ReasonAdmissionNotEnforced, v1alpha1.ReasonRoleNotFound, v1alpha1.ReasonRoleEmpty,
 		v1alpha1.ReasonConditionsTooCostly, v1alpha1.ReasonBindForbidden, v1alpha1.ReasonBindFailed, v1alpha1.ReasonBindingConflict:
 		return refuse(v1alpha1.ReasonDenied, fmt.Sprintf(
 			"%d requests of this requester wait already, in all namespaces together, and no more than %d may; take some back (kubectl lapse get -A --mine shows them, kubectl lapse return takes one back) or wait for an answer, and create a new request",
@@ -136,6 +136,9 @@ func allowed(now time.Time, req v1alpha1.Request, d policy.Decision, seen Observ
 		return refuse(v1alpha1.ReasonDenied, refusal, d.Policy)
 	}
 	tally := d.Count(req, provenDecisions(seen.Admission, seen.Decisions), approveBy(req, d))
+	if !tally.Met() && approvedInDoubt(seen) {
+		return Step{Action: Nothing}
+	}
 	if !tally.Met() {
 		return awaitApproval(now, req, d, tally)
 	}
