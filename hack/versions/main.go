@@ -41,7 +41,7 @@ func run(ctx context.Context) error {
 	which := flag.String("versions", "", "versions of Kubernetes, separated by spaces; all, if empty")
 	suites := flag.String("suites", allSuites, "suites, separated by spaces")
 	byWay := flag.Bool("ways", false, "install by each way; on the oldest, a middle and the newest version, if none is named")
-	write := flag.Bool("write", false, "write the table into docs/compatibility.md")
+	write := flag.Bool("write", false, "write the rows of these versions into docs/compatibility.md, if all suites ran")
 	flag.Parse()
 	if *byWay && *suites != allSuites {
 		return fmt.Errorf("-suites is %q, but the table of -ways is of all suites; for one suite and one way: %s=helm go run ./hack/versions -suites story",
@@ -61,14 +61,14 @@ func run(ctx context.Context) error {
 	}
 	named := strings.Fields(*which)
 	versions := m.chosen(named, known)
-	whole := len(named) == 0 && *suites == allSuites
+	whole := *suites == allSuites
 	begun := time.Now() //nolint:forbidigo // it is printed
-	err = m.run(ctx, versions, whole && !*byWay)
+	err = m.run(ctx, versions, whole && len(named) == 0 && !*byWay)
 	fmt.Printf("\n%s\n%d versions in %s\n", m.table(), len(versions), time.Since(begun).Round(time.Second)) //nolint:forbidigo // it is printed
 	if err != nil {
 		return err
 	}
-	return m.document(filepath.Join(root, "docs", "compatibility.md"), *write && whole)
+	return m.document(filepath.Join(root, "docs", "compatibility.md"), *write && whole, known)
 }
 
 // matrix is what ran where.

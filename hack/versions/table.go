@@ -197,8 +197,9 @@ func (m *matrix) tableBegins() string {
 	return "<!-- make test-versions prints this -->\n"
 }
 
-// document holds the table against the page, or writes it there.
-func (m *matrix) document(page string, write bool) error {
+// document holds the table against the page, or writes it there. Rows of other versions that
+// are known stay.
+func (m *matrix) document(page string, write bool, known []string) error {
 	text, err := os.ReadFile(page)
 	if err != nil {
 		return err
@@ -210,10 +211,25 @@ func (m *matrix) document(page string, write bool) error {
 	case !begins || !ends:
 		return fmt.Errorf("%s has no table between %q and %q", page, tableBegins, tableEnds)
 	case write:
-		return os.WriteFile(page, []byte(before+tableBegins+m.table()+tableEnds+after), 0o644) //nolint:gosec // documentation
+		return os.WriteFile(page, []byte(before+tableBegins+m.merged(printed, known)+tableEnds+after), 0o644) //nolint:gosec // documentation
 	default:
 		return m.drift(printed)
 	}
+}
+
+// merged is the table with the rows that printed has of other versions, in the order of those
+// that are known.
+func (m *matrix) merged(printed string, known []string) string {
+	place := func(row string) int { return slices.Index(known, cellsOf(row)[0]) }
+	table := strings.SplitAfter(m.table(), "\n")
+	head, rows := table[:2], table[2:]
+	for _, l := range strings.SplitAfter(printed, "\n") {
+		if i := place(l); i >= 0 && !slices.ContainsFunc(m.rows, func(r row) bool { return r.version == known[i] }) {
+			rows = append(rows, l)
+		}
+	}
+	slices.SortStableFunc(rows, func(a, b string) int { return place(a) - place(b) })
+	return strings.Join(head, "") + strings.Join(rows, "")
 }
 
 // drift says where a table does not hold by what ran. What is left out is told of all suites

@@ -61,6 +61,26 @@ func TestTheTableThatIsWrittenHolds(t *testing.T) {
 	}
 }
 
+func TestRowsOfOtherVersionsStay(t *testing.T) {
+	of := func(versions ...string) *matrix {
+		m := &matrix{suites: []string{"cli"}}
+		for _, v := range versions {
+			m.rows = append(m.rows, row{version: v, suites: []outcome{{passed: 64}}})
+		}
+		return m
+	}
+	stood := strings.ReplaceAll(of("1.31.13", "1.34.4", "1.36.3").table(), "64", "60")
+	known := []string{"1.31.13", "1.35.4", "1.36.3", "1.37.2"}
+	got := of("1.37.2", "1.31.13").merged(stood, known)
+	want := strings.Replace(of("1.31.13", "1.36.3", "1.37.2").table(), "default` | 64", "default` | 60", 1)
+	if got != want {
+		t.Errorf("the table is\n%s, want\n%s", got, want)
+	}
+	if got := of("1.31.13").merged("", known); got != of("1.31.13").table() {
+		t.Errorf("where there was none, the table is\n%s", got)
+	}
+}
+
 // byWays is one version on which two ways were run, of which one shows less.
 func byWays() *matrix {
 	all := map[string]int{"installs": 1, "ready": 1, "main job": 1, "approval": 2, "plugin": 1, "removal": 1}
