@@ -39,14 +39,15 @@ func fieldsOf(path string, schemas map[string]apiextensionsv1.JSONSchemaProps) (
 	return out
 }
 
-// By that, an operator that does not know a field of a policy or request grants nothing beside
-// the admission policies of a version that does.
+// By that, an operator that does not know a field grants nothing beside the admission policies of
+// a version that does.
 func TestAnAdmissionPolicyChangesWithTheFields(t *testing.T) {
 	known := slices.Concat(
 		fieldsOf("policy", specOf(t, "lapse.dev_accesspolicies.yaml")),
 		fieldsOf("request", specOf(t, "lapse.dev_accessrequests.yaml")),
+		fieldsOf("decision", specOf(t, "lapse.dev_accessdecisions.yaml")),
 	)
-	for _, field := range []string{"policy.conditions.[].expression", `policy.onRoleChange="Revoke"`, "request.notAfter"} {
+	for _, field := range []string{"policy.conditions.[].expression", `policy.onRoleChange="Revoke"`, "request.notAfter", "decision.verdict"} {
 		if !slices.Contains(known, field) {
 			t.Fatalf("%s is not among %v", field, known)
 		}

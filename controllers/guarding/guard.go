@@ -53,9 +53,9 @@ type Guard struct {
 
 	mu     sync.Mutex
 	record admission.Record
-	// recalled says that what an operator before this one noted is known, and late that it could
+	// noteRead says that what an operator before this one noted is known, and late that it could
 	// not be read at first.
-	recalled, late bool
+	noteRead, late bool
 }
 
 // NewGuard guards the policies of this version that an operator with these reserved namespaces

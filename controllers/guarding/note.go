@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -49,7 +48,7 @@ func (n notes) read(ctx context.Context) (admission.Known, error) {
 }
 
 // write what the next operator has to know.
-func (n notes) write(ctx context.Context, now time.Time, k admission.Known) error {
+func (n notes) write(ctx context.Context, k admission.Known) error {
 	text, err := json.Marshal(k)
 	if err != nil {
 		return err
@@ -60,7 +59,6 @@ func (n notes) write(ctx context.Context, now time.Time, k admission.Known) erro
 		return err
 	}
 	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, noteAnnotation, string(text))
-	lease.Spec.RenewTime = &metav1.MicroTime{Time: now}
 	if apierrors.IsNotFound(err) {
 		lease.Namespace, lease.Name = n.namespace, noteName
 		return n.client.Create(ctx, lease)
@@ -72,9 +70,9 @@ func (n notes) write(ctx context.Context, now time.Time, k admission.Known) erro
 func (w watcher) recall(ctx context.Context) error {
 	g := w.guard
 	g.mu.Lock()
-	recalled := g.recalled
+	read := g.noteRead
 	g.mu.Unlock()
-	if recalled {
+	if read {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
@@ -92,7 +90,7 @@ func (w watcher) recall(ctx context.Context) error {
 	case g.late:
 		g.record.RecalledLate()
 	}
-	g.recalled = true
+	g.noteRead = true
 	return nil
 }
 
@@ -106,7 +104,7 @@ func (w watcher) note(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
-	err := w.notes.write(ctx, w.guard.clock.Now(), k)
+	err := w.notes.write(ctx, k)
 	w.guard.mu.Lock()
 	defer w.guard.mu.Unlock()
 	w.guard.record.Noted(err)

@@ -42,7 +42,8 @@ type Look struct {
 	Unsure bool
 }
 
-// Known is what the next operator has to know of policies that it did not see.
+// Known is what the next operator has to know of policies that it did not see. It may be of
+// another version of Lapse: fields are only added.
 type Known struct {
 	// Good is when the last good look before it was noted began.
 	Good time.Time `json:"good"`
@@ -70,9 +71,9 @@ type Record struct {
 
 	gaps []Gap
 
-	noted    bool   // what the next operator has to know
-	unnoted  string // why it could not be
-	recalled bool   // and nothing was found good since
+	noted    bool   // the note says all that the next operator has to know
+	unnoted  string // why the last note could not be written
+	recalled bool   // what is known is from a note: no look of this process was good yet
 }
 
 // Recall what an operator before this one knew, before the first look. A time that is yet to
@@ -131,8 +132,9 @@ func (r *Record) Observe(began, now time.Time, look Look) {
 		r.noted = r.noted && r.broken != "" && r.certain == certain
 		r.broken, r.certain, r.problem, r.remedy, r.settling = look.Problem, certain, look.Problem, look.Remedy, nil
 	case r.versions.stay(look.Versions) && r.broken == "":
-		r.noted = r.noted && maps.Equal(r.versions, look.Versions)
-		r.good, r.versions, r.problem = began, look.Versions, ""
+		versions := r.versions.and(look.Versions)
+		r.noted = r.noted && maps.Equal(r.versions, versions)
+		r.good, r.versions, r.problem, r.recalled = began, versions, "", false
 	default:
 		r.settle(began, now, look)
 	}
@@ -167,13 +169,17 @@ func (r *Record) settle(began, now time.Time, look Look) {
 		// Before the first good look nobody knows when it began.
 		r.remember(Gap{From: r.good, Until: now, Cause: text.Cut(r.broken, maxCause)})
 	}
-	r.good, r.versions, r.broken, r.certain, r.problem, r.settling, r.noted, r.recalled = began, look.Versions, "", false, "", nil, false, false
+	r.good, r.versions, r.problem, r.settling = began, r.versions.and(look.Versions), "", nil
+	r.broken, r.certain, r.noted, r.recalled = "", false, false, false
 }
 
 // remember keeps a gap. When there are many, the two oldest become one: more is refused
 // then, never less.
 func (r *Record) remember(g Gap) {
-	if slices.Contains(r.gaps, g) {
+	same := func(other Gap) bool {
+		return other.From.Equal(g.From) && other.Until.Equal(g.Until) && other.Cause == g.Cause
+	}
+	if slices.ContainsFunc(r.gaps, same) {
 		return
 	}
 	r.gaps = append(r.gaps, g)
@@ -186,7 +192,7 @@ func (r *Record) remember(g Gap) {
 // State is what is known at a time of the API server.
 func (r *Record) State(now time.Time) State {
 	s := State{Problem: r.problem, Remedy: r.remedy, Gaps: r.all()}
-	if r.broken != "" && !r.certain && s.Problem == r.broken { // and not whole again
+	if r.broken != "" && !r.certain && s.Problem == r.broken { // still altered, and not settling
 		s.Remedy = "in an upgrade, wait for the new operator; otherwise " + s.Remedy
 	}
 	if _, late := r.ToNote(); late && s.Problem == "" {

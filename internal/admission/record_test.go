@@ -13,7 +13,7 @@ import (
 
 var noon = time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
 
-// looks is a record of looks, by the minute since noon.
+// looks is a record of looks, by the time since noon.
 type looks struct {
 	record Record
 	now    time.Time

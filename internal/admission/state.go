@@ -56,6 +56,12 @@ func (g Gap) Covers(created metav1.Time) bool {
 	return (g.From.IsZero() || !created.Time.Before(g.From.Add(-ClockError).Truncate(time.Second))) && (g.Until.IsZero() || created.Time.Before(g.Until))
 }
 
+// InDoubt says whether an object of that creation time was made in a gap that may be none.
+func (s State) InDoubt(created metav1.Time) bool {
+	gap := s.Gap(created)
+	return gap != nil && gap.Doubtful
+}
+
 // Gap is the one in which an object may have been made; nil if there is none.
 func (s State) Gap(created metav1.Time) *Gap {
 	for i := range s.Gaps {

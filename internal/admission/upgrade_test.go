@@ -6,7 +6,6 @@ package admission
 import (
 	"encoding/json"
 	"errors"
-	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -94,10 +93,9 @@ func TestANewVersionIsNoGap(t *testing.T) {
 	})
 	t.Run("what was altered and put back is one, whoever was there meanwhile", func(t *testing.T) {
 		back := Look{Versions: with(at(1), asks, Version{"u", 3}), Newest: long}
-		gap := Gap{From: noon, Until: noon.Add(time.Minute + SettleAfter), Cause: altered.Problem}
+		gap := Gap{From: noon, Cause: altered.Problem}
 		l := begun()
 		want(t, l.at(second, altered), false, doubt)
-		gap.Until = time.Time{}
 		want(t, l.at(time.Minute, back), false, gap)
 		gap.Until = noon.Add(time.Minute + SettleAfter)
 		want(t, l.at(time.Minute+SettleAfter, back), true, gap)
@@ -169,21 +167,45 @@ func TestWhatANewVersionBringsOrFinds(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	})
-	t.Run("a backup of etcd is restored, and the same version is another one", func(t *testing.T) {
-		l := begun()
-		weak := Look{Versions: at(1), Newest: long, Problem: altered.Problem}
-		l.at(10*second, weak)
-		if s := l.settled(20*second, upgraded); !s.Enforced || !refuses(s, noon.Add(11*second)) {
-			t.Errorf("%+v", s)
-		}
-	})
 	t.Run("nothing is known by a note that lacks what proves names", func(t *testing.T) {
-		known := maps.Clone(at(1))
+		known := at(1)
 		delete(known, asks)
 		l := newLooks()
 		l.record.Recall(noon.Add(second), Known{Good: noon, Versions: known})
 		if s := l.settled(second, upgraded); !s.Enforced || !refuses(s, noon.Add(second)) {
 			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestWhatIsFoundInLaterLooks(t *testing.T) {
+	t.Run("a backup of etcd is restored, and the same version is another one", func(t *testing.T) {
+		weak := Look{Versions: at(1), Newest: long, Problem: altered.Problem}
+		restarted := begun().next(t)
+		restarted.at(second, good)
+		for _, l := range []*looks{begun(), restarted} {
+			l.at(10*second, weak)
+			if s := l.settled(20*second, upgraded); !s.Enforced || !refuses(s, noon.Add(11*second)) {
+				t.Errorf("%+v", s)
+			}
+		}
+	})
+	t.Run("a policy goes, and what was asked before that is not refused, also after a restart", func(t *testing.T) {
+		l := begun().next(t)
+		l.at(time.Minute, good)
+		l.at(2*time.Minute, missing)
+		back := Look{Versions: with(at(1), asks, Version{"v", 1}), Newest: noon.Add(3 * time.Minute)}
+		if s := l.settled(3*time.Minute, back); refuses(s, noon.Add(30*second)) || !refuses(s, noon.Add(2*time.Minute)) {
+			t.Errorf("%+v", s)
+		}
+	})
+	t.Run("a policy that is not looked at for a while is not forgotten", func(t *testing.T) {
+		l := newLooks()
+		l.at(0, more)
+		l.at(time.Minute, upgraded) // by flags of the operator
+		s := l.settled(2*time.Minute, more)
+		if refuses(s, noon.Add(90*second)) {
+			t.Errorf("it is as it was: %+v", s)
 		}
 	})
 }
@@ -232,6 +254,18 @@ func TestNobodyLooksWhileTheNoteCannotBeRead(t *testing.T) {
 	l.record.RecalledLate()
 	if s := l.settled(time.Minute, good); !s.Enforced || !refuses(s, noon) {
 		t.Errorf("%+v", s)
+	}
+}
+
+// An operator of another version reads it.
+func TestTheNoteKeepsItsForm(t *testing.T) {
+	const text = `{"good":"2026-12-01T12:00:00Z","versions":{"x":{"uid":"u","generation":2}},` +
+		`"gaps":[{"until":"2026-12-01T11:00:05Z","cause":"c"},{"from":"2026-12-01T12:00:00Z","cause":"d","doubtful":true}]}`
+	known := Known{Good: noon, Versions: Versions{"x": {"u", 2}}, Gaps: []Gap{
+		{Until: long.Add(SettleAfter), Cause: "c"}, {From: noon, Cause: "d", Doubtful: true},
+	}}
+	if got, err := json.Marshal(known); err != nil || string(got) != text {
+		t.Errorf("%s (%v), want %s", got, err, text)
 	}
 }
 

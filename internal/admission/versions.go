@@ -4,6 +4,7 @@
 package admission
 
 import (
+	"maps"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -51,6 +52,16 @@ func (v Version) leadsTo(later Version) bool {
 	return later == v || later == Version{v.UID, v.Generation + 1}
 }
 
+// and are these versions and later ones, of which some say nothing of some objects.
+func (v Versions) and(later Versions) Versions {
+	all := maps.Clone(v)
+	if all == nil {
+		all = Versions{}
+	}
+	maps.Copy(all, later)
+	return all
+}
+
 // stay says whether later ones are the same. Stamps may come and go.
 func (v Versions) stay(later Versions) bool {
 	for name, is := range later {
@@ -68,9 +79,9 @@ func (l *Look) add(want, got *unstructured.Unstructured) {
 	var v Version
 	if got != nil {
 		v = Version{got.GetUID(), got.GetGeneration()}
-	}
-	if got != nil && !IsStamp(want) {
-		l.Newest = latest(l.Newest, got.GetCreationTimestamp().Time)
+		if !IsStamp(want) {
+			l.Newest = latest(l.Newest, got.GetCreationTimestamp().Time)
+		}
 	}
 	l.Versions[want.GetKind()+" "+want.GetName()] = v
 }

@@ -31,8 +31,7 @@ func provenDecisions(a admission.State, decisions []v1alpha1.AccessDecision) []v
 // approvedInDoubt says whether an approval may count once it is certain whether there was a gap.
 func approvedInDoubt(seen Observed) bool {
 	return slices.ContainsFunc(seen.Decisions, func(d v1alpha1.AccessDecision) bool {
-		gap := seen.Admission.Gap(d.CreationTimestamp)
-		return d.Spec.Verdict == v1alpha1.VerdictApprove && gap != nil && gap.Doubtful
+		return d.Spec.Verdict == v1alpha1.VerdictApprove && seen.Admission.InDoubt(d.CreationTimestamp)
 	})
 }
 
@@ -44,7 +43,7 @@ func inGap(now time.Time, req v1alpha1.Request, a admission.State, gap *admissio
 	case req.RequestStatus().State == "":
 		return unenforced(now, a, &Outcome{})
 	default:
-		return Step{Action: Nothing}
+		return Step{Action: Nothing, After: now.Add(RetryAfter)}
 	}
 }
 

@@ -87,7 +87,11 @@ func TestWhatWasMadeInADoubtfulGapWaits(t *testing.T) {
 	}
 	waits := request()
 	waits.Status.State = v1alpha1.StatePending
-	check(t, next(t, noon, waits, allows, Observed{Admission: doubtful}), Nothing, "", "")
+	step = next(t, noon, waits, allows, Observed{Admission: doubtful})
+	check(t, step, Nothing, "", "")
+	if want := noon.Add(RetryAfter); !step.After.Equal(want) {
+		t.Errorf("it is looked at again at %s, want %s: it may be certain then", step.After, want)
+	}
 }
 
 // Its time runs out meanwhile.

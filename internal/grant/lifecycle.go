@@ -25,7 +25,7 @@ const (
 	// MaxWait is how long an allowed request may wait to be granted.
 	MaxWait = 24 * time.Hour
 	// MaxWaiting is how many requests of one requester may wait: for approvals, for their
-	// notBefore or for a role. Each of them is judged again when a policy changes.
+	// notBefore, for a role or for the admission policies. Each of them is judged again when a policy changes.
 	MaxWaiting = 100
 )
 
@@ -137,7 +137,7 @@ func allowed(now time.Time, req v1alpha1.Request, d policy.Decision, seen Observ
 	}
 	tally := d.Count(req, provenDecisions(seen.Admission, seen.Decisions), approveBy(req, d))
 	if !tally.Met() && approvedInDoubt(seen) {
-		return Step{Action: Nothing}
+		return Step{Action: Nothing, After: now.Add(RetryAfter)}
 	}
 	if !tally.Met() {
 		return awaitApproval(now, req, d, tally)

@@ -40,7 +40,7 @@ func (c Counting) Uncounted(req v1alpha1.Request, d *v1alpha1.AccessDecision) (w
 	case c.Policy == nil, status.State.Final() && d.Spec.Verdict != v1alpha1.VerdictApprove:
 		return "", nil // a no may be what ended it
 	case d.Spec.Verdict == v1alpha1.VerdictApprove:
-		if gap := c.Admission.Gap(d.CreationTimestamp); gap != nil && gap.Doubtful {
+		if c.Admission.InDoubt(d.CreationTimestamp) {
 			return "", nil
 		}
 		return c.approval(req, d), nil
