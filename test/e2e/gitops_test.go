@@ -69,6 +69,7 @@ spec:
 		Expect(req).To(haveReason(v1alpha1.ReasonExpired))
 		Expect(bindings(ctx, ns)).To(BeEmpty())
 
+		Eventually(time.Now).WithContext(ctx).Should(BeTemporally(">", notAfter))
 		Expect(admin.Delete(ctx, req)).To(Succeed())
 		apply(1)
 		eventually(ctx, req, v1alpha1.ReasonDenied)
