@@ -120,8 +120,7 @@ func (g *Guard) Setup(mgr ctrl.Manager) error {
 			return fmt.Errorf("watching %s: %w", obj.GetKind(), err)
 		}
 	}
-	n := notes{client: mgr.GetClient(), live: mgr.GetAPIReader(), namespace: g.namespace}
-	return mgr.Add(watcher{guard: g, installed: mgr.GetCache(), shipped: shipped, writer: mgr.GetClient(), notes: n})
+	return mgr.Add(watcher{guard: g, installed: mgr.GetCache(), shipped: shipped, writer: mgr.GetClient(), live: mgr.GetAPIReader()})
 }
 
 // served leaves out the stamps where the API server does not have their kinds, which
@@ -155,7 +154,7 @@ type watcher struct {
 	installed client.Reader
 	shipped   []*unstructured.Unstructured
 	writer    client.Writer
-	notes     notes
+	live      client.Reader
 }
 
 // NeedLeaderElection is false: every replica may become the leader, and a gap has been

@@ -25,18 +25,10 @@ const (
 	noteAnnotation = "admission.lapse.dev/known"
 )
 
-// notes are where an operator leaves to the next one what it knows of the policies.
-type notes struct {
-	client    client.Writer
-	live      client.Reader
-	namespace string
-}
-
-// read is what was noted last; the zero value if nothing was.
-func (n notes) read(ctx context.Context) (admission.Known, error) {
+// readNote is what an operator noted last; the zero value if none did.
+func (w watcher) readNote(ctx context.Context) (admission.Known, error) {
 	lease := &coordinationv1.Lease{}
-	err := n.live.Get(ctx, client.ObjectKey{Namespace: n.namespace, Name: noteName}, lease)
-	if err != nil {
+	if err := w.live.Get(ctx, client.ObjectKey{Namespace: w.guard.namespace, Name: noteName}, lease); err != nil {
 		return admission.Known{}, client.IgnoreNotFound(err)
 	}
 	var k admission.Known
@@ -47,23 +39,23 @@ func (n notes) read(ctx context.Context) (admission.Known, error) {
 	return k, nil
 }
 
-// write what the next operator has to know.
-func (n notes) write(ctx context.Context, k admission.Known) error {
+// writeNote says what the next operator has to know.
+func (w watcher) writeNote(ctx context.Context, k admission.Known) error {
 	text, err := json.Marshal(k)
 	if err != nil {
 		return err
 	}
 	lease := &coordinationv1.Lease{}
-	err = n.live.Get(ctx, client.ObjectKey{Namespace: n.namespace, Name: noteName}, lease)
+	err = w.live.Get(ctx, client.ObjectKey{Namespace: w.guard.namespace, Name: noteName}, lease)
 	if client.IgnoreNotFound(err) != nil {
 		return err
 	}
 	metav1.SetMetaDataAnnotation(&lease.ObjectMeta, noteAnnotation, string(text))
 	if apierrors.IsNotFound(err) {
-		lease.Namespace, lease.Name = n.namespace, noteName
-		return n.client.Create(ctx, lease)
+		lease.Namespace, lease.Name = w.guard.namespace, noteName
+		return w.writer.Create(ctx, lease)
 	}
-	return n.client.Update(ctx, lease)
+	return w.writer.Update(ctx, lease)
 }
 
 // recall has the guard know what an operator before it noted, once.
@@ -77,7 +69,7 @@ func (w watcher) recall(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
-	k, err := w.notes.read(ctx)
+	k, err := w.readNote(ctx)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if err != nil {
@@ -104,7 +96,7 @@ func (w watcher) note(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
-	err := w.notes.write(ctx, k)
+	err := w.writeNote(ctx, k)
 	w.guard.mu.Lock()
 	defer w.guard.mu.Unlock()
 	w.guard.record.Noted(err)

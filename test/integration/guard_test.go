@@ -11,6 +11,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -240,6 +241,7 @@ var _ = Describe("A guard", func() {
 		bindCluster(ctx, "untried", "lapse-manager", untried)
 		config, err := plane.User("untried")
 		Expect(err).NotTo(HaveOccurred())
+		Expect(admin.DeleteAllOf(ctx, &coordinationv1.Lease{}, client.InNamespace(operator.Namespace))).To(Succeed())
 		guard := startManager(ctx, config, clock.RealClock{}, 0)
 		By("running as somebody who may not even read what is known of them")
 		Eventually(func() error { return guard.Ready(nil) }).WithContext(ctx).
@@ -253,6 +255,8 @@ var _ = Describe("A guard", func() {
 			Should(MatchError(And(ContainSubstring("whether ValidatingAdmissionPolicy lapse-requester refuses false names could not be tried"),
 				ContainSubstring("let ServiceAccount lapse-manager create requests and decisions in lapse-system with dryRun=All"))))
 		Expect(guard.Admission()).To(HaveField("Enforced", false))
+		Expect(guard.Admission().Gaps).To(ContainElement(HaveField("Cause", "what is known of the admission policies could not be read")),
+			"nobody looked meanwhile")
 	})
 
 	It("keeps a request that was there before waiting, and grants it afterwards", func(ctx SpecContext) {

@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/test/operator"
@@ -30,6 +31,20 @@ var _ = Describe("A Lease of the operator", func() {
 			Expect(itself.Update(ctx, changed)).To(Succeed())
 			Expect(admin.Delete(ctx, lease)).To(Succeed())
 		}
+	})
+
+	It("says nothing if it is not understood, and is written anew by the next operator", func(ctx SpecContext) {
+		config, err := plane.ServiceAccountConfig(ctx, operator.Namespace, operator.ServiceAccount)
+		Expect(err).NotTo(HaveOccurred())
+		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: operator.Namespace, Name: "lapse-admission"}}
+		Expect(client.IgnoreNotFound(admin.Delete(ctx, lease.DeepCopy()))).To(Succeed())
+		const known = "admission.lapse.dev/known"
+		lease.Annotations = map[string]string{known: "{"}
+		Expect(operator.NewClient(GinkgoTB(), config).Create(ctx, lease)).To(Succeed())
+		guard := startManager(ctx, config, clock.RealClock{}, 0)
+		Eventually(func() error { return guard.Ready(nil) }).WithContext(ctx).Should(Succeed())
+		Expect(admin.Get(ctx, client.ObjectKeyFromObject(lease), lease)).To(Succeed())
+		Expect(lease.Annotations[known]).To(ContainSubstring("ValidatingAdmissionPolicy lapse-requester"))
 	})
 
 	It("is any in another namespace", func(ctx SpecContext) {
