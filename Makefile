@@ -269,6 +269,10 @@ test-oldest: build ## Run the suites of the API and the plugin on the oldest sup
 test-versions: build ## Run all suites on each supported version of Kubernetes, and an upgrade through them (an hour and a half, once they are compiled)
 	go run ./hack/versions
 
+.PHONY: test-installs
+test-installs: build $(HELM) install-manifest ## Run all suites with each way to install, on the oldest, a middle and the newest version (an hour and three quarters)
+	go run ./hack/versions -ways
+
 .PHONY: test-faults
 test-faults: build controlplane ## Break everything around the operator, and print how late access ended (most of an hour)
 	FAULTS=full KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/faults -v -count=1 -timeout 3h | $(RESULTS)
