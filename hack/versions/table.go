@@ -100,6 +100,9 @@ func (o *outcome) add(spec *types.SpecReport) error {
 	return nil
 }
 
+// unseen begins and ends what a cell says of what was not seen.
+const unseen = "**"
+
 // leftOut is the column of what no suite ran.
 const leftOut = "Left out"
 
@@ -197,9 +200,12 @@ func (m *matrix) tableBegins() string {
 	return "<!-- make test-versions prints this -->\n"
 }
 
-// document holds the table against the page, or writes it there. Rows of other versions that
+// document holds the table against the page, or writes it there, if all was seen. Rows of other versions that
 // are known stay.
 func (m *matrix) document(page string, write bool, known []string) error {
+	if strings.Contains(m.table(), unseen) {
+		return fmt.Errorf("the table above has cells with %q: what they say was not seen, and is not written", unseen)
+	}
 	text, err := os.ReadFile(page)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -113,6 +114,29 @@ func TestTheTableOfWaysSaysWhatWasNotSeen(t *testing.T) {
 	err := m.drift(strings.Replace(want, "1, **not lapse-b**", "2", 1))
 	if err == nil || !strings.Contains(err.Error(), `says "2" of Kubernetes 1.37.2 by helm, guards; it is "1, **not lapse-b**"`) {
 		t.Errorf("a guard that refused nothing: %v", err)
+	}
+}
+
+func TestNothingIsWrittenThatWasNotSeen(t *testing.T) {
+	const before = "<!-- make test-installs prints this -->\n<!-- end -->\n"
+	page := filepath.Join(t.TempDir(), "page.md")
+	if err := os.WriteFile(page, []byte(before), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	known := []string{"1.37.2"}
+	m := byWays()
+	if err := m.document(page, true, known); err == nil {
+		t.Error("a table with what was not seen is written")
+	}
+	if got, err := os.ReadFile(page); err != nil || string(got) != before {
+		t.Errorf("the page has %q (%v)", got, err)
+	}
+	m.rows = m.rows[:1]
+	if err := m.document(page, true, known); err != nil {
+		t.Error(err)
+	}
+	if err := m.document(page, false, known); err != nil {
+		t.Errorf("what was written does not hold: %v", err)
 	}
 }
 
