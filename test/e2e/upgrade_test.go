@@ -84,6 +84,9 @@ func changed(data []byte) []byte {
 	return out.Bytes()
 }
 
+// onTime is what docs/operations.md promises while replicas are replaced.
+const onTime = 3 * time.Second
+
 // added is a policy that only the next version ships.
 const added = `
 apiVersion: admissionregistration.k8s.io/v1
@@ -109,7 +112,6 @@ spec:
 `
 
 var _ = Describe("Another version of Lapse", Ordered, func() {
-	const onTime = 3 * time.Second // what docs/operations.md promises while replicas are replaced
 	var (
 		next release
 		ns   string
@@ -214,6 +216,46 @@ var _ = Describe("Another version of Lapse", Ordered, func() {
 		eventually(ctx, forged, v1alpha1.ReasonAdmissionGap)
 		Expect(newer.Stop()).To(Succeed())
 	}, SpecTimeout(2*time.Minute))
+})
+
+// Where a kind has one more field, lapse-policy-author has another digest of all of them:
+// config/crd holds that.
+var _ = Describe("A version that does not know a field which narrows a policy", func() {
+	It("grants nothing beside the admission policies of one that does, and ends on time what is held", func(ctx SpecContext) {
+		startManager(ctx)
+		ns := newNamespace(ctx)
+		newPolicy(ctx, builders.Policy("narrow-"+ns).From(builders.Group("askers")).Allowing("reader").In(ns))
+		held := builders.Request("held").In(ns).ForClusterRole("reader").Lasting(15 * time.Second).Build()
+		Expect(alice.Create(ctx, held)).To(Succeed())
+		eventually(ctx, held, v1alpha1.ReasonGranted)
+		ended := watchEnds(ctx, ns)
+		patch := func(ctx context.Context, args ...string) string {
+			GinkgoHelper()
+			stdout, stderr, err := plane.Kubectl(ctx, plane.AdminConfig(), append([]string{"patch"}, args...)...)
+			Expect(err).NotTo(HaveOccurred(), stderr)
+			return stdout
+		}
+		const at = `"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/nobodyElse"`
+		DeferCleanup(func(ctx SpecContext) {
+			patch(ctx, "crd", "accesspolicies.lapse.dev", "--type=json", `-p=[{"op": "remove", "path": `+at+`}]`)
+			Expect(operator.Install(ctx, plane)).To(Succeed())
+		})
+
+		By("applying what of the next version differs, and then a policy with the field")
+		patch(ctx, "crd", "accesspolicies.lapse.dev", "--type=json", `-p=[{"op": "add", "path": `+at+`, "value": {"type": "boolean"}}]`)
+		patch(ctx, "validatingadmissionpolicy", "lapse-policy-author",
+			`-p={"spec": {"variables": [{"name": "knownFields", "expression": "'those of the next version'"}]}}`)
+		Eventually(func() string { // it drops the field until it serves the schema
+			return patch(ctx, "accesspolicy", "narrow-"+ns, "--type=merge", `-p={"spec": {"nobodyElse": true}}`, "-o=jsonpath={.spec.nobodyElse}")
+		}).WithContext(ctx).Should(Equal("true"))
+
+		asked := builders.Request("asked").In(ns).ForClusterRole("reader").Lasting(time.Minute).Build()
+		Expect(alice.Create(ctx, asked)).To(Succeed())
+		eventually(ctx, asked, v1alpha1.ReasonAdmissionNotEnforced)
+		Eventually(ended).WithContext(ctx).Should(Receive(And(BeNumerically(">=", 0), BeNumerically("<=", onTime))))
+		Expect(bindings(ctx, ns)).To(BeEmpty())
+		eventually(ctx, asked, v1alpha1.ReasonAdmissionNotEnforced)
+	}, SpecTimeout(time.Minute))
 })
 
 // stream is somebody who asks on and on.
