@@ -102,6 +102,29 @@ var _ = Describe("A hundred grants", Ordered, func() {
 		Entry("rolls back", SpecTimeout(6*time.Minute), "rolls-back", "helm rollback lapse 1 --namespace lapse-system"),
 	)
 
+	It("end on time, and more are granted, while Helm upgrades to an image that is not there, and then to one that is", func(ctx SpecContext) {
+		mustBeNew := newReplicas(ctx)
+		upgrade := func(tag string) {
+			GinkgoHelper()
+			admins(ctx, "helm upgrade lapse "+chart+" --namespace lapse-system --reset-then-reuse-values "+
+				"--set podAnnotations.release=third --set image.tag="+tag)
+		}
+		ends := hold(ctx, "mended")
+		ends.due(ctx, 0)
+		upgrade("none")
+		Eventually(func() string {
+			return kubectl(ctx, "get", "pods", "-n", operator.Namespace, "-l", "app.kubernetes.io/component=manager")
+		}).WithContext(ctx).Should(And(
+			MatchRegexp(` 0/1 +(ErrImagePull|ImagePullBackOff) `), MatchRegexp(`(?s)( 1/1 +Running .*){2}`)), "the old ones stay")
+		grant(ctx, builders.Request("before-it-is-mended"))
+		ends.due(ctx, 20*time.Second)
+		upgrade("node") // the tag that make node-image gives it
+		ready(ctx)
+		mustBeNew(ctx)
+		ends.come(ctx, mostLate, ends.first)
+		becomes(ctx, grant(ctx, builders.Request("after-it-is-mended").Lasting(10*time.Second)), v1alpha1.ReasonExpired)
+	}, SpecTimeout(6*time.Minute))
+
 	It("end before Helm uninstalls", func(ctx SpecContext) {
 		ends := holdFor(ctx, "uninstalled", long)
 		begun := time.Now()
