@@ -23,7 +23,8 @@ const (
 
 // BenchmarkSize measures what many grants take: how fast they are given that are asked for at
 // once, and how much memory they need while they are held, and as records. The manager has the
-// memory that ships. It prints Markdown.
+// memory that ships. The benchmark fails if more of it was ever resident than the limit of its
+// container, and prints Markdown.
 func BenchmarkSize(b *testing.B) {
 	ctx := b.Context()
 	l := newLoad(ctx, b)
@@ -38,12 +39,24 @@ func BenchmarkSize(b *testing.B) {
 		l.noteMemory("empty", empty)
 		c := l.burst(ctx, whole, wide)
 		l.noteMemory(fmt.Sprintf("of %d active, since they were granted", whole), l.settle(ctx).minus(empty))
+		l.fits(limit)
 		l.noteMemory(fmt.Sprintf("of %d active, after a restart", whole), l.restarted(ctx).minus(empty))
+		l.fits(limit)
 		l.end(ctx, c)
 		l.noteMemory(fmt.Sprintf("of %d over, after a restart", whole), l.restarted(ctx).minus(empty))
 		each(b, whole, atOnce, func(i int) { check(b, l.admin.Delete(ctx, c.requests[i])) })
 	}
 	b.ReportMetric(0, "ns/op")
+}
+
+// fits fails if more of the manager was resident at the most than a limit, in bytes.
+func (l *load) fits(limit int64) {
+	l.Helper()
+	peak, err := l.manager.PeakMemory()
+	check(l.B, err)
+	if peak > limit {
+		l.Fatalf("%.0f MiB of the manager were resident, and its limit is %.0f MiB", mebibytes(peak), mebibytes(limit))
+	}
 }
 
 // restarted runs another manager. It returns how much memory that has once it has nothing to do:
