@@ -42,10 +42,13 @@ PLATFORM ?= linux/$(shell go env GOARCH)
 CA_CERTIFICATES ?= /etc/ssl/certs/ca-certificates.crt
 COMMIT := $(shell git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null)
 BUILD := github.com/lapse-dev/lapse/internal/build
-LDFLAGS := -s -w -X $(BUILD).version=$(VERSION) -X $(BUILD).commit=$(COMMIT)
+# Functions begin at every eighth byte, and not at every 32nd: 0.6 MB of each manager is then
+# no padding.
+LDFLAGS := -s -w -funcalign=8 -X $(BUILD).version=$(VERSION) -X $(BUILD).commit=$(COMMIT)
 # Without cgo a binary needs no C library. It has the same bits wherever it is built, by
 # the same version of Go: without paths, and without what git knows besides the commit.
-GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+# Files of records are packed by gzip alone.
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags timberjack_nozstd -ldflags '$(LDFLAGS)'
 PLUGIN_PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 IMAGE_PLATFORMS := linux/amd64 linux/arm64
 PLUGIN_ARCHIVES := $(foreach platform,$(PLUGIN_PLATFORMS),dist/kubectl-lapse_$(subst /,_,$(platform)).tar.gz)

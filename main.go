@@ -13,8 +13,6 @@ import (
 	"time"
 	_ "time/tzdata" // conditions name time zones, and the image has none
 
-	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubeconfigs of clouds
-
 	"golang.org/x/mod/sumdb/note"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
