@@ -1,5 +1,6 @@
 # The stage that the image takes its files from: builder compiles them here, prebuilt
-# takes those that make image compiled outside. It pulls no base image.
+# takes those that make image compiled outside. It pulls no base image. buildah 1.28 finds
+# neither unless --build-arg FILES names it.
 ARG FILES=builder
 # Name it by digest where the image is for others.
 ARG GO_IMAGE=docker.io/library/golang:1.26
