@@ -81,8 +81,11 @@ func TestLintFindsMistakesAndRisks(t *testing.T) {
 			`mistake: revokers[0] User "*": a name is not a pattern; name a group that all of them are in`,
 		}},
 		"a group as grantee": {
-			good.To(builders.Group("devs")), []string{"risk: grantees: all members of group:devs get the access at once"},
+			good.To(builders.Group("devs")).ApprovedBy(eve), []string{"risk: grantees: all members of group:devs get the access at once"},
 		},
+		"a grantee, and nobody who approves": {good.To(alice), []string{
+			"risk: grantees: nobody approves what is asked for them: whoever may ask gives them access alone",
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			found, err := lintPolicy(tc.policy.Build(), nil, func(ref v1alpha1.RoleRef) (policy.Role, bool, error) {

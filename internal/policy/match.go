@@ -44,13 +44,16 @@ const (
 
 // RisksOfPeople is what approvers should know of who asks and who counts, and of what holders may
 // make: of groups among the requesters of a policy that Kubernetes or a provider fills, of UIDs
-// that say nothing, and of new ServiceAccounts.
+// that say nothing, of access for others that nobody approves, and of new ServiceAccounts.
 func RisksOfPeople(p *v1alpha1.AccessPolicy) (out []string) {
 	if p.Spec.UIDIsShared && len(p.Spec.Approvals) > 0 {
 		out = append(out, sharedUID)
 	}
 	if p.Spec.WhileHeld == v1alpha1.WhileHeldNoNewPower {
 		out = append(out, newAccounts)
+	}
+	if len(p.Spec.Grantees) > 0 && len(p.Spec.Approvals) == 0 {
+		out = append(out, othersAlone)
 	}
 	for _, s := range p.Spec.Requesters {
 		switch {

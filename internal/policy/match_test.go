@@ -117,6 +117,23 @@ func TestNewServiceAccountsAreARisk(t *testing.T) {
 	}
 }
 
+func TestAccessForOthersThatNobodyApprovesIsARisk(t *testing.T) {
+	alone := offer("p").To(builders.User("bob"))
+	if got := RisksOfPeople(alone.Build()); !slices.Equal(got, []string{othersAlone}) {
+		t.Errorf("got %q", got)
+	}
+	if got, err := Told(alone.Build(), nil, lookupOf(nil)); err != nil || !slices.Equal(got, []string{othersAlone}) {
+		t.Errorf("status says %q, %v", got, err)
+	}
+	for name, b := range map[string]builders.PolicyBuilder{
+		"that somebody approves": alone.ApprovedBy(builders.Group("leads")), "for oneself": offer("p"),
+	} {
+		if got := RisksOfPeople(b.Build()); len(got) > 0 {
+			t.Errorf("access %s: got %q", name, got)
+		}
+	}
+}
+
 func TestASharedUIDIsARiskWhereSomebodyApproves(t *testing.T) {
 	shared := offer("p").SharingUIDs()
 	approved := shared.ApprovedBy(builders.Group("leads")).Build()

@@ -24,6 +24,11 @@ const (
 // sharedUID is the risk of a policy that tells people apart by their names alone.
 const sharedUID = "uidIsShared: who has two names, such as in another case, counts as two people and may approve what he asked for"
 
+// othersAlone is the risk of a policy by which one may have somebody else be given access, and
+// nobody else has a word in that.
+const othersAlone = "grantees: nobody approves what is asked for them: whoever may ask gives them access alone, " +
+	"and so does whoever may write what a GitOps controller applies, if that is who asks"
+
 // newAccounts is the risk of a policy whose holders may make ServiceAccounts.
 const newAccounts = "whileHeld: its holders may make ServiceAccounts, and start pods as them that outlive the access; " +
 	"what RoleBindings of other namespaces, AccessPolicies or a cloud provider give to such a name is not looked up"
