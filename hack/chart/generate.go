@@ -13,6 +13,7 @@ import (
 	"strings"
 	"text/template"
 
+	"golang.org/x/mod/semver"
 	"sigs.k8s.io/yaml"
 
 	"github.com/lapse-dev/lapse/hack/kustomized"
@@ -176,7 +177,8 @@ func fill(name, text string, f *facts) ([]byte, error) {
 			}
 			return v, nil
 		},
-		"number": func(version string) string { return strings.TrimPrefix(version, "v") },
+		"number":     func(version string) string { return strings.TrimPrefix(version, "v") },
+		"prerelease": func(version string) bool { return semver.Prerelease(version) != "" },
 	}
 	t, err := template.New(name).Delims("[[", "]]").Funcs(functions).Parse(text)
 	if err != nil {

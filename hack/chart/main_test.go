@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 const root = "../.."
@@ -64,6 +66,54 @@ func TestAReleaseHasItsVersionAndImage(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// annotation is one of those that Artifact Hub reads.
+func annotation(t *testing.T, version, name string) string {
+	t.Helper()
+	var chart struct{ Annotations map[string]string }
+	if err := yaml.Unmarshal(generated(t, version, "")["Chart.yaml"], &chart); err != nil {
+		t.Fatal(err)
+	}
+	return chart.Annotations["artifacthub.io/"+name]
+}
+
+func TestArtifactHubHearsWhatIsAPrerelease(t *testing.T) {
+	for version, want := range map[string]string{
+		"": "false", "v0.1.0": "false", "v9.1.0": "false", "v9.1.0-rc.1": "true", "v0.1.0-alpha": "true", "v9.1.0+a-b": "false",
+	} {
+		if got := annotation(t, version, "prerelease"); got != want {
+			t.Errorf("of %q it hears %q, not %q", version, got, want)
+		}
+	}
+}
+
+func TestTheChangesOfTheChartAreInTheChangelogOfItsVersion(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join(root, "CHANGELOG.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chart struct{ Version string }
+	if err := yaml.Unmarshal(generated(t, "", "")["Chart.yaml"], &chart); err != nil {
+		t.Fatal(err)
+	}
+	// Before its release, what is new is not under its number.
+	section := ""
+	for part := range strings.SplitSeq(string(data), "\n## ") {
+		title, _, _ := strings.Cut(part, "\n")
+		if strings.Contains(title, chart.Version) || section == "" && title == "Unreleased" {
+			section = strings.Join(strings.Fields(part), " ")
+		}
+	}
+	var changes []struct{ Kind, Description string }
+	if err := yaml.Unmarshal([]byte(annotation(t, "", "changes")), &changes); err != nil || len(changes) == 0 {
+		t.Fatalf("it tells %d changes: %v", len(changes), err)
+	}
+	for _, change := range changes {
+		if !strings.Contains(section, change.Description) {
+			t.Errorf("the changelog of %s does not say %q", chart.Version, change.Description)
+		}
 	}
 }
 

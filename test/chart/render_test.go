@@ -228,7 +228,10 @@ func TestNotesHaveAPolicyAndARequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		notes := files["lapse/templates/NOTES.txt"]
-		for _, part := range []string{"kind: AccessPolicy", "kubectl lapse request view", "pod-security.kubernetes.io/enforce=restricted", wanted} {
+		for _, part := range []string{
+			"kind: AccessPolicy", "kubectl lapse request view", "pod-security.kubernetes.io/enforce=restricted",
+			"docs/operations.md#metrics", wanted,
+		} {
 			if !strings.Contains(notes, part) {
 				t.Errorf("on a server with %s, they do not say %q:\n%s", served, part, notes)
 			}
