@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -96,9 +97,7 @@ func (r *repository) spec(path string, more map[string]any) map[string]any {
 		"interval": "1h", "retryInterval": "1s", "timeout": "1m", "path": path, "prune": true,
 		"sourceRef": map[string]any{"kind": "GitRepository", "name": r.ns},
 	}
-	for key, value := range more {
-		spec[key] = value
-	}
+	maps.Copy(spec, more)
 	return spec
 }
 
