@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -30,9 +31,13 @@ func (d *doctor) admission(ctx context.Context) []diagnosis {
 		return d.differ(ctx, admission.PutBack, diff)
 	case diff.closed:
 		return bad(admission.OpenKube, "%s; %s keeps it open", admission.StillClosed, admission.StayOpen)
-	default:
-		return ok("%d admission policies and bindings are what this version ships", diff.compared)
 	}
+	if image, _ := d.ofOperator(ctx); hasOtherTag(image, build.Version()) {
+		// An operator grants nothing beside the policies of another version.
+		same := fmt.Sprintf("%d admission policies and bindings are what this plugin's version ships", diff.compared)
+		return []diagnosis{otherVersion(same, image)}
+	}
+	return ok("%d admission policies and bindings are what this version ships", diff.compared)
 }
 
 // stamps does the same for what fills in who asks. None at all is well, since nothing
@@ -200,6 +205,12 @@ func hasTag(image, tag string) bool {
 	return strings.HasSuffix(name, ":"+tag)
 }
 
+// hasOtherTag says whether an image is named by a tag, and by another one than this.
+func hasOtherTag(image, tag string) bool {
+	name, _, _ := strings.Cut(image, "@")
+	return strings.Contains(path.Base(name), ":") && !hasTag(image, tag)
+}
+
 // differ reports a difference: a failure if operator and plugin are of one version.
 func (d *doctor) differ(ctx context.Context, mend string, diff difference) []diagnosis {
 	text := strings.Join(append(diff.missing, diff.altered...), "; ")
@@ -210,12 +221,12 @@ func (d *doctor) differ(ctx context.Context, mend string, diff difference) []dia
 	return []diagnosis{otherVersion(text, image)}
 }
 
-// otherVersion is for a difference that may be between two versions. Image is the operator's; empty
-// if that is not known.
+// otherVersion is for what may be of one version, where the operator is of another. Image is the
+// operator's; empty if that is not known.
 func otherVersion(text, image string) diagnosis {
 	text += "; but the operator may be of another version than this plugin, " + build.Version()
 	if image != "" {
 		text += ": its image is " + image
 	}
-	return diagnosis{unchecked, text, "check with the plugin of its version; if that finds the same, apply all of that version: docs/install.md, Upgrade"}
+	return diagnosis{unchecked, text, "check with the plugin of its version; if that finds a difference, apply all of that version: docs/install.md, Upgrade"}
 }

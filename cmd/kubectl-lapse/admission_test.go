@@ -35,23 +35,26 @@ func TestFlagOf(t *testing.T) {
 
 func TestTheTagOfAnImageIsFoundBesideADigest(t *testing.T) {
 	for name, tc := range map[string]struct {
-		image string
-		want  bool
+		image            string
+		want, hasAnother bool
 	}{
-		"the tag":                       {"registry.example.com/lapse:v0.2.0", true},
-		"another one":                   {"registry.example.com/lapse:v0.1.0", false},
-		"one that ends in it":           {"registry.example.com/lapse:fix-v0.2.0", false},
-		"one that begins with it":       {"registry.example.com/lapse:v0.2.0-rc1", false},
-		"none":                          {"registry.example.com/lapse", false},
-		"a port":                        {"localhost:5000/lapse", false},
-		"the tag, and a digest":         {"registry.example.com/lapse:v0.2.0@sha256:00", true},
-		"another one, and a digest":     {"registry.example.com/lapse:v0.1.0@sha256:00", false},
-		"a digest, which says no tag":   {"registry.example.com/lapse@sha256:00", false},
-		"a digest that ends like a tag": {"registry.example.com/lapse@sha256:v0.2.0", false},
+		"the tag":                       {"registry.example.com/lapse:v0.2.0", true, false},
+		"another one":                   {"registry.example.com/lapse:v0.1.0", false, true},
+		"one that ends in it":           {"registry.example.com/lapse:fix-v0.2.0", false, true},
+		"one that begins with it":       {"registry.example.com/lapse:v0.2.0-rc1", false, true},
+		"none":                          {"registry.example.com/lapse", false, false},
+		"a port":                        {"localhost:5000/lapse", false, false},
+		"the tag, and a digest":         {"registry.example.com/lapse:v0.2.0@sha256:00", true, false},
+		"another one, and a digest":     {"registry.example.com/lapse:v0.1.0@sha256:00", false, true},
+		"a digest, which says no tag":   {"registry.example.com/lapse@sha256:00", false, false},
+		"a digest that ends like a tag": {"registry.example.com/lapse@sha256:v0.2.0", false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := hasTag(tc.image, "v0.2.0"); got != tc.want {
 				t.Errorf("hasTag(%q) = %t, want %t", tc.image, got, tc.want)
+			}
+			if got := hasOtherTag(tc.image, "v0.2.0"); got != tc.hasAnother {
+				t.Errorf("hasOtherTag(%q) = %t, want %t", tc.image, got, tc.hasAnother)
 			}
 		})
 	}
