@@ -182,6 +182,7 @@ verify: generate fmt lint ## Fail if anything generated, formatted or linted dif
 	cd test/messages && go mod tidy -diff
 	cd test/flux && go mod tidy -diff
 	cd hack/flux && go mod tidy -diff
+	cd test/argocd && go mod tidy -diff
 	cd hack/monitoring && go mod tidy -diff
 	cd hack/crds && go mod tidy -diff && go test ./... && go run .
 	cd hack/release && go mod tidy -diff
@@ -315,6 +316,11 @@ test-messages: build controlplane $(ALERTMANAGER) ## Have a real manager tell a 
 .PHONY: test-flux
 test-flux: build controlplane $(KUSTOMIZE_CONTROLLER) ## Have Flux's kustomize-controller apply policies and requests, look for drift and prune
 	cd test/flux && KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -timeout 20m | $(RESULTS)
+
+# A module of its own, with the library by which Argo CD applies and compares.
+.PHONY: test-argocd
+test-argocd: build controlplane ## Apply policies and requests, look for drift and prune by what Argo CD does that with
+	cd test/argocd && KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -timeout 20m | $(RESULTS)
 
 .PHONY: bench
 bench: ## Run the benchmarks of the evaluator
