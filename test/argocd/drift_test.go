@@ -157,7 +157,7 @@ var _ = Describe("What Argo CD applies", func() {
 			for way, options := range e.ways {
 				found, err := diff.Diff(changed.DeepCopy(), live.DeepCopy(), options...)
 				if git == asks && strings.HasPrefix(way, byServer) {
-					Expect(err).To(MatchError(ContainSubstring("spec is immutable")))
+					Expect(err).To(MatchError(ContainSubstring("spec is immutable")), "as docs/argocd.md says")
 					continue
 				}
 				Expect(err).NotTo(HaveOccurred(), way)
