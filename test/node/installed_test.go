@@ -73,6 +73,9 @@ var _ = Describe("What ships, once it is applied,", func() {
 
 	It("is scraped by whoever holds the role for that, and by nobody else", func(ctx SpecContext) {
 		Expect(operator.Apply(ctx, plane, plane.AdminConfig(), "-f", "config/monitoring/scraper.yaml")).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { // no removal of Lapse deletes it
+			kubectl(ctx, "delete", "clusterrolebinding/lapse-scraper")
+		}, NodeTimeout(time.Minute))
 		secret := &corev1.Secret{}
 		Eventually(func(g Gomega) { // the controller of tokens fills it
 			g.Expect(admin.Get(ctx, client.ObjectKey{Namespace: operator.Namespace, Name: "lapse-scraper"}, secret)).To(Succeed())

@@ -242,37 +242,30 @@ var _ = Describe("Lapse", Ordered, func() {
 		alice.does(ctx, `kubectl lapse request edit --name last --for 1h --reason "INC-4: one more" --wait`)
 		Expect(alice.may(ctx, edits)).To(Equal("yes"))
 		Expect(root.does(ctx, managedBindings+" -o name")).To(HavePrefix("rolebinding.rbac.authorization.k8s.io/lapse-last-"))
-		Expect(whatIsThere(ctx)).To(And(ContainSubstring("namespace/lapse-system"), ContainSubstring("/lapse-persistence"),
-			ContainSubstring("accessrequests.lapse.dev")))
+		Expect(left(ctx)).To(ContainElements("namespaces lapse-system", "validatingadmissionpolicies lapse-persistence",
+			"customresourcedefinitions accessrequests.lapse.dev", "accessrequests payments/last", HavePrefix("rolebindings payments/lapse-last-"),
+			HavePrefix("leases lapse-system/")))
 
 		Expect(root.does(ctx, "kubectl lapse drain --yes")).To(HavePrefix("rolebinding.rbac.authorization.k8s.io/lapse-last-"))
 		Expect(alice.may(ctx, edits)).To(Equal("no"))
 		Expect(root.does(ctx, "kubectl get accessrequest last -n payments -o jsonpath='{.status.state}'")).To(Equal("Revoked"))
 		Eventually(func() string { return root.does(ctx, managedBindings) }).
 			WithContext(ctx).WithTimeout(collecting).WithPolling(soonPolling).Should(BeEmpty())
+		By("root saves what there was")
+		Expect(root.does(ctx, "kubectl get accesspolicies,accessrequests,accessdecisions -A -o yaml")).To(And(
+			ContainSubstring("name: oncall-edit"), ContainSubstring("name: last"), ContainSubstring("verdict: Revoke")))
 		root.does(ctx, way.Remove)
 
-		Expect(root.does(ctx, managedBindings)).To(BeEmpty())
 		Expect(alice.may(ctx, edits)).To(Equal("no"))
-		// Helm does not wait until kinds are gone.
-		Eventually(func() string { return whatIsThere(ctx) }).
-			WithContext(ctx).WithTimeout(soonTimeout).WithPolling(soonPolling).Should(BeEmpty())
+		// Helm does not wait until kinds are gone. What stays is of config/samples: the admin's own.
+		Eventually(left).WithContext(ctx).WithTimeout(soonTimeout).WithPolling(soonPolling).
+			Should(ConsistOf("clusterroles lapse-bindable-samples", "clusterrolebindings lapse-policy-readers"))
 		Expect(manager.Stop()).To(Succeed())
 	}, SpecTimeout(2*time.Minute))
 })
 
-// whatIsThere lists what Lapse is made of, and its kinds.
-func whatIsThere(ctx context.Context) string {
-	GinkgoHelper()
-	kinds := "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings," +
-		"flowschemas,prioritylevelconfigurations"
-	if stamps {
-		kinds += ",mutatingadmissionpolicies,mutatingadmissionpolicybindings"
-	}
-	return root.does(ctx, "kubectl get namespace lapse-system --ignore-not-found -o name\n"+
-		"kubectl get "+kinds+" -l app.kubernetes.io/part-of=lapse -o name\n"+
-		"kubectl api-resources --api-group=lapse.dev -o name")
-}
+// left is what the API server has of Lapse.
+func left(ctx context.Context) ([]string, error) { return operator.Left(ctx, plane.AdminConfig()) }
 
 func state(ctx context.Context, request string) string {
 	GinkgoHelper()
