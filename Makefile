@@ -222,7 +222,7 @@ fresh: ## Time the two commands of README in a clean clone, with empty caches (t
 
 # A module of its own, so that nothing of Helm reaches the product.
 .PHONY: test-chart
-test-chart: controlplane ## Hold the chart against config/ and its values against their schema, and install, upgrade, roll back and remove it
+test-chart: build controlplane ## Hold the chart against config/ and its values against their schema, and install, upgrade, roll back and remove it
 	cd test/chart && KUBEBUILDER_ASSETS=$(ASSETS) go test ./... -v -count=1 -timeout 20m | $(RESULTS)
 
 .PHONY: test-release

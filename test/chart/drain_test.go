@@ -6,7 +6,12 @@ package chart
 import (
 	"bytes"
 	"context"
+	"io"
+	"maps"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,8 +25,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/controllers/ending"
+	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/controlplane"
+	"github.com/lapse-dev/lapse/test/operator"
 )
 
 // playNode runs what the Job of a drain would, with the rights that it has, and says of the
@@ -77,17 +85,13 @@ func (r *release) runJob(ctx context.Context, job *batchv1.Job, kubeconfig strin
 	return r.client.Status().Patch(ctx, job, client.MergeFrom(before))
 }
 
-// grant is access that a release finds: where its policies are, only an operator makes such.
-func (r *release) grant(t *testing.T, name string, finalizers ...string) *rbacv1.RoleBinding {
+// pin is access that a release finds, and that somebody else's finalizer keeps: where the
+// policies of Lapse are, only an operator makes a binding like that.
+func (r *release) pin(t *testing.T) *rbacv1.RoleBinding {
 	t.Helper()
-	b := &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: metav1.NamespaceDefault, Name: "lapse-" + name + "-12345678", Finalizers: finalizers,
-			Labels: map[string]string{"app.kubernetes.io/managed-by": "lapse", "lapse.dev/request-uid": "12345678-0000"},
-		},
-		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
-		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "alice"}},
-	}
+	b := builders.Binding(metav1.NamespaceDefault, "lapse-pinned-12345678", "view", builders.User("alice"))
+	b.Finalizers = []string{"example.com/pin"}
+	b.Labels = map[string]string{v1alpha1.ManagedByLabel: v1alpha1.ManagedBy, v1alpha1.RequestUIDLabel: "12345678-0000"}
 	// Policies of a release that was removed may be in force for a moment.
 	err := wait.PollUntilContextTimeout(t.Context(), time.Second, time.Minute, true, func(ctx context.Context) (bool, error) {
 		return r.client.Create(ctx, b) == nil, nil
@@ -117,33 +121,120 @@ func (r *release) holds(t *testing.T, b *rbacv1.RoleBinding) bool {
 	return err == nil && len(live.Subjects) > 0
 }
 
+// types has somebody type what works some seconds after an installation, and again until then.
+func (r *release) types(t *testing.T, env []string, line string) {
+	t.Helper()
+	said := ""
+	err := wait.PollUntilContextTimeout(t.Context(), time.Second, time.Minute, true, func(ctx context.Context) (bool, error) {
+		typed, err := operator.Type(ctx, ".", env, line)
+		if !strings.Contains(said, typed.Stderr) {
+			said += typed.Stderr
+		}
+		return typed.Code == 0, err
+	})
+	if err != nil {
+		t.Fatalf("%v\n%s\n%s", err, line, said)
+	}
+}
+
+// What the notes have to paste, and a request by the plugin. The last is indented.
+var (
+	pasted   = regexp.MustCompile(`(?ms)^kubectl .+?^EOF$`)
+	byPlugin = regexp.MustCompile(`(?m)^  kubectl lapse request .+$`)
+)
+
+// fromNotes are a policy and requests, as the notes have them. Not every API server stamps who
+// asks: then there is only that of the plugin.
+func fromNotes(t *testing.T, notes string) (policy string, requests []string) {
+	t.Helper()
+	documents := pasted.FindAllString(notes, -1)
+	if len(documents) == 0 {
+		t.Fatalf("there is nothing to paste in\n%s", notes)
+	}
+	return documents[0], append(documents[1:], byPlugin.FindString(notes))
+}
+
+// asks has alice get what she asks for by such requests, and wait for an approval.
+func (r *release) asks(t *testing.T, requests []string, waits string) {
+	t.Helper()
+	env := operator.NewHome(t, r.plane, "alice", "oncall")
+	for _, line := range requests {
+		r.types(t, env, line)
+	}
+	alice := operator.NewUser(t, r.plane, "alice", "oncall")
+	operator.Create(t.Context(), t, alice, builders.Request(waits).In("demo").UnderPolicy("approved").Build())
+	var of map[string][]string
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		of = r.requests(t)
+		return len(of[v1alpha1.ReasonGranted]) == len(requests) && slices.Contains(of[v1alpha1.ReasonPendingApproval], waits), nil
+	})
+	if err != nil || !r.may(t) {
+		t.Fatalf("%v; alice may: %t; the requests are %v", err, r.may(t), of)
+	}
+}
+
+// requests are the names of all, by their reason.
+func (r *release) requests(t *testing.T) map[string][]string {
+	t.Helper()
+	list := &v1alpha1.AccessRequestList{}
+	if err := r.client.List(t.Context(), list); err != nil {
+		t.Fatal(err)
+	}
+	of := map[string][]string{}
+	for i := range list.Items {
+		req := &list.Items[i]
+		of[operator.Reason(req)] = append(of[operator.Reason(req)], req.Name)
+	}
+	return of
+}
+
+// may says whether alice has what the notes let her ask for.
+func (r *release) may(t *testing.T) bool {
+	t.Helper()
+	may, err := operator.Allowed(t.Context(), r.client, "alice", "list", "configmaps", "demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return may
+}
+
 func TestARemovalEndsAccessFirst(t *testing.T) {
 	r := newRelease(t)
-	all, hooks := apart(r.shipped(t))
-	everything, nothing := func(string) bool { return true }, func(string) bool { return false }
-	for name, tc := range map[string]struct {
-		set    values
-		remain func(id string) bool
-	}{
-		"with its kinds":        {nil, nothing},
-		"that leaves its kinds": {values{"crds": values{"keep": true}}, isKind},
-	} {
-		t.Run(name, func(t *testing.T) {
-			held := r.grant(t, "held")
-			r.install(t, tc.set)
-			if !r.holds(t, held) {
-				t.Fatal("nothing was held")
-			}
-			r.remove(t)
-			if r.holds(t, held) {
-				t.Error("it is still held")
-			}
-			r.has(t, all, tc.remain)
-			r.has(t, hooks, nothing)
-		})
-	}
+	all, _ := apart(r.shipped(t))
+	const own = "clusterroles bindable-view" // of the notes: whoever pasted it deletes it
+
+	t.Run("and leaves the kinds, and all records, if it is told to", func(t *testing.T) {
+		policy, requests := fromNotes(t, r.install(t, values{"crds": values{"keep": true}}))
+		operator.NewManager(t.Context(), t, r.plane, io.Discard, "--leader-elect")
+		r.types(t, operator.NewHome(t, r.plane, "root", "system:masters"), policy)
+		operator.Create(t.Context(), t, r.client, builders.Policy("approved").In("demo").ApprovedBy(builders.Group("leads")).Build())
+		r.asks(t, requests, "waits")
+		r.remove(t)
+		if r.may(t) {
+			t.Error("alice still has access")
+		}
+		of := r.requests(t)
+		if len(of[v1alpha1.ReasonGranted]) > 0 || !slices.Equal(of[v1alpha1.ReasonPendingApproval], []string{"waits"}) {
+			t.Errorf("the records are %v", of)
+		}
+		want := append([]string{own, "accesspolicies approved", "accesspolicies oncall-view"}, kinds...)
+		for _, name := range slices.Concat(slices.Collect(maps.Values(of))...) {
+			want = append(want, "accessrequests demo/"+name)
+		}
+		r.leaves(t, want...)
+	})
+	t.Run("and takes all of it along otherwise", func(t *testing.T) {
+		_, requests := fromNotes(t, r.install(t, nil))
+		operator.NewManager(t.Context(), t, r.plane, io.Discard, "--leader-elect")
+		r.asks(t, requests, "waits-too")
+		r.remove(t)
+		if r.may(t) {
+			t.Error("alice still has access")
+		}
+		r.leaves(t, own)
+	})
 	t.Run("fails while somebody holds something, and removes nothing", func(t *testing.T) {
-		held := r.grant(t, "pinned", "example.com/pin")
+		held := r.pin(t)
 		r.install(t, nil)
 		if err := r.uninstall(t); err == nil || !r.holds(t, held) {
 			t.Errorf("the answer is %v; it is held: %t", err, r.holds(t, held))
@@ -157,7 +248,6 @@ func TestARemovalEndsAccessFirst(t *testing.T) {
 		r.rollback(t, 1)          // Helm upgrades nothing whose removal failed
 		r.has(t, all, everything) // what was granted by it is granted again
 		r.remove(t)
-		r.has(t, all, nothing)
-		r.has(t, hooks, nothing)
+		r.leaves(t, own)
 	})
 }

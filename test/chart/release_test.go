@@ -5,21 +5,24 @@ package chart
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"helm.sh/helm/v4/pkg/action"
 	"helm.sh/helm/v4/pkg/kube"
+	releasev1 "helm.sh/helm/v4/pkg/release/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/lapse-dev/lapse/test/builders"
 	"github.com/lapse-dev/lapse/test/controlplane"
+	"github.com/lapse-dev/lapse/test/operator"
 )
 
 const name = "lapse"
@@ -46,9 +49,7 @@ func newRelease(t *testing.T) *release {
 	if err := controlplane.WriteKubeconfig(r.kubeconfig, plane.AdminConfig()); err != nil {
 		t.Fatal(err)
 	}
-	if r.client, err = client.New(plane.AdminConfig(), client.Options{}); err != nil {
-		t.Fatal(err)
-	}
+	r.client = operator.NewClient(t, plane.AdminConfig())
 	r.playNode(t)
 	return r
 }
@@ -66,14 +67,17 @@ func (r *release) helm(t *testing.T) *action.Configuration {
 	return config
 }
 
-func (r *release) install(t *testing.T, set values) {
+// install returns the notes.
+func (r *release) install(t *testing.T, set values) string {
 	t.Helper()
 	install := action.NewInstall(r.helm(t))
 	install.ReleaseName, install.Namespace, install.CreateNamespace = name, home, true
 	install.WaitStrategy, install.Timeout = kube.HookOnlyStrategy, time.Minute
-	if _, err := install.RunWithContext(t.Context(), load(t), set); err != nil {
+	installed, err := install.RunWithContext(t.Context(), load(t), set)
+	if err != nil {
 		t.Fatal("installing: ", err)
 	}
+	return installed.(*releasev1.Release).Info.Notes
 }
 
 func (r *release) upgrade(t *testing.T, set values) {
@@ -96,10 +100,30 @@ func (r *release) rollback(t *testing.T, revision int) {
 	}
 }
 
+// remove does what docs/install.md says.
 func (r *release) remove(t *testing.T) {
 	t.Helper()
 	if err := r.uninstall(t); err != nil {
 		t.Fatal("uninstalling: ", err)
+	}
+	if err := r.client.Delete(t.Context(), builders.Namespace(home)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// leaves fails unless that is all there is of Lapse, soon: a kind that was just there takes
+// half a minute to go.
+func (r *release) leaves(t *testing.T, want ...string) {
+	t.Helper()
+	slices.Sort(want)
+	var left []string
+	var failed error
+	err := wait.PollUntilContextTimeout(t.Context(), time.Second, 2*time.Minute, true, func(context.Context) (bool, error) {
+		left, failed = operator.Left(t.Context(), r.plane.AdminConfig()) // the last look is not cut off
+		return failed == nil && slices.Equal(left, want), nil
+	})
+	if err != nil {
+		t.Errorf("what is left is\n%s (%v), not\n%s", strings.Join(left, "\n"), failed, strings.Join(want, "\n"))
 	}
 }
 
@@ -119,27 +143,13 @@ func (r *release) get(ctx context.Context, t *testing.T, like any) *unstructured
 }
 
 // has fails if an object of the chart is there and should not be, or the other way round.
-// What is deleted takes a moment; a kind that was just there, half a minute.
 func (r *release) has(t *testing.T, all map[string]any, expect func(id string) bool) {
 	t.Helper()
 	for id, o := range all {
-		err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 2*time.Minute, true, func(ctx context.Context) (bool, error) {
-			return (r.get(ctx, t, o) != nil) == expect(id), nil
-		})
-		if err != nil {
-			t.Errorf("%s: it should be there: %t (%v); %s", id, expect(id), err, r.state(t, o))
+		if there := r.get(t.Context(), t, o) != nil; there != expect(id) {
+			t.Errorf("%s: it is there: %t", id, there)
 		}
 	}
-}
-
-// state is what an object says of itself.
-func (r *release) state(t *testing.T, like any) string {
-	t.Helper()
-	o := r.get(t.Context(), t, like)
-	if o == nil {
-		return "it is gone"
-	}
-	return fmt.Sprintf("it is being deleted since %v, with finalizers %v and status %v", o.GetDeletionTimestamp(), o.GetFinalizers(), o.Object["status"])
 }
 
 // shipped are the objects of the chart for this cluster.
@@ -168,13 +178,20 @@ func (r *release) replicas(t *testing.T, all map[string]any) int64 {
 	return n
 }
 
-func isKind(id string) bool { return strings.HasPrefix(id, "CustomResourceDefinition ") }
+func everything(string) bool { return true }
+
+// kinds are what stays with crds.keep.
+var kinds = []string{
+	"apiservices v1alpha1.lapse.dev",
+	"customresourcedefinitions accessdecisions.lapse.dev",
+	"customresourcedefinitions accesspolicies.lapse.dev",
+	"customresourcedefinitions accessrequests.lapse.dev",
+}
 
 // A cluster is started once for all of it: a test would be a minute each.
 func TestARelease(t *testing.T) {
 	r := newRelease(t)
 	all, _ := apart(r.shipped(t))
-	everything, nothing := func(string) bool { return true }, func(string) bool { return false }
 
 	t.Run("installs all that config/ has", func(t *testing.T) {
 		r.install(t, nil)
@@ -194,12 +211,12 @@ func TestARelease(t *testing.T) {
 	})
 	t.Run("is removed without a trace", func(t *testing.T) {
 		r.remove(t)
-		r.has(t, all, nothing)
+		r.leaves(t)
 	})
 	t.Run("leaves the kinds if it is told to, and takes them back", func(t *testing.T) {
 		r.install(t, values{"crds": values{"keep": true}})
 		r.remove(t)
-		r.has(t, all, isKind)
+		r.leaves(t, kinds...)
 		r.install(t, nil)
 		r.has(t, all, everything)
 	})
@@ -208,6 +225,6 @@ func TestARelease(t *testing.T) {
 		r.upgrade(t, values{"crds": values{"enabled": false}})
 		r.has(t, all, everything)
 		r.remove(t)
-		r.has(t, all, isKind)
+		r.leaves(t, kinds...)
 	})
 }
