@@ -6,11 +6,13 @@ package manager_test
 
 import (
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -61,6 +63,30 @@ func TestTheNetworkLetsInOnlyWhoScrapes(t *testing.T) {
 		for _, from := range rule.From {
 			if from.NamespaceSelector == nil || from.NamespaceSelector.MatchLabels["metrics"] != "enabled" {
 				t.Errorf("it lets in %+v", from)
+			}
+		}
+	}
+}
+
+func TestThePodsMayDoNothingToTheirNode(t *testing.T) {
+	wantPod := &corev1.PodSecurityContext{
+		RunAsNonRoot: new(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+	want := &corev1.SecurityContext{
+		AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true),
+		Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}
+	for name, pod := range map[string]corev1.PodSpec{
+		"operator": manifest[appsv1.Deployment](t, "manager.yaml").Spec.Template.Spec,
+		"reaper":   manifest[batchv1.CronJob](t, "../reaper/cron_job.yaml").Spec.JobTemplate.Spec.Template.Spec,
+		"drain":    manifest[batchv1.Job](t, "../drain/job.yaml").Spec.Template.Spec,
+	} {
+		if !reflect.DeepEqual(pod.SecurityContext, wantPod) || len(pod.Containers) != 1 || len(pod.InitContainers) != 0 {
+			t.Errorf("%s: %v, with %d containers and %d before", name, pod.SecurityContext, len(pod.Containers), len(pod.InitContainers))
+		}
+		for _, container := range pod.Containers {
+			if !reflect.DeepEqual(container.SecurityContext, want) {
+				t.Errorf("%s: %v", name, container.SecurityContext)
 			}
 		}
 	}
