@@ -42,6 +42,30 @@ func TestEachPolicyThatShipsMatchesAllVersions(t *testing.T) {
 	}
 }
 
+// released are the ValidatingAdmissionPolicies that were released, or will be by the next version. A
+// released name stays: the operator of the version before would find it missing, and grant nothing.
+var released = []string{
+	"lapse-decision-spec", "lapse-late-write", "lapse-leases", "lapse-managed-binding", "lapse-metadata", "lapse-new-account",
+	"lapse-new-account-cluster", "lapse-persistence", "lapse-persistence-rolebindings", "lapse-policy-author", "lapse-request-spec",
+	"lapse-requester", "lapse-reserved-namespaces", "lapse-reviewer", "lapse-status",
+}
+
+func TestAVersionRemovesNoPolicy(t *testing.T) {
+	objects, err := Shipped(shipped.Files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ships []string
+	for _, obj := range objects {
+		if obj.GetKind() == "ValidatingAdmissionPolicy" {
+			ships = append(ships, obj.GetName())
+		}
+	}
+	if slices.Sort(ships); !slices.Equal(ships, released) {
+		t.Errorf("these ship:\n%q\nand these have to, by ADR 21:\n%q\nadd a new one to the list", ships, released)
+	}
+}
+
 // kube-apiserver asks the stamp of ServiceAccounts once for each RoleBinding that is selected, and
 // each costs whoever makes one.
 func TestTheStampOfServiceAccountsIsAskedOfLenientGrantsAlone(t *testing.T) {
