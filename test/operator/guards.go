@@ -69,7 +69,8 @@ func RemoveAdmission(ctx context.Context, plane *controlplane.ControlPlane) erro
 }
 
 // Refused says of each validating policy of Lapse whether the API server has refused anything
-// by it, as its metrics count: not since it could not be evaluated.
+// by it, as its metrics count: not since it does not compile, or costs too much. They call each
+// other refusal an invalid_error, as ErrorType of k8s.io/apiserver has it.
 func Refused(ctx context.Context, plane *controlplane.ControlPlane) (map[string]bool, error) {
 	admin, err := RawClient(plane.AdminConfig())
 	if err != nil {
@@ -87,7 +88,7 @@ func Refused(ctx context.Context, plane *controlplane.ControlPlane) (map[string]
 	for i := range policies.Items {
 		name := policies.Items[i].Name
 		counted := regexp.MustCompile(`(?m)^apiserver_validating_admission_policy_check_total\{` +
-			`enforcement_action="deny",error_type="no_error",[^}]*\bpolicy="` + name + `",`)
+			`enforcement_action="deny",error_type="invalid_error",[^}]*\bpolicy="` + name + `",`)
 		refused[name] = counted.MatchString(metrics)
 	}
 	return refused, nil
