@@ -81,6 +81,49 @@ func (l *load) least(ctx context.Context) {
 	check(l.B, l.admin.DeleteAllOf(ctx, &v1alpha1.AccessRequest{}, client.InNamespace(ns)))
 }
 
+// leastInTurn measures the same one after the other, and the least of a revocation: clients that
+// go on as soon as a watch shows what they wait for, as an operator would, and look at nothing.
+func (l *load) leastInTurn(ctx context.Context) {
+	ns := l.namespace(ctx)
+	own := operator.NewClient(l.B, operator.OwnConfig(ctx, l.B, l.plane))
+	says := client.RawPatch(types.MergePatchType, []byte(`{"status":{"state":"Pending"}}`))
+	plain, asked := make([]time.Duration, 0, singles), make([]time.Duration, 0, singles)
+	yes, revoked := make([]time.Duration, 0, singles), make([]time.Duration, 0, singles)
+	watched, stop := context.WithCancel(ctx)
+	defer stop()
+	requests, decisions := l.watch(watched, &v1alpha1.AccessRequestList{}, added), l.watch(watched, &v1alpha1.AccessDecisionList{}, added)
+	made, gone := l.watch(watched, &rbacv1.RoleBindingList{}, added), l.watch(watched, &rbacv1.RoleBindingList{}, deleted)
+	bind := func(name string) *rbacv1.RoleBinding {
+		rb := builders.Binding(ns, name, "reader", builders.User("nobody"))
+		check(l.B, l.admin.Create(ctx, rb))
+		return rb
+	}
+	for i := range singles {
+		begun := time.Now()
+		plain = append(plain, made.of(ctx, l.B, bind(fmt.Sprintf("plain-%04d", i)).UID).Sub(begun))
+
+		begun = time.Now()
+		req := l.ask(ctx, ns, i)
+		asked = append(asked, requests.of(ctx, l.B, req.UID).Sub(begun))
+		rb := bind(fmt.Sprintf("asked-%04d", i))
+		yes = append(yes, made.of(ctx, l.B, rb.UID).Sub(begun))
+
+		begun = time.Now()
+		decision := builders.Decision(req.Name, req, v1alpha1.VerdictRevoke)
+		check(l.B, l.owner.Create(ctx, decision))
+		decisions.of(ctx, l.B, decision.UID)
+		check(l.B, own.Status().Patch(ctx, req, says))
+		check(l.B, l.admin.Delete(ctx, rb))
+		revoked = append(revoked, gone.of(ctx, l.B, rb.UID).Sub(begun))
+	}
+	unit := milliseconds(quantile(plain, 0.5))
+	l.note("asked, until a watch shows it, while no operator runs, p50, L_yes", milliseconds(quantile(asked, 0.5))/unit)
+	l.note("asked and bound by clients that look at nothing, p50, L_yes", milliseconds(quantile(yes, 0.5))/unit)
+	l.note("asked and bound by clients that look at nothing, p99, L_yes", milliseconds(quantile(yes, 0.99))/unit)
+	l.note("revoked by clients that look at nothing, p99, ms", milliseconds(quantile(revoked, 0.99)))
+	check(l.B, l.admin.DeleteAllOf(ctx, &v1alpha1.AccessRequest{}, client.InNamespace(ns)))
+}
+
 func timed(do func()) time.Duration {
 	begun := time.Now()
 	do()

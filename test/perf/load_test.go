@@ -40,6 +40,7 @@ func BenchmarkLoad(b *testing.B) {
 	l := newLoad(ctx, b)
 	for range turns {
 		l.least(ctx)
+		l.leastInTurn(ctx)
 	}
 	l.launch(ctx)
 	l.ready(ctx)

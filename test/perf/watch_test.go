@@ -113,13 +113,19 @@ func (s *seen) of(ctx context.Context, b *testing.B, uid types.UID) time.Time {
 	}
 }
 
-// added are the RoleBindings that are made.
-func added(e watch.Event) (types.UID, bool) {
-	rb, ok := e.Object.(*rbacv1.RoleBinding)
+// added are the objects that are made.
+func added(e watch.Event) (types.UID, bool) { return whose(e), e.Type == watch.Added }
+
+// deleted are those that are gone.
+func deleted(e watch.Event) (types.UID, bool) { return whose(e), e.Type == watch.Deleted }
+
+// whose event it is; that of a watch which fails is nobody's.
+func whose(e watch.Event) types.UID {
+	obj, ok := e.Object.(client.Object)
 	if !ok {
-		return "", false
+		return ""
 	}
-	return rb.UID, e.Type == watch.Added
+	return obj.GetUID()
 }
 
 // held are the requests by which access is held, as RBAC hears of it: by a watch of RoleBindings.
