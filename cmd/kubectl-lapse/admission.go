@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/mod/semver"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,7 +33,7 @@ func (d *doctor) admission(ctx context.Context) []diagnosis {
 	case diff.closed:
 		return bad(admission.OpenKube, "%s; %s keeps it open", admission.StillClosed, admission.StayOpen)
 	}
-	if image, _ := d.ofOperator(ctx); hasOtherTag(image, build.Version()) {
+	if image, _ := d.ofOperator(ctx); hasOtherVersion(image, build.Version()) {
 		// An operator grants nothing beside the policies of another version.
 		same := fmt.Sprintf("%d admission policies and bindings are what this plugin's version ships", diff.compared)
 		return []diagnosis{otherVersion(same, image)}
@@ -205,10 +206,12 @@ func hasTag(image, tag string) bool {
 	return strings.HasSuffix(name, ":"+tag)
 }
 
-// hasOtherTag says whether an image is named by a tag, and by another one than this.
-func hasOtherTag(image, tag string) bool {
+// hasOtherVersion says whether the tag of an image is another version. One that is no version, such
+// as a commit, says nothing.
+func hasOtherVersion(image, version string) bool {
 	name, _, _ := strings.Cut(image, "@")
-	return strings.Contains(path.Base(name), ":") && !hasTag(image, tag)
+	_, tag, _ := strings.Cut(path.Base(name), ":")
+	return semver.IsValid(tag) && tag != version
 }
 
 // differ reports a difference: a failure if operator and plugin are of one version.

@@ -40,8 +40,9 @@ func TestTheTagOfAnImageIsFoundBesideADigest(t *testing.T) {
 	}{
 		"the tag":                       {"registry.example.com/lapse:v0.2.0", true, false},
 		"another one":                   {"registry.example.com/lapse:v0.1.0", false, true},
-		"one that ends in it":           {"registry.example.com/lapse:fix-v0.2.0", false, true},
+		"one that ends in it":           {"registry.example.com/lapse:fix-v0.2.0", false, false},
 		"one that begins with it":       {"registry.example.com/lapse:v0.2.0-rc1", false, true},
+		"a commit":                      {"registry.example.com/lapse:1f2e3d4", false, false},
 		"none":                          {"registry.example.com/lapse", false, false},
 		"a port":                        {"localhost:5000/lapse", false, false},
 		"the tag, and a digest":         {"registry.example.com/lapse:v0.2.0@sha256:00", true, false},
@@ -53,8 +54,8 @@ func TestTheTagOfAnImageIsFoundBesideADigest(t *testing.T) {
 			if got := hasTag(tc.image, "v0.2.0"); got != tc.want {
 				t.Errorf("hasTag(%q) = %t, want %t", tc.image, got, tc.want)
 			}
-			if got := hasOtherTag(tc.image, "v0.2.0"); got != tc.hasAnother {
-				t.Errorf("hasOtherTag(%q) = %t, want %t", tc.image, got, tc.hasAnother)
+			if got := hasOtherVersion(tc.image, "v0.2.0"); got != tc.hasAnother {
+				t.Errorf("hasOtherVersion(%q) = %t, want %t", tc.image, got, tc.hasAnother)
 			}
 		})
 	}
