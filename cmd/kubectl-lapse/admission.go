@@ -33,8 +33,8 @@ func (d *doctor) admission(ctx context.Context) []diagnosis {
 	case diff.closed:
 		return bad(admission.OpenKube, "%s; %s keeps it open", admission.StillClosed, admission.StayOpen)
 	}
-	if image, _ := d.ofOperator(ctx); hasOtherVersion(image, build.Version()) {
-		// An operator grants nothing beside the policies of another version.
+	if image, _ := d.ofOperator(ctx); areOfOthers(tagOf(image), build.Version()) {
+		// Those of its version may differ, and then it grants nothing beside these.
 		same := fmt.Sprintf("%d admission policies and bindings are what this plugin's version ships", diff.compared)
 		return []diagnosis{otherVersion(same, image)}
 	}
@@ -197,21 +197,20 @@ func (d *doctor) ofOperator(ctx context.Context) (image string, same bool) {
 		return "", true
 	}
 	image, err := operatorImage(ctx, d.c)
-	return image, err == nil && hasTag(image, build.Version())
+	return image, err == nil && tagOf(image) == build.Version()
 }
 
-// hasTag says whether an image is named by a tag, also where its digest comes after that.
-func hasTag(image, tag string) bool {
-	name, _, _ := strings.Cut(image, "@")
-	return strings.HasSuffix(name, ":"+tag)
-}
-
-// hasOtherVersion says whether the tag of an image is another version. One that is no version, such
-// as a commit, says nothing.
-func hasOtherVersion(image, version string) bool {
+// tagOf is the tag of an image, also where its digest comes after that; empty if it has none.
+func tagOf(image string) string {
 	name, _, _ := strings.Cut(image, "@")
 	_, tag, _ := strings.Cut(path.Base(name), ":")
-	return semver.IsValid(tag) && tag != version
+	return tag
+}
+
+// areOfOthers says whether both are versions, and not the same. A tag that is none, such as a
+// commit, says nothing, nor does a plugin that was built without one.
+func areOfOthers(tag, version string) bool {
+	return semver.IsValid(tag) && semver.IsValid(version) && tag != version
 }
 
 // differ reports a difference: a failure if operator and plugin are of one version.

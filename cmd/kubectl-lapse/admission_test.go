@@ -34,30 +34,32 @@ func TestFlagOf(t *testing.T) {
 }
 
 func TestTheTagOfAnImageIsFoundBesideADigest(t *testing.T) {
-	for name, tc := range map[string]struct {
-		image            string
-		want, hasAnother bool
-	}{
-		"the tag":                       {"registry.example.com/lapse:v0.2.0", true, false},
-		"another one":                   {"registry.example.com/lapse:v0.1.0", false, true},
-		"one that ends in it":           {"registry.example.com/lapse:fix-v0.2.0", false, false},
-		"one that begins with it":       {"registry.example.com/lapse:v0.2.0-rc1", false, true},
-		"a commit":                      {"registry.example.com/lapse:1f2e3d4", false, false},
-		"none":                          {"registry.example.com/lapse", false, false},
-		"a port":                        {"localhost:5000/lapse", false, false},
-		"the tag, and a digest":         {"registry.example.com/lapse:v0.2.0@sha256:00", true, false},
-		"another one, and a digest":     {"registry.example.com/lapse:v0.1.0@sha256:00", false, true},
-		"a digest, which says no tag":   {"registry.example.com/lapse@sha256:00", false, false},
-		"a digest that ends like a tag": {"registry.example.com/lapse@sha256:v0.2.0", false, false},
+	for image, want := range map[string]string{
+		"registry.example.com/lapse:v0.2.0":           "v0.2.0",
+		"registry.example.com/lapse":                  "",
+		"localhost:5000/lapse":                        "",
+		"localhost:5000/lapse:latest":                 "latest",
+		"registry.example.com/lapse:v0.2.0@sha256:00": "v0.2.0",
+		"registry.example.com/lapse@sha256:00":        "",
+		"":                                            "",
 	} {
-		t.Run(name, func(t *testing.T) {
-			if got := hasTag(tc.image, "v0.2.0"); got != tc.want {
-				t.Errorf("hasTag(%q) = %t, want %t", tc.image, got, tc.want)
-			}
-			if got := hasOtherVersion(tc.image, "v0.2.0"); got != tc.hasAnother {
-				t.Errorf("hasOtherVersion(%q) = %t, want %t", tc.image, got, tc.hasAnother)
-			}
-		})
+		if got := tagOf(image); got != want {
+			t.Errorf("tagOf(%q) = %q, want %q", image, got, want)
+		}
+	}
+}
+
+func TestOnlyTwoVersionsAreOfOthers(t *testing.T) {
+	for tag, want := range map[string]bool{
+		"v0.1.0": true, "v0.2.0-rc1": true, "v9": true,
+		"v0.2.0": false, "fix-v0.2.0": false, "1f2e3d4": false, "latest": false, "": false,
+	} {
+		if got := areOfOthers(tag, "v0.2.0"); got != want {
+			t.Errorf("areOfOthers(%q, v0.2.0) = %t, want %t", tag, got, want)
+		}
+	}
+	if areOfOthers("v0.2.0", "unknown") {
+		t.Error("a plugin that does not know its version takes the operator's for another one")
 	}
 }
 

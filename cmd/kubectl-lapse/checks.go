@@ -30,7 +30,7 @@ const (
 	leaseName    = "lapse.lapse.dev"
 	// lookAtOperator shows what is wrong with it.
 	lookAtOperator = "kubectl get pods -n " + operatorNamespace + "; kubectl logs -n " + operatorNamespace + " deployment/" + operatorAccount
-	awaitOperator  = "kubectl rollout status -n " + operatorNamespace + " deployment/" + operatorAccount
+	awaitOperator  = "kubectl rollout status -n " + operatorNamespace + " deployment/" + operatorAccount + " --timeout=3m"
 	// answeredWithin is how long the operator is given to say something of a request; it
 	// takes some tens of milliseconds.
 	answeredWithin = 30 * time.Second
@@ -100,7 +100,7 @@ func (d *doctor) unanswered(ctx context.Context) []diagnosis {
 	for i := range list.Items {
 		req := &list.Items[i]
 		if reasonOf(req) == v1alpha1.ReasonAdmissionNotEnforced {
-			return bad(awaitOperator+"; if it stays after that, do as it says", "%s/%s: %s", req.Namespace, req.Name, messageOf(req))
+			return bad(awaitOperator+"; if the request still says so, do what it says", "%s/%s: %s", req.Namespace, req.Name, messageOf(req))
 		}
 		if req.Status.State == "" && d.clock.now().Sub(req.CreationTimestamp.Time) > answeredWithin {
 			names = append(names, req.Namespace+"/"+req.Name)

@@ -84,7 +84,7 @@ func TestLintFindsMistakesAndRisks(t *testing.T) {
 			good.To(builders.Group("devs")).ApprovedBy(eve), []string{"risk: grantees: all members of group:devs get the access at once"},
 		},
 		"a grantee, and nobody who approves": {good.To(alice), []string{
-			"risk: grantees: nobody approves what is asked for them: whoever may ask gives them access alone",
+			"risk: grantees: nobody approves; whoever may ask can alone give them access",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -68,7 +68,7 @@ func TestTheNetworkLetsInOnlyWhoScrapes(t *testing.T) {
 	}
 }
 
-func TestThePodsMayDoNothingToTheirNode(t *testing.T) {
+func TestThePodsHaveTheStrictestSecurityContext(t *testing.T) {
 	wantPod := &corev1.PodSecurityContext{
 		RunAsNonRoot: new(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}

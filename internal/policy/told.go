@@ -26,8 +26,8 @@ const sharedUID = "uidIsShared: who has two names, such as in another case, coun
 
 // othersAlone is the risk of a policy by which one may have somebody else be given access, and
 // nobody else has a word in that.
-const othersAlone = "grantees: nobody approves what is asked for them: whoever may ask gives them access alone, " +
-	"and so does whoever may write what a GitOps controller applies, if that is who asks"
+const othersAlone = "grantees: nobody approves; whoever may ask can alone give them access, " +
+	"and so can whoever may write what a GitOps controller applies, if that controller asks"
 
 // newAccounts is the risk of a policy whose holders may make ServiceAccounts.
 const newAccounts = "whileHeld: its holders may make ServiceAccounts, and start pods as them that outlive the access; " +

@@ -70,7 +70,8 @@ func RemoveAdmission(ctx context.Context, plane *controlplane.ControlPlane) erro
 
 // Refused says of each validating policy of Lapse whether the API server has refused anything
 // by it, as its metrics count: not since it does not compile, or costs too much. They call each
-// other refusal an invalid_error, as ErrorType of k8s.io/apiserver has it.
+// other refusal an invalid_error, also that of an expression which fails, as ErrorType of
+// k8s.io/apiserver has it.
 func Refused(ctx context.Context, plane *controlplane.ControlPlane) (map[string]bool, error) {
 	admin, err := RawClient(plane.AdminConfig())
 	if err != nil {

@@ -81,8 +81,8 @@ func (l *load) least(ctx context.Context) {
 	check(l.B, l.admin.DeleteAllOf(ctx, &v1alpha1.AccessRequest{}, client.InNamespace(ns)))
 }
 
-// leastInTurn measures the same one after the other, and the least of a revocation: clients that
-// go on as soon as a watch shows what they wait for, as an operator would, and look at nothing.
+// leastInTurn measures what a yes and a revocation take at the least, one after the other: by
+// clients that go on as soon as a watch shows what they wait for, and look at nothing.
 func (l *load) leastInTurn(ctx context.Context) {
 	ns := l.namespace(ctx)
 	own := operator.NewClient(l.B, operator.OwnConfig(ctx, l.B, l.plane))
