@@ -44,18 +44,6 @@ spec:
     count: 1
 `
 
-// request asks for somebody, by whose name it goes.
-const request = `apiVersion: lapse.dev/v1alpha1
-kind: AccessRequest
-metadata: {name: %[1]s, namespace: %[2]s}
-spec:
-  roleRef: {kind: ClusterRole, name: reader}
-  subject: {kind: User, name: %[1]s}
-  duration: %[3]s
-  notAfter: %[4]q
-  reason: "INC-1: from Git"
-`
-
 // holds asks the API server whether somebody has what the role reader allows.
 func holds(ctx context.Context, who, ns string) (bool, error) {
 	return operator.Allowed(ctx, admin, who, "get", "configmaps", ns)
@@ -73,7 +61,7 @@ func decided(ctx context.Context, req *v1alpha1.AccessRequest, reason string) {
 var _ = Describe("What Argo CD applies", func() {
 	DescribeTable("shows no drift before, during and after a grant, and ends within 2 s of being pruned",
 		func(ctx SpecContext, asker string, serverSide bool) {
-			e, ns := newEngine(ctx, asker, serverSide), newTenant(ctx, asker)
+			e, ns := newEngine(ctx, asker, serverSide), argo.NewTenant(ctx, GinkgoTB(), asker)
 			bob := operator.NewUser(GinkgoTB(), plane, "bob", "leads")
 			decide := func(req *v1alpha1.AccessRequest, verdict v1alpha1.Verdict) {
 				GinkgoHelper()
@@ -81,8 +69,7 @@ var _ = Describe("What Argo CD applies", func() {
 				Expect(bob.Create(ctx, builders.Decision(req.Name, req, verdict))).To(Succeed())
 			}
 			asking := func(who, duration string) (git *unstructured.Unstructured, req *v1alpha1.AccessRequest) {
-				notAfter := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
-				git = manifest(fmt.Sprintf(request, who, ns, duration, notAfter) + requester(ctx, asker))
+				git = manifest(argo.Request(ctx, GinkgoTB(), asker, who, ns, duration, time.Now().Add(time.Hour)))
 				e.apply(ctx, e.syncer, git)
 				return git, builders.Request(who).In(ns).Build()
 			}
@@ -143,10 +130,9 @@ var _ = Describe("What Argo CD applies", func() {
 	)
 
 	It("is out of sync when Git says something else", func(ctx SpecContext) {
-		e, ns := newEngine(ctx, account, false), newTenant(ctx, account)
+		e, ns := newEngine(ctx, account, false), argo.NewTenant(ctx, GinkgoTB(), account)
 		rules := manifest(fmt.Sprintf(policy, ns, account))
-		notAfter := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
-		asks := manifest(fmt.Sprintf(request, "alice", ns, "30m", notAfter) + requester(ctx, account))
+		asks := manifest(argo.Request(ctx, GinkgoTB(), account, "alice", ns, "30m", time.Now().Add(time.Hour)))
 		for _, git := range []*unstructured.Unstructured{rules, asks} {
 			e.apply(ctx, e.own, git)
 		}

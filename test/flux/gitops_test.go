@@ -4,6 +4,7 @@
 package flux
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -39,30 +40,19 @@ const approvals = `  approvals:
     count: 1
 `
 
-// request asks for somebody, by whose name it goes.
-const request = `apiVersion: lapse.dev/v1alpha1
-kind: AccessRequest
-metadata: {name: %[1]s, namespace: %[2]s}
-spec:
-  roleRef: {kind: ClusterRole, name: reader}
-  subject: {kind: User, name: %[1]s}
-  duration: %[3]s
-  notAfter: %[4]q
-  reason: "INC-1: from Git"
-`
-
-func asking(who, ns, duration string, notAfter time.Time) string {
-	return fmt.Sprintf(request, who, ns, duration, notAfter.UTC().Format(time.RFC3339))
+func asking(ctx context.Context, asker, who, ns, duration string, notAfter time.Time) string {
+	GinkgoHelper()
+	return flux.Request(ctx, GinkgoTB(), asker, who, ns, duration, notAfter)
 }
 
 var _ = Describe("What Flux applies", func() {
 	It("shows no drift before, during and after a grant, and grants nothing when it comes back", func(ctx SpecContext) {
 		startFlux(ctx)
-		ns := newTenant(ctx, account)
+		ns := flux.NewTenant(ctx, GinkgoTB(), account)
 		notAfter := time.Now().Add(90 * time.Second).UTC().Truncate(time.Second)
 		repo := newRepository(ctx, ns, "", map[string]string{
 			"policies/policy.yaml": fmt.Sprintf(policy, ns, account) + approvals,
-			"requests/alice.yaml":  asking("alice", ns, "20s", notAfter) + requester(ctx, account),
+			"requests/alice.yaml":  asking(ctx, account, "alice", ns, "20s", notAfter),
 		})
 		req := builders.Request("alice").In(ns).Build()
 		decided(ctx, req, v1alpha1.ReasonPendingApproval)
@@ -102,12 +92,12 @@ var _ = Describe("What Flux applies", func() {
 				args = []string{"--default-service-account=" + byDefault}
 			}
 			startFlux(ctx, args...)
-			ns := newTenant(ctx, asker)
-			notAfter, by := time.Now().Add(time.Hour), requester(ctx, asker)
+			ns := flux.NewTenant(ctx, GinkgoTB(), asker)
+			notAfter := time.Now().Add(time.Hour)
 			files := map[string]string{
 				"policies/policy.yaml": fmt.Sprintf(policy, ns, asker),
-				"requests/alice.yaml":  asking("alice", ns, "30m", notAfter) + by,
-				"requests/carol.yaml":  asking("carol", ns, "30m", notAfter) + by,
+				"requests/alice.yaml":  asking(ctx, asker, "alice", ns, "30m", notAfter),
+				"requests/carol.yaml":  asking(ctx, asker, "carol", ns, "30m", notAfter),
 			}
 			repo := newRepository(ctx, ns, named, files)
 			for _, who := range []string{"alice", "carol"} {

@@ -8,15 +8,12 @@ package flux
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -42,6 +39,7 @@ var (
 	plane *controlplane.ControlPlane
 	// admin sets things up and looks; what it may do proves nothing.
 	admin client.Client
+	flux  *operator.GitOps
 )
 
 func TestFlux(t *testing.T) {
@@ -57,52 +55,14 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	plane = operator.NewPlane(ctx, GinkgoTB(), controlplane.Options{ControllerManager: true})
 	admin = operator.NewClient(GinkgoTB(), plane.AdminConfig())
 	installKinds(ctx)
-	create(ctx, builders.Namespace(home),
-		builders.ClusterBinding("flux", "cluster-admin", builders.ServiceAccount(home, account)),
-		builders.ClusterBinding("flux-platform", "cluster-admin", builders.ServiceAccount(home, platform)),
-		// What docs/gitops.md gives besides lapse-requester.
-		builders.ClusterRole("gitops-accessrequests", builders.Rule("lapse.dev", "accessrequests", "patch", "delete")),
-		builders.ClusterRole("reader", builders.Rule("", "configmaps", "get")),
-		builders.Bindable("clusterroles", "reader"))
-	for _, name := range []string{account, platform, deployer, applier} {
-		create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: name}})
-	}
+	flux = operator.NewGitOps(ctx, GinkgoTB(), plane, home, account, platform, deployer, applier)
+	create(ctx, builders.ClusterBinding("flux-platform", "cluster-admin", builders.ServiceAccount(home, platform)))
 	operator.NewManager(ctx, GinkgoTB(), plane, GinkgoWriter, "--retention=1s")
 }, NodeTimeout(3*time.Minute))
 
 func create(ctx context.Context, objects ...client.Object) {
 	GinkgoHelper()
 	operator.Create(ctx, GinkgoTB(), admin, objects...)
-}
-
-// newTenant is a namespace in which an account of Flux may ask, and leads may approve.
-func newTenant(ctx context.Context, asker string) string {
-	GinkgoHelper()
-	ns := operator.NewNamespace(ctx, GinkgoTB(), admin)
-	create(ctx,
-		builders.Binding(ns, "gitops-may-ask", "lapse-requester", builders.ServiceAccount(home, asker)),
-		builders.Binding(ns, "gitops-accessrequests", "gitops-accessrequests", builders.ServiceAccount(home, asker)),
-		builders.Binding(ns, "approvers", "lapse-approver", builders.Group("leads")))
-	return ns
-}
-
-// requester is what a request says of the account that applies it: nothing where the API server
-// stamps that, as docs/compatibility.md says.
-func requester(ctx context.Context, asker string) string {
-	GinkgoHelper()
-	stamps, err := operator.Stamps(plane.AdminConfig())
-	Expect(err).NotTo(HaveOccurred())
-	if stamps {
-		return ""
-	}
-	uid := ""
-	if asker == account { // the others are impersonated, and have none
-		sa := &corev1.ServiceAccount{}
-		Expect(admin.Get(ctx, client.ObjectKey{Namespace: home, Name: asker}, sa)).To(Succeed())
-		uid = fmt.Sprintf(", uid: %s", sa.UID)
-	}
-	return fmt.Sprintf("  requester: {username: %q, groups: [%q, %q, %q]%s}\n", "system:serviceaccount:"+home+":"+asker,
-		"system:serviceaccounts", "system:serviceaccounts:"+home, "system:authenticated", uid)
 }
 
 // decided waits until a request has a reason, and returns what it says.
