@@ -111,14 +111,15 @@ func (r *release) remove(t *testing.T) {
 	}
 }
 
-// leaves fails unless that is all there is of Lapse, soon: a kind that was just there takes
-// half a minute to go.
+// leaves fails unless that is all there is of Lapse, soon. If kube-apiserver still sets up the
+// storage of a kind that goes, its finalizer tries again; if that meets a conflict, it waits for
+// the next resync of CustomResourceDefinitions, which is five minutes.
 func (r *release) leaves(t *testing.T, want ...string) {
 	t.Helper()
 	slices.Sort(want)
 	var left []string
 	var failed error
-	err := wait.PollUntilContextTimeout(t.Context(), time.Second, 2*time.Minute, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), time.Second, 6*time.Minute, true, func(context.Context) (bool, error) {
 		left, failed = operator.Left(t.Context(), r.plane.AdminConfig()) // the last look is not cut off
 		return failed == nil && slices.Equal(left, want), nil
 	})
