@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -25,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
+	"github.com/lapse-dev/lapse/controllers/ending"
 	"github.com/lapse-dev/lapse/internal/admission"
 	"github.com/lapse-dev/lapse/internal/binding"
 	"github.com/lapse-dev/lapse/internal/policy"
@@ -35,9 +38,12 @@ import (
 const (
 	// mostAllocations of a look that changes nothing. The copies that a cache hands out are in it.
 	mostAllocations = 85
-	// mostBytes of a request by which access is held, in the cache.
+	// mostBytes of a request by which access is held, in the cache, and of its RoleBinding.
 	mostBytes = 1900
 )
+
+// sceneUID is of the request in a scene.
+const sceneUID = "asked"
 
 var sceneTime = time.Date(2026, 12, 1, 12, 0, 0, 0, time.UTC)
 
@@ -136,7 +142,7 @@ func newScene() (s *scene, look func(context.Context) error) {
 	s = &scene{objects: map[sceneKey]client.Object{}}
 	alice := builders.User("alice")
 	req := builders.Request("debug").In("payments").By("alice").To(alice).Lasting(time.Hour).Build()
-	req.UID, req.Generation, req.CreationTimestamp = "asked", 1, metav1.NewTime(sceneTime)
+	req.UID, req.Generation, req.CreationTimestamp = sceneUID, 1, metav1.NewTime(sceneTime)
 	role := builders.ClusterRole("view", builders.Rule("", "pods", "get"))
 	role.UID, role.ResourceVersion = "role", "1"
 	oncall := builders.Policy("oncall").From(alice).In("payments").Build()
@@ -193,35 +199,46 @@ func TestWhatALookThatChangesNothingAllocates(t *testing.T) {
 	}
 }
 
-func TestWhatARequestTakesInTheCache(t *testing.T) {
-	keep := keeping(t)
-	const many = 500
-	kept, before := make([]any, 0, many), heap()
-	for n := range many {
-		cached, err := keep(granted(t, n))
-		if err != nil {
-			t.Fatal(err)
+func TestWhatAGrantTakesInTheCache(t *testing.T) {
+	for what, tc := range map[string]struct {
+		keep toolscache.TransformFunc
+		read func(n int) any
+	}{
+		"its request":     {keeping(t), func(n int) any { return granted(t, n) }},
+		"its RoleBinding": {ending.CacheOptions().DefaultTransform, func(n int) any { return boundBy(t, n) }},
+	} {
+		const many = 1000
+		kept, before := make([]any, 0, many), heap()
+		for n := range many {
+			cached, err := tc.keep(tc.read(n))
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept = append(kept, cached)
 		}
-		kept = append(kept, cached)
-	}
-	got := (heap() - before) / many
-	runtime.KeepAlive(kept)
-	if t.Logf("%d bytes", got); got > mostBytes {
-		t.Errorf("%d bytes, want %d at the most", got, mostBytes)
+		got := (heap() - before) / many
+		runtime.KeepAlive(kept)
+		if t.Logf("%s: %d bytes", what, got); got > mostBytes {
+			t.Errorf("%s: %d bytes, want %d at the most", what, got, mostBytes)
+		}
 	}
 }
 
 func TestTheCacheKeepsWhatWasRead(t *testing.T) {
 	keep := keeping(t)
-	for n, change := range []func(*v1alpha1.GrantedRole){
-		func(*v1alpha1.GrantedRole) {},
-		func(*v1alpha1.GrantedRole) {},
-		func(r *v1alpha1.GrantedRole) { r.UID = "made-anew" },
-		func(r *v1alpha1.GrantedRole) { r.Rules = nil },
-		func(r *v1alpha1.GrantedRole) { r.Digest = "other" },
+	for n, change := range []func(*v1alpha1.Identity, *v1alpha1.GrantedRole){
+		func(*v1alpha1.Identity, *v1alpha1.GrantedRole) {},
+		func(*v1alpha1.Identity, *v1alpha1.GrantedRole) {},
+		func(_ *v1alpha1.Identity, r *v1alpha1.GrantedRole) { r.UID = "made-anew" },
+		func(_ *v1alpha1.Identity, r *v1alpha1.GrantedRole) { r.Rules = nil },
+		func(_ *v1alpha1.Identity, r *v1alpha1.GrantedRole) { r.Digest = "other" },
+		func(by *v1alpha1.Identity, _ *v1alpha1.GrantedRole) { by.UID = "made-anew" },
+		func(by *v1alpha1.Identity, _ *v1alpha1.GrantedRole) { by.Groups = nil },
+		func(by *v1alpha1.Identity, _ *v1alpha1.GrantedRole) { by.Extra = nil },
 	} {
 		read := granted(t, n)
-		change(read.Status.Grant.Role)
+		read.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: "{}"} // conditions of policies see it
+		change(read.Spec.Requester, read.Status.Grant.Role)
 		want := read.DeepCopy()
 		want.ManagedFields = nil
 		if got, err := keep(read); err != nil || !reflect.DeepEqual(got, want) {
@@ -232,6 +249,24 @@ func TestTheCacheKeepsWhatWasRead(t *testing.T) {
 	if got, err := keep(refused.DeepCopy()); err != nil || !reflect.DeepEqual(got, refused) {
 		t.Errorf("it keeps %+v, %v; want %+v", got, err, refused)
 	}
+}
+
+func TestWhatIsSharedGoesWithTheLastWhoHasIt(t *testing.T) {
+	var people shared[v1alpha1.Identity]
+	named := func(name string) *v1alpha1.Identity { return people.instead(name, &v1alpha1.Identity{Username: name}) }
+	first := named("alice")
+	for n := range 10_000 {
+		if named(fmt.Sprintf("somebody-%d", n)); n%100 == 0 {
+			runtime.GC()
+		}
+	}
+	if known := len(people.known); known > 5_000 {
+		t.Errorf("one of them is kept, and %d are known", known)
+	}
+	if second := named("alice"); second != first {
+		t.Error("two who have it have it twice")
+	}
+	runtime.KeepAlive(first)
 }
 
 // keeping is what is done to requests that a cache keeps.
@@ -249,30 +284,60 @@ func keeping(t *testing.T) toolscache.TransformFunc {
 // granted is one of some requests by which access is held, as it is read.
 func granted(t *testing.T, n int) *v1alpha1.AccessRequest {
 	t.Helper()
+	req := &v1alpha1.AccessRequest{}
+	given(t, "debug", req)
+	if req.Status.State != v1alpha1.StateActive {
+		t.Fatalf("state %q", req.Status.State)
+	}
+	req.Name = fmt.Sprintf("debug-%03d", n)
+	req.Spec.Requester.Groups = []string{"sre", "system:authenticated"}
+	req.Spec.Requester.Extra = map[string]v1alpha1.ExtraValue{"authentication.kubernetes.io/credential-id": {"X509SHA256=4b5f"}}
+	read := &v1alpha1.AccessRequest{}
+	readAs(t, n, req, read)
+	return read
+}
+
+// boundBy is the RoleBinding of one of them, as it is read.
+func boundBy(t *testing.T, n int) *rbacv1.RoleBinding {
+	t.Helper()
+	req := builders.Request("debug").Build()
+	req.UID = sceneUID
+	b, read := &rbacv1.RoleBinding{}, &rbacv1.RoleBinding{}
+	given(t, binding.Name(req), b)
+	b.Name = fmt.Sprintf("lapse-debug-%03d", n)
+	readAs(t, n, b, read)
+	return read
+}
+
+// given is what there is once access was given.
+func given(t *testing.T, name string, into client.Object) {
+	t.Helper()
 	s, look := newScene()
 	if err := look(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	req := &v1alpha1.AccessRequest{}
-	if err := s.get("debug", req); err != nil || req.Status.State != v1alpha1.StateActive {
-		t.Fatalf("state %q, %v", req.Status.State, err)
+	if err := s.get(name, into); err != nil {
+		t.Fatal(err)
 	}
-	req.Name, req.UID = fmt.Sprintf("debug-%03d", n), types.UID(fmt.Sprintf("6f1c2d3e-0000-4000-8000-%012d", n))
-	written, err := json.Marshal(req)
+}
+
+// readAs has an object read by another name of it.
+func readAs(t *testing.T, n int, obj, into client.Object) {
+	t.Helper()
+	obj.SetUID(types.UID(fmt.Sprintf("6f1c2d3e-0000-4000-8000-%012d", n)))
+	written, err := json.Marshal(obj)
 	if err != nil {
 		t.Fatal(err)
 	}
 	fields := metav1.NewFieldsV1(`{"f:status":` + string(written) + `}`) // the API server names each field of both writes
-	req.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl", FieldsV1: fields}, {Manager: "manager", FieldsV1: fields}}
-	sent, err := json.Marshal(req)
+	obj.SetManagedFields([]metav1.ManagedFieldsEntry{{Manager: "kubectl", FieldsV1: fields}, {Manager: "manager", FieldsV1: fields}})
+	sent, err := json.Marshal(obj)
 	if err != nil {
 		t.Fatal(err)
 	}
-	read := &v1alpha1.AccessRequest{}
-	if err := json.Unmarshal(sent, read); err != nil {
+	if err := json.Unmarshal(sent, into); err != nil {
 		t.Fatal(err)
 	}
-	return read
 }
 
 func heap() int {

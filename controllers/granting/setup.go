@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 	"time"
+	"weak"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,7 +18,6 @@ import (
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
-	"k8s.io/utils/lru"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -95,7 +96,7 @@ func CacheOptions() cache.Options {
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.AccessRequest{}: {Transform: sharingRoles()},
+			&v1alpha1.AccessRequest{}: {Transform: sharing()},
 			// Whoever may decide may make many of them.
 			&v1alpha1.AccessDecision{}: {Transform: withoutMetadata},
 			// Every namespace has some. Only that they change is watched: metadata.
@@ -104,31 +105,55 @@ func CacheOptions() cache.Options {
 	}
 }
 
-// sharedRoles is how many versions of roles are remembered to be shared.
-const sharedRoles = 256
-
-// sharingRoles has the requests in a cache share what their roles were: it is the same for all
-// that were granted by one version of a role, and a large part of each. It changes no value.
-func sharingRoles() toolscache.TransformFunc {
-	roles := lru.New(sharedRoles)
+// sharing has the requests in a cache share what many of them say alike, and a large part of
+// each: who asked, and what the role was. It changes no value.
+func sharing() toolscache.TransformFunc {
+	var (
+		people shared[v1alpha1.Identity]
+		roles  shared[v1alpha1.GrantedRole]
+	)
 	return func(obj any) (any, error) {
 		req, ok := obj.(*v1alpha1.AccessRequest)
 		if !ok {
 			return obj, nil
 		}
 		req.SetManagedFields(nil)
-		g := req.Status.Grant
-		if g == nil || g.Role == nil {
-			return req, nil
+		if by := req.Spec.Requester; by != nil {
+			req.Spec.Requester = people.instead(by.Username+by.UID, by)
 		}
-		version := g.Role.Digest + string(g.Role.UID)
-		if known, ok := roles.Get(version); ok && reflect.DeepEqual(known, g.Role) {
-			g.Role = known.(*v1alpha1.GrantedRole)
-		} else {
-			roles.Add(version, g.Role)
+		if g := req.Status.Grant; g != nil && g.Role != nil {
+			g.Role = roles.instead(g.Role.Digest+string(g.Role.UID), g.Role)
 		}
 		return req, nil
 	}
+}
+
+// shared are values by their names, each for as long as anybody has it.
+type shared[T any] struct {
+	mu    sync.Mutex
+	known map[string]weak.Pointer[T]
+	// full is how many may be known until those are dropped that nobody has any more.
+	full int
+}
+
+// instead of a value is the one that is known by a name, if it is equal.
+func (s *shared[T]) instead(name string, of *T) *T {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known := s.known[name].Value(); known != nil && reflect.DeepEqual(known, of) {
+		return known
+	}
+	if len(s.known) >= s.full {
+		left := map[string]weak.Pointer[T]{}
+		for name, known := range s.known {
+			if known.Value() != nil {
+				left[name] = known
+			}
+		}
+		s.known, s.full = left, 2*len(left)+100
+	}
+	s.known[name] = weak.Make(of)
+	return of
 }
 
 // withoutMetadata drops what is read of no decision and no Role.
