@@ -356,7 +356,7 @@ bench-size: build controlplane ## Measure 10 000 who ask at once, and what memor
 	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench Size -benchtime 3x -timeout 1h
 
 .PHONY: bench-many
-bench-many: build controlplane ## Measure a start with 100 000 active and 200 000 over, within 1 GiB (stops after 45 minutes)
+bench-many: build controlplane ## Measure a start with ACTIVE requests that are held (100 000) and twice as many over, in 1 GiB (stops after 45 minutes)
 	KUBEBUILDER_ASSETS=$(ASSETS) go test ./test/perf -run '^$$' -bench Many -benchtime 1x -timeout 45m
 
 .PHONY: bench-cli

@@ -4,10 +4,12 @@
 package e2e
 
 import (
+	"slices"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	. "github.com/onsi/gomega/gstruct"
 
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/test/builders"
@@ -15,7 +17,7 @@ import (
 	"github.com/lapse-dev/lapse/test/operator"
 )
 
-var _ = Describe("What the operator writes, by the API server's audit log", func() {
+var _ = Describe("What the operator asks, by the API server's audit log", func() {
 	var (
 		ns   string
 		mark controlplane.AuditMark
@@ -44,12 +46,36 @@ var _ = Describe("What the operator writes, by the API server's audit log", func
 		return out
 	}
 
-	It("is four writes for a life that needs no approval", func(ctx SpecContext) {
+	// reads counts those of what the request is about, by verb and resource.
+	reads := func() map[string]int {
+		GinkgoHelper()
+		events, err := plane.AuditEvents(mark)
+		Expect(err).NotTo(HaveOccurred())
+		out := map[string]int{}
+		for _, e := range events {
+			if e.User.Username != operator.Username || e.ObjectRef == nil || !slices.Contains([]string{"get", "list"}, e.Verb) {
+				continue
+			}
+			read := e.Verb + " " + e.ObjectRef.Resource
+			ofAll := slices.Contains([]string{"list accesspolicies", "list clusterroles", "list namespaces"}, read)
+			if ofAll || e.ObjectRef.Namespace == ns || slices.Contains([]string{"reader", "p-" + ns}, e.ObjectRef.Name) {
+				out[read]++
+			}
+		}
+		return out
+	}
+
+	It("is six reads and four writes for a life that needs no approval", func(ctx SpecContext) {
 		req := builders.Request("life").In(ns).ForClusterRole("reader").Lasting(10 * time.Second).Build()
 		Expect(alice.Create(ctx, req)).To(Succeed())
 		eventually(ctx, req, v1alpha1.ReasonExpired)
 		Consistently(writes, "3s").WithContext(ctx).Should(Equal([]string{
 			"create rolebindings/", "patch accessrequests/status", "delete rolebindings/", "patch accessrequests/status",
+		}))
+		Expect(reads()).To(MatchAllKeys(Keys{
+			"get accessrequests": Equal(1), "get accesspolicies": Equal(1), "get clusterroles": Equal(1), "get namespaces": Equal(1),
+			// Before it is made, when it is gone, and once more if its watch is behind that of its request.
+			"get rolebindings": BeElementOf(2, 3),
 		}))
 	}, SpecTimeout(time.Minute))
 

@@ -6,7 +6,9 @@ package perf
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -16,8 +18,9 @@ import (
 )
 
 const (
-	// manyActive and manyOver are how many requests there are.
-	manyActive, manyOver = 100_000, 200_000
+	// manyActive is by how many requests access is held, unless ACTIVE says another number. Twice
+	// as many are over.
+	manyActive = 100_000
 	// manyMemory is the limit of memory, in bytes, that the manager is given for that.
 	manyMemory = 1 << 30
 	// manyOverdue of the grants end while no manager runs, and manyDue soon after the next one
@@ -62,6 +65,7 @@ func (l *load) peak(name string) {
 // over.
 type many struct {
 	*load
+	active     int
 	held, over *original
 	in         []string
 }
@@ -72,11 +76,24 @@ func newMany(ctx context.Context, l *load) *many {
 	l.launch(ctx)
 	l.ready(ctx)
 	m := &many{
-		load: l, held: l.original(ctx, 4*time.Hour, v1alpha1.StateActive), over: l.original(ctx, 10*time.Second, v1alpha1.StateExpired),
-		in: l.namespaces(ctx, wide),
+		load: l, active: howMany(l.B), in: l.namespaces(ctx, wide),
+		held: l.original(ctx, 4*time.Hour, v1alpha1.StateActive), over: l.original(ctx, 10*time.Second, v1alpha1.StateExpired),
 	}
 	l.stop(l.manager)
 	return m
+}
+
+func howMany(b *testing.B) int {
+	b.Helper()
+	said := os.Getenv("ACTIVE")
+	if said == "" {
+		return manyActive
+	}
+	n, err := strconv.Atoi(said)
+	if err != nil || n <= manyOverdue+manyDue {
+		b.Fatalf("ACTIVE=%q is no number above %d", said, manyOverdue+manyDue)
+	}
+	return n
 }
 
 // fill makes all but those that are to end.
@@ -85,9 +102,9 @@ func (m *many) fill(ctx context.Context) {
 	same := func(of *original) func(int) time.Time {
 		return func(int) time.Time { return of.req.Status.Grant.ExpiresAt.Time }
 	}
-	m.copies(ctx, m.held, m.in, manyOverdue+manyDue, manyActive, same(m.held))
-	m.copies(ctx, m.over, m.in, manyActive, manyActive+manyOver, same(m.over))
-	m.Logf("%d active and %d over were written in %s", manyActive-manyOverdue-manyDue, manyOver, time.Since(began))
+	m.copies(ctx, m.held, m.in, manyOverdue+manyDue, m.active, same(m.held))
+	m.copies(ctx, m.over, m.in, m.active, 3*m.active, same(m.over))
+	m.Logf("%d active and %d over were written in %s", m.active-manyOverdue-manyDue, 2*m.active, time.Since(began))
 }
 
 // restart runs a manager where some access is overdue and some ends soon, and measures when it
