@@ -42,36 +42,36 @@ func failure(answer id) error {
 	return nil
 }
 
-// reader gives the reconcilers what they read, past the cache or from it. Namespaces
-// and roles are as they always were.
+// reader gives the reconcilers what they read, past the cache or from it.
 type reader struct {
 	*operator
 	cached bool
+	stale  kind // is read from the cache all the same; a mistake
+}
+
+// get is the call that reads an object.
+func (r reader) get(what kind) call {
+	return call{verb: get, cached: r.cached || r.stale == what, kind: what}
 }
 
 func (r reader) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
-	c := call{verb: get, cached: r.cached}
 	switch into := into.(type) {
 	case *corev1.Namespace:
-		into.Name = key.Name
-		return nil
+		return r.getNamespace(key.Name, into)
 	case *rbacv1.ClusterRole:
-		*into = *builders.ClusterRole(key.Name, builders.Rule("", "configmaps", "get"))
-		return nil
+		return r.getRole(key.Name, into)
 	case *v1alpha1.AccessRequest:
-		c.kind = requests
-		return r.getRequest(c, into)
+		return r.getRequest(into)
 	case *metav1.PartialObjectMetadata:
 		req := &v1alpha1.AccessRequest{}
-		c.kind = requests
-		err := fetch(r, c, req)
+		err := fetch(r, r.get(requests), req)
 		into.ObjectMeta = req.ObjectMeta
 		return err
 	case *v1alpha1.AccessPolicy:
-		c.kind = policies
-		return fetch(r, c, into)
+		return fetch(r, r.get(policies), into)
 	case *rbacv1.RoleBinding:
-		c.kind, c.slot = bindings, slotOf(key.Name)
+		c := r.get(bindings)
+		c.slot = slotOf(key.Name)
 		if r.leftOut(c.slot) {
 			return failure(notFound)
 		}
@@ -80,8 +80,35 @@ func (r reader) Get(_ context.Context, key client.ObjectKey, into client.Object,
 	return fmt.Errorf("nobody reads a %T", into)
 }
 
+func (r reader) getNamespace(name string, into *corev1.Namespace) error {
+	changed, err := r.changed(namespaces)
+	if *into = *builders.Namespace(name, label, labelled); changed {
+		into.Labels = nil
+	}
+	return err
+}
+
+func (r reader) getRole(name string, into *rbacv1.ClusterRole) error {
+	changed, err := r.changed(roles)
+	if *into = *builders.ClusterRole(name, builders.Rule("", "configmaps", "get")); changed {
+		*into = *builders.ClusterRole(name, builders.Rule("*", "*", "*"))
+		into.ResourceVersion = "2" // by which its digest is remembered
+	}
+	return err
+}
+
+// changed says whether the role, or the namespace, is not what it was in the beginning.
+func (r reader) changed(what kind) (bool, error) {
+	if !r.unsteady {
+		return false, nil
+	}
+	answer := r.ask(r.get(what))
+	return answer == no, failure(answer)
+}
+
 // getRequest is where what is read in between, and what was read too early, has its turn.
-func (r reader) getRequest(c call, into *v1alpha1.AccessRequest) error {
+func (r reader) getRequest(into *v1alpha1.AccessRequest) error {
+	c := r.get(requests)
 	if r.cached {
 		return fetch(r, c, into)
 	}
@@ -123,7 +150,7 @@ func (r reader) List(_ context.Context, into client.ObjectList, opts ...client.L
 		}
 		options := (&client.ListOptions{}).ApplyOptions(opts)
 		uid, _ := options.FieldSelector.RequiresExactMatch("spec.requestRef.uid")
-		return fetch(r, call{verb: list, cached: r.cached, kind: decisions, uid: types.UID(uid)}, into)
+		return fetch(r, call{verb: list, cached: r.cached || r.stale == decisions, kind: decisions, uid: types.UID(uid)}, into)
 	case *v1alpha1.AccessPolicyList:
 		p := &v1alpha1.AccessPolicy{}
 		err := fetch(r, call{verb: list, cached: r.cached, kind: policies}, p)

@@ -52,6 +52,7 @@ const (
 	ofBindings
 	ofDecisions
 	ofPolicies
+	ofSurroundings // the last one, see changing
 	caches
 )
 
@@ -105,7 +106,7 @@ func (o *operator) moves(w *world, who uint8, found visit) {
 			o.meets(w, t, action{what: calls, who: who, arg: uint8(controller)}, found)
 		}
 	}
-	for what := range uint8(caches) {
+	for what := range o.changing() {
 		next := *w
 		if o.catchUp(&next.server, &next.replicas[who], int(what)); next != *w {
 			found(action{what: catchesUp, who: who, arg: what}, &next, "")
@@ -115,10 +116,18 @@ func (o *operator) moves(w *world, who uint8, found visit) {
 		next := *w
 		next.left.crashes--
 		dead := &next.replicas[who]
-		dead.unsynced, dead.granting, dead.ending, dead.unjust, dead.late = true, 0, 0, false, false
-		dead.remembered, dead.knew = [slots]id{}, [slots]bool{}
+		dead.unsynced, dead.granting, dead.ending, dead.unjust, dead.asked, dead.late = true, 0, 0, false, false, false
+		dead.mind = mind{}
 		found(action{what: dies, who: who}, &next, "")
 	}
+}
+
+// changing are the caches of what may change.
+func (m *machine) changing() uint8 {
+	if m.unsteady {
+		return caches
+	}
+	return ofSurroundings
 }
 
 // meets makes the next call of a controller, with all that the call may meet.
@@ -145,7 +154,8 @@ func (o *operator) begins(w *world, a action, found visit) {
 		return
 	}
 	if job(a.arg) == toGrant {
-		r.granting, r.unjust, r.late = t, o.unjustTo(r, &w.server), false
+		r.granting, r.late = t, false
+		o.lookBegins(r, &w.server)
 	} else {
 		r.ending = t
 	}
@@ -162,7 +172,7 @@ func (o *operator) calls(w *world, a action, found visit) {
 	}
 	c, answer, problem := o.callAt(*at), lost, ""
 	if c.first {
-		r.unjust = o.unjustTo(r, &w.server)
+		o.lookBegins(r, &w.server)
 	}
 	if a.arg%2 == 0 && c.verb == get && c.kind == bindings {
 		r.late = false
@@ -178,7 +188,7 @@ func (o *operator) calls(w *world, a action, found visit) {
 	r.makes(c, answer)
 	*at = o.goOn(*at, answer, r)
 	if next.replicas[a.who].granting == 0 {
-		r.unjust, r.late = false, false
+		r.unjust, r.asked, r.late = false, false, false
 	}
 	found(a, &next, problem)
 }
@@ -214,6 +224,8 @@ func (m *machine) catchUp(s *server, r *replica, what int) {
 		r.decisions = s.decisions
 	case ofPolicies:
 		r.policy = s.policy
+	case ofSurroundings:
+		r.around = s.around
 	}
 }
 

@@ -59,6 +59,13 @@ var scenarios = []struct {
 		9, 12,
 	},
 	{scenario{name: "approvals", budget: budget{ticks: 2, edits: 2}, edits: slices.Concat(approving, deciding), approval: true}, 10, 12},
+	{
+		scenario{
+			name: "what it is judged by changes", budget: budget{edits: 2}, unsteady: true,
+			edits: []edit{askApproval, growRole, relabel, decide(v1alpha1.VerdictApprove, approver)},
+		},
+		13, 20,
+	},
 	{scenario{
 		name: "what is over is forgotten", budget: budget{ticks: 4, edits: 1}, edits: slices.Concat(deleting, deciding),
 		retention: tick,
@@ -98,8 +105,21 @@ func TestTheModelFindsMistakes(t *testing.T) {
 		scenario
 		problem string
 	}{
-		"granting by what the cache says": {
-			scenario{bug: staleView, budget: budget{ticks: 2}}, "^I3",
+		// See the table of ADR 13 for these.
+		"granting by the request of the cache": {
+			scenario{stale: requests, budget: budget{edits: 1}, edits: []edit{deleteBinding}}, "^I3",
+		},
+		"granting by the policy of the cache": {
+			scenario{stale: policies, budget: budget{edits: 1}, edits: []edit{askApproval}}, "^I4",
+		},
+		"granting by the role of the cache": {
+			scenario{stale: roles, unsteady: true, budget: budget{edits: 1}, edits: []edit{growRole}}, "^I1",
+		},
+		"granting by the namespace of the cache": {
+			scenario{stale: namespaces, unsteady: true, budget: budget{edits: 1}, edits: []edit{relabel}}, "^I1",
+		},
+		"granting by the approvals of the cache": {
+			scenario{stale: decisions, approval: true, budget: budget{edits: 2}, edits: approving}, "^I1",
 		},
 		"writing status without the lock": {
 			scenario{bug: noLock, budget: budget{ticks: 2, edits: 1}, edits: deciding}, "^I[13]",

@@ -16,22 +16,27 @@ import (
 
 // witness is what the oracle has seen of one incarnation of the request.
 type witness struct {
-	expiries uint16 // of the bindings that the operator made, a bit for each tick
-	said     uint16 // the same, of what bindings said that were edited; for the record only
-	granted  bool   // it was granted, and nobody took the trace of it
-	over     bool   // its end was recorded
-	approved bool   // by somebody who may
-	no       bool   // from somebody who may say no
-	due      uint8  // the tick at which the binding has to end
-	stranger bool   // the binding is somebody else's
-	edited   bool   // somebody changed the binding while status knew of no grant, or all was taken off while it was not active
-	stripped bool   // all was taken off the binding by which it is known
-	late     bool   // the binding came late, and was excused
-	untraced bool   // the binding went before status knew of it: only memory has the grant
+	expiries  uint16 // of the bindings that the operator made, a bit for each tick
+	said      uint16 // the same, of what bindings said that were edited; for the record only
+	granted   bool   // it was granted, and nobody took the trace of it
+	over      bool   // its end was recorded
+	approved  bool   // by somebody who may
+	withdrawn bool   // that approval was taken back, and not given again
+	no        bool   // from somebody who may say no
+	due       uint8  // the tick at which the binding has to end
+	stranger  bool   // the binding is somebody else's
+	edited    bool   // somebody changed the binding while status knew of no grant, or all was taken off while it was not active
+	stripped  bool   // all was taken off the binding by which it is known
+	late      bool   // the binding came late, and was excused
+	untraced  bool   // the binding went before status knew of it: only memory has the grant
 }
 
 func (m *machine) allows(policy id) bool {
 	return policy != 0 && as[*v1alpha1.AccessPolicy](m.objects, policy).Spec.Roles[0].Name == "view"
+}
+
+func (m *machine) asks(policy id) bool {
+	return policy != 0 && len(as[*v1alpha1.AccessPolicy](m.objects, policy).Spec.Approvals) > 0
 }
 
 // recorded says whether status knows of the grant, or of its end.
@@ -48,19 +53,25 @@ func (m *machine) active(s *server, slot int8) bool {
 // unjust says whether there is a reason not to grant the request that is there.
 func (m *machine) unjust(s *server) bool { return m.unjustBy(s, s.decisions) }
 
+// lookBegins notes what a look that begins now has to see.
+func (m *machine) lookBegins(r *replica, s *server) {
+	r.unjust, r.asked = m.unjustTo(r, s), m.asks(s.policy)
+}
+
 // unjustTo is the same as far as a replica has to know it. Of a request that needs no
 // approval it knows what people say by its cache, see ADR 13: what that does not show yet
 // has to end the grant, to which judgeSettledBinding holds it.
 func (m *machine) unjustTo(r *replica, s *server) bool {
-	if m.approval {
-		return m.unjust(s)
+	if m.asks(s.policy) {
+		return m.unjust(s) || s.seen[s.incarnation].withdrawn
 	}
 	return m.unjustBy(s, r.decisions)
 }
 
 func (m *machine) unjustBy(s *server, decisions id) bool {
 	req := m.request(s)
-	return req == nil || req.DeletionTimestamp != nil || m.recorded(s, int8(s.incarnation)) || !m.allows(s.policy) ||
+	return req == nil || req.DeletionTimestamp != nil || m.recorded(s, int8(s.incarnation)) ||
+		!m.allows(s.policy) || s.around != surroundings{} ||
 		slices.ContainsFunc(m.decisionList(decisions), func(d v1alpha1.AccessDecision) bool {
 			return d.Spec.RequestRef.UID == req.UID && d.Spec.Verdict != v1alpha1.VerdictApprove
 		})
@@ -105,7 +116,7 @@ func (m *machine) judgeGrant(before, after *server, slot int8, r *replica) strin
 		{len(b.Subjects) != 1 || b.Subjects[0] != subject || b.RoleRef.Name != "view", "I1: somebody is given what he did not ask for"},
 		{string(uidOf(uint8(slot))) != b.Labels[v1alpha1.RequestUIDLabel], "I1: the binding is not the request's"},
 		{expiryOf(b).Sub(began) != lasts*tick || began.After(at(before.now)), "I2: the binding lasts longer than was asked"},
-		{m.approval && !w.approved, "I4: access was given that nobody approved who may"},
+		{r.asked && !w.approved, "I4: access was given that nobody approved who may"},
 		{twice && over, "I3: access was given again after its end"},
 		{twice, "I3: the request was granted twice"},
 		{r.unjust && !w.late, "I1: access was given though the request, the policy or a person spoke against it"},

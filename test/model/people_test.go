@@ -44,6 +44,7 @@ func decide(verdict v1alpha1.Verdict, who string) edit {
 		w := &s.seen[s.incarnation]
 		if verdict == v1alpha1.VerdictApprove {
 			w.approved = w.approved || who == approver
+			w.withdrawn = w.withdrawn && who != approver
 		} else {
 			w.no = true // by the approver or the requester, both may
 		}
@@ -60,26 +61,56 @@ var withdraw = edit{text: "the approvals are deleted", do: func(m *machine, s *s
 		rest.Items = slices.DeleteFunc(rest.Items, func(d v1alpha1.AccessDecision) bool { return d.Spec.Verdict == v1alpha1.VerdictApprove })
 		return m.put(rest)
 	})
+	for i := range s.seen {
+		s.seen[i].withdrawn = s.seen[i].approved
+	}
 	return s.decisions != before
 }}
 
-var narrowPolicy = edit{text: "the policy is narrowed to another role", do: func(m *machine, s *server) bool {
-	if !m.allows(s.policy) {
-		return false
-	}
-	s.policy = m.changes.get(change{from: s.policy, edit: "narrow"}, func() id {
-		p := as[*v1alpha1.AccessPolicy](m.objects, s.policy).DeepCopy()
-		p.Generation++
-		p.Spec.Roles[0].Name = "edit"
-		return m.put(p)
+// editPolicy changes the policy, once. Each such edit has a bit of the generation: the
+// operator remembers policies by it.
+func editPolicy(text string, bit int64, do func(*v1alpha1.AccessPolicySpec)) edit {
+	return edit{text: "the policy " + text, do: func(m *machine, s *server) bool {
+		if s.policy == 0 {
+			return false
+		}
+		old := as[*v1alpha1.AccessPolicy](m.objects, s.policy)
+		if old.Generation&bit != 0 {
+			return false
+		}
+		s.policy = m.changes.get(change{from: s.policy, edit: text}, func() id {
+			p := old.DeepCopy()
+			p.Generation |= bit
+			do(&p.Spec)
+			return m.put(p)
+		})
+		return true
+	}}
+}
+
+var (
+	narrowPolicy = editPolicy("is narrowed to another role", 2, func(p *v1alpha1.AccessPolicySpec) { p.Roles[0].Name = "edit" })
+	askApproval  = editPolicy("comes to ask for approval", 4, func(p *v1alpha1.AccessPolicySpec) {
+		p.Approvals = newPolicy(true).Spec.Approvals
 	})
-	return true
-}}
+)
 
 var deletePolicy = edit{text: "the policy is deleted", do: func(_ *machine, s *server) bool {
 	there := s.policy != 0
 	s.policy = 0
 	return there
+}}
+
+var growRole = edit{text: "the role becomes dangerous", do: func(_ *machine, s *server) bool {
+	was := s.around
+	s.around.dangerous = true
+	return s.around != was
+}}
+
+var relabel = edit{text: "the namespace loses the label by which the policy selects it", do: func(_ *machine, s *server) bool {
+	was := s.around
+	s.around.unlabelled = true
+	return s.around != was
 }}
 
 var deleteRequest = edit{text: "the request is deleted", do: func(_ *machine, s *server) bool {

@@ -129,7 +129,7 @@ func newOperator(m *machine) *operator {
 	api := apiClient{reader: reader{operator: o, cached: true}}
 	now := servertime.New(o.clock)
 	o.granting = granting.NewRequestReconciler(granting.Options{
-		Client: api, Live: reader{operator: o, cached: m.bug == staleView}, Clock: now, Recorder: &events.FakeRecorder{},
+		Client: api, Live: reader{operator: o, stale: m.stale}, Clock: now, Recorder: &events.FakeRecorder{},
 		Admission: func() admission.State { return admission.State{Enforced: true} }, Busy: func() bool { return false },
 		Memory: memory{o, m.bug}, Limits: policy.Limits{MaxDuration: ceiling * tick}, Retention: m.retention, AtOnce: o.atOnce,
 	})
@@ -271,6 +271,8 @@ func (o *operator) cachedAnswer(c call, r *replica) id {
 		return o.decisionsOn(r.decisions, c.uid)
 	case c.kind == policies:
 		return r.policy
+	case c.kind == roles, c.kind == namespaces:
+		return r.around.answer(c.kind)
 	}
 	panic("there is no cache of " + c.kind)
 }

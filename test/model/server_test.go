@@ -47,12 +47,14 @@ const (
 )
 
 const (
-	requests  kind = "AccessRequest"
-	bindings  kind = "RoleBinding"
-	decisions kind = "AccessDecision"
-	policies  kind = "AccessPolicy"
-	reviews   kind = "SubjectAccessReview"
-	nothing   kind = ""
+	requests   kind = "AccessRequest"
+	bindings   kind = "RoleBinding"
+	decisions  kind = "AccessDecision"
+	policies   kind = "AccessPolicy"
+	roles      kind = "ClusterRole"
+	namespaces kind = "Namespace"
+	reviews    kind = "SubjectAccessReview"
+	nothing    kind = ""
 )
 
 // Answers that are no object.
@@ -111,9 +113,19 @@ func (m *machine) read(s *server, c call) id {
 		return s.policy
 	case decisions:
 		return m.decisionsOn(s.decisions, c.uid)
+	case roles, namespaces:
+		return s.around.answer(c.kind)
 	case reviews, nothing:
 	}
 	panic("nobody reads " + c.kind)
+}
+
+// answer says whether a role, or a namespace, is what it was in the beginning.
+func (s surroundings) answer(what kind) id {
+	if what == roles && s.dangerous || what == namespaces && s.unlabelled {
+		return no
+	}
+	return accepted
 }
 
 // decisionsOn are those on one request.

@@ -9,12 +9,6 @@ import (
 	"github.com/lapse-dev/lapse/api/v1alpha1"
 )
 
-// mind is what a replica knows that no cache shows it.
-type mind struct {
-	remembered [slots]id
-	knew       [slots]bool
-}
-
 // resting is what a state is judged by: what is stored, and what one replica knows.
 type resting struct {
 	server
@@ -25,8 +19,7 @@ type resting struct {
 // come right once nothing disturbs it, whichever replica goes on? It says what is wrong.
 func (o *operator) judgeState(w *world) string {
 	for _, r := range w.replicas {
-		m := mind{r.remembered, r.knew}
-		if problem := o.verdict.get(resting{w.server, m}, func() string { return o.judgeResting(w.server, m) }); problem != "" {
+		if problem := o.verdict.get(resting{w.server, r.mind}, func() string { return o.judgeResting(w.server, r.mind) }); problem != "" {
 			return problem
 		}
 	}
@@ -70,7 +63,7 @@ func (o *operator) judgeTurn(s server, m mind) string {
 
 // knowing is a replica whose caches have caught up.
 func (m *machine) knowing(s *server, knows mind) replica {
-	r := replica{remembered: knows.remembered, knew: knows.knew}
+	r := replica{mind: knows}
 	for what := range caches {
 		m.catchUp(s, &r, what)
 	}
@@ -79,7 +72,7 @@ func (m *machine) knowing(s *server, knows mind) replica {
 
 // finish runs a reconciler to its end.
 func (o *operator) finish(s *server, r *replica, j job) string {
-	r.unjust = o.unjust(s)
+	o.lookBegins(r, s)
 	for t := o.begin(j, s.now, r); t != 0; {
 		before, c := *s, o.callAt(t)
 		answer := o.serve(s, c)
@@ -101,7 +94,7 @@ func (o *operator) settle(s server, m mind) (server, string) {
 			if problem := o.finish(&s, &r, j); problem != "" {
 				return s, problem
 			}
-			m = mind{r.remembered, r.knew}
+			m = r.mind
 		}
 		for slot := range int8(slots) {
 			o.collect(&s, slot)
@@ -133,7 +126,7 @@ func (o *operator) judgeSettled(s *server) string {
 	case v1alpha1.StateFailed:
 		rests = w.stranger || w.edited
 	case v1alpha1.StatePending:
-		rests = o.approval && !o.unjust(s)
+		rests = o.asks(s.policy) && !o.unjust(s)
 	}
 	if !rests {
 		return fmt.Sprintf("I5: the request stays %q", req.Status.State)

@@ -25,7 +25,8 @@ func (o *operator) tell(w *world, a action, names []string) string {
 		}
 		return replica + ", " + jobText(job(a.arg%2)) + ": " + o.tellCall(w.server, o.callAt(t), a.arg/2)
 	case catchesUp:
-		return fmt.Sprintf("%s: its cache of %ss catches up", replica, []kind{requests, bindings, decisions, policies}[a.arg])
+		cache := []kind{requests, bindings, decisions, policies, "role and namespace"}[a.arg]
+		return fmt.Sprintf("%s: its cache of %ss catches up", replica, cache)
 	case dies:
 		return replica + ": is killed and started again"
 	case ticks:
@@ -84,7 +85,9 @@ func (o *operator) tellAnswer(answer id) string {
 		return "conflict"
 	case exists:
 		return "exists already"
-	case lost, no:
+	case no:
+		return "found, changed"
+	case lost:
 		return "?"
 	}
 	switch found := (*o.objects.store.at(answer)).(type) {

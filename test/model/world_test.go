@@ -43,7 +43,14 @@ type server struct {
 	made        [slots]uint8 // bindings that ever had the name
 	decisions   id
 	policy      id
+	around      surroundings
 	seen        [slots]witness
+}
+
+// surroundings are what else a request is judged by. In the beginning neither is so.
+type surroundings struct {
+	dangerous  bool // the role
+	unlabelled bool // the namespace
 }
 
 // replica is one operator: its caches, and where its two controllers are.
@@ -55,16 +62,24 @@ type replica struct {
 	bindings  [slots]id
 	decisions id
 	policy    id
-	// remembered are the grants in its memory.
-	remembered [slots]id
-	// knew says of which it made the binding, or had it in a cache, since it was started.
-	knew [slots]bool
+	around    surroundings
+	mind
 
 	granting, ending trail
 	// unjust: when granting last began to read past its caches, there was a reason against it.
 	unjust bool
+	// asked: the policy asked for approval then.
+	asked bool
 	// late: since it read the binding, the other replica created or recorded something.
 	late bool
+}
+
+// mind is what a replica knows, since it was started, that no cache shows it.
+type mind struct {
+	// remembered are the grants in its memory.
+	remembered [slots]id
+	// knew says of which it made the binding, or had it in a cache.
+	knew [slots]bool
 }
 
 // world is one state. What is left bounds what may still happen.
@@ -83,9 +98,11 @@ type scenario struct {
 	budget    budget
 	depth     int  // longest path, in steps; 0 is no bound
 	approval  bool // the policy asks for approval
+	unsteady  bool // the role and the namespace may change: to read them is a step
 	retention time.Duration
 	edits     []edit
 	bug       bug
+	stale     kind  // is read from the cache by what grants, though it is asked past it; a mistake
 	strict    bool  // nothing is excused; see excuse
 	beside    order // of what is read at once
 }
@@ -105,10 +122,8 @@ const (
 type bug uint8
 
 const (
-	// staleView: live reads are answered by the cache.
-	staleView bug = iota + 1
 	// noLock: status is written whatever version it was made from.
-	noLock
+	noLock bug = iota + 1
 	// deleteUnrecorded: a binding that status does not know is deleted, not emptied.
 	deleteUnrecorded
 	// existsIsSuccess: a binding that exists already is taken for the one created.
@@ -131,6 +146,8 @@ const (
 	policyName  = "oncall"
 	requester   = "alice"
 	approver    = "carol"
+	label       = "stage"
+	labelled    = "test"
 )
 
 func uidOf(incarnation uint8) types.UID {
@@ -157,7 +174,7 @@ func newRequest(incarnation, now uint8) *v1alpha1.AccessRequest {
 }
 
 func newPolicy(approval bool) *v1alpha1.AccessPolicy {
-	b := builders.Policy(policyName).In(namespace)
+	b := builders.Policy(policyName).Selecting(label, labelled)
 	if approval {
 		b = b.ApprovedBy(builders.User(approver), builders.User(requester))
 	}
@@ -200,7 +217,7 @@ func (r *replica) before(o *replica) bool {
 
 func (r *replica) key() [10]id {
 	var flags id
-	for i, set := range []bool{r.unsynced, r.unjust, r.late, r.knew[0], r.knew[1]} {
+	for i, set := range []bool{r.unsynced, r.unjust, r.asked, r.late, r.knew[0], r.knew[1], r.around.dangerous, r.around.unlabelled} {
 		if set {
 			flags |= 1 << i
 		}
