@@ -41,6 +41,7 @@ func TestARequestIsReadAsItWasWrittenUntilTheCacheShowsIt(t *testing.T) {
 	if err := own.Status().Patch(t.Context(), written, client.MergeFrom(cached)); err != nil {
 		t.Fatal(err)
 	}
+	written.Status.State = v1alpha1.StateRevoked // which is not written yet
 	for _, step := range []struct {
 		name    string
 		change  func()

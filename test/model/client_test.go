@@ -47,6 +47,7 @@ type reader struct {
 	*operator
 	cached bool
 	stale  kind // is read from the cache all the same; a mistake
+	grants bool // for what grants, rather than for what ends access
 }
 
 // get is the call that reads an object.
@@ -110,6 +111,7 @@ func (r reader) changed(what kind) (bool, error) {
 func (r reader) getRequest(into *v1alpha1.AccessRequest) error {
 	c := r.get(requests)
 	if r.cached {
+		c.written = r.grants && r.bug == writtenWins
 		return fetch(r, c, into)
 	}
 	if r.beside == inBetween {

@@ -185,7 +185,7 @@ func (o *operator) calls(w *world, a action, found visit) {
 		next.left.faults--
 		answer = lost
 	}
-	r.makes(c, answer)
+	o.makes(&next.server, r, c, answer)
 	*at = o.goOn(*at, answer, r)
 	if next.replicas[a.who].granting == 0 {
 		r.unjust, r.asked, r.late = false, false, false
@@ -229,8 +229,11 @@ func (m *machine) catchUp(s *server, r *replica, what int) {
 	}
 }
 
-// makes notes that a replica knows a binding that it made.
-func (r *replica) makes(c call, answer id) {
+// makes notes what a replica knows by what it wrote.
+func (m *machine) makes(s *server, r *replica, c call, answer id) {
+	if m.bug == writtenWins && c.verb == patch && answer == accepted {
+		r.written = s.request
+	}
 	if c.verb == create && c.kind == bindings && answer == accepted {
 		r.knew[c.slot] = true
 	}

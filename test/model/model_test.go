@@ -121,6 +121,12 @@ func TestTheModelFindsMistakes(t *testing.T) {
 		"granting by the approvals of the cache": {
 			scenario{stale: decisions, approval: true, budget: budget{edits: 2}, edits: approving}, "^I1",
 		},
+		"reading a request as it was written, though the cache has a newer one": {
+			scenario{
+				bug: writtenWins, approval: true, budget: budget{edits: 2},
+				edits: []edit{decide(v1alpha1.VerdictApprove, approver), decide(v1alpha1.VerdictRevoke, requester)},
+			}, "^I5",
+		},
 		"writing status without the lock": {
 			scenario{bug: noLock, budget: budget{ticks: 2, edits: 1}, edits: deciding}, "^I[13]",
 		},

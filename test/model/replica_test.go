@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/lapse-dev/lapse/api/v1alpha1"
 	"github.com/lapse-dev/lapse/controllers/ending"
 	"github.com/lapse-dev/lapse/controllers/granting"
 	"github.com/lapse-dev/lapse/internal/admission"
@@ -127,9 +128,11 @@ type operator struct {
 func newOperator(m *machine) *operator {
 	o := &operator{machine: m, clock: clocktesting.NewFakeClock(start), ctx: log.IntoContext(context.Background(), logr.Discard())}
 	api := apiClient{reader: reader{operator: o, cached: true}}
+	granter := api
+	granter.grants = true
 	now := servertime.New(o.clock)
 	o.granting = granting.NewRequestReconciler(granting.Options{
-		Client: api, Live: reader{operator: o, stale: m.stale}, Clock: now, Recorder: &events.FakeRecorder{},
+		Client: granter, Live: reader{operator: o, stale: m.stale}, Clock: now, Recorder: &events.FakeRecorder{},
 		Admission: func() admission.State { return admission.State{Enforced: true} }, Busy: func() bool { return false },
 		Memory: memory{o, m.bug}, Limits: policy.Limits{MaxDuration: ceiling * tick}, Retention: m.retention, AtOnce: o.atOnce,
 	})
@@ -255,6 +258,10 @@ func (o *operator) ask(c call) id {
 	return answer
 }
 
+func (m *machine) sameRequest(a, b id) bool {
+	return a != 0 && b != 0 && as[*v1alpha1.AccessRequest](m.objects, a).UID == as[*v1alpha1.AccessRequest](m.objects, b).UID
+}
+
 func (o *operator) cachedAnswer(c call, r *replica) id {
 	switch {
 	case c.verb == isSynced && !r.unsynced:
@@ -263,6 +270,8 @@ func (o *operator) cachedAnswer(c call, r *replica) id {
 		return no
 	case c.verb == recall:
 		return r.remembered[c.slot]
+	case c.written && o.sameRequest(r.request, r.written):
+		return r.written
 	case c.kind == requests:
 		return r.request
 	case c.kind == bindings:

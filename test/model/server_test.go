@@ -22,6 +22,7 @@ type call struct {
 	cached  bool
 	kind    kind
 	first   bool      // what has no order is read, and this is read first
+	written bool      // the request, as it was written rather than as the cache has it
 	slot    int8      // which binding
 	payload id        // the object or the patch that is sent
 	uid     types.UID // precondition of a deletion; of decisions, whose

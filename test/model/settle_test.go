@@ -79,7 +79,7 @@ func (o *operator) finish(s *server, r *replica, j job) string {
 		if problem := o.judge(&before, s, c, r); problem != "" {
 			return problem
 		}
-		r.makes(c, answer)
+		o.makes(s, r, c, answer)
 		t = o.goOn(t, answer, r)
 	}
 	return ""

@@ -80,6 +80,8 @@ type mind struct {
 	remembered [slots]id
 	// knew says of which it made the binding, or had it in a cache.
 	knew [slots]bool
+	// written is the request as it wrote it; see writtenWins.
+	written id
 }
 
 // world is one state. What is left bounds what may still happen.
@@ -138,6 +140,8 @@ const (
 	requestFirst
 	// leavesOut: the same, and no binding is looked for if neither status nor the cache knows of one.
 	leavesOut
+	// writtenWins: a request is read as it was written, whatever the cache shows since.
+	writtenWins
 )
 
 const (
@@ -215,7 +219,7 @@ func (r *replica) before(o *replica) bool {
 	return false
 }
 
-func (r *replica) key() [10]id {
+func (r *replica) key() [11]id {
 	var flags id
 	for i, set := range []bool{r.unsynced, r.unjust, r.asked, r.late, r.knew[0], r.knew[1], r.around.dangerous, r.around.unlabelled} {
 		if set {
@@ -224,5 +228,6 @@ func (r *replica) key() [10]id {
 	}
 	return [...]id{
 		r.granting, r.ending, r.request, r.bindings[0], r.bindings[1], r.decisions, r.policy, flags, r.remembered[0], r.remembered[1],
+		r.written,
 	}
 }
