@@ -107,7 +107,10 @@ func TestTheModelFindsMistakes(t *testing.T) {
 	}{
 		// See the table of ADR 13 for these.
 		"granting by the request of the cache": {
-			scenario{stale: requests, budget: budget{edits: 1}, edits: []edit{deleteBinding}}, "^I3",
+			scenario{stale: requests, budget: budget{edits: 1}, edits: []edit{deleteBinding}}, "^I[13]",
+		},
+		"granting by the RoleBinding of the cache": {
+			scenario{stale: bindings, budget: budget{ticks: 1, edits: 1}, edits: []edit{strip}}, "^I5",
 		},
 		"granting by the policy of the cache": {
 			scenario{stale: policies, budget: budget{edits: 1}, edits: []edit{askApproval}}, "^I4",
